@@ -1,0 +1,146 @@
+"""The commands and their options. Each imports what it needs when it runs, so --help is fast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import img2img
+
+app = typer.Typer(
+    help="Image-to-image translation: translate folders of pictures, train, export to ONNX.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"img2img {img2img.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Image-to-image translation: translate folders of pictures, train, export to ONNX."""
+
+
+@app.command("translate")
+def translate_command(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Pictures, folders or globs.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the translated pictures.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m", "--model", help="A shipped model's name, a run, a .safetensors or an .onnx file."
+        ),
+    ] = None,
+    runner: Annotated[str, typer.Option(help="auto, onnxruntime or torch.")] = "auto",
+    device: Device = "auto",
+    format: Annotated[
+        str | None, typer.Option(help="jpg, png, webp, tiff or bmp; default: as the input.")
+    ] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="For JPEG and WebP.")] = 95,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Translate again what is in OUT already.")
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Translate pictures; folders are searched recursively and their trees kept."""
+    from img2img.cli import translate
+
+    translate.run(inputs, out, model, runner, device, format, quality, overwrite, json)
+
+
+@app.command("train")
+def train_command(
+    method: Annotated[str, typer.Argument(help="pix2pix.")],
+    data: Annotated[Path, typer.Argument(help="Folder of training pictures.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Run folder; an old run goes on.")],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file of settings, e.g. a run's config.toml.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting, e.g. generator.width=32."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs at full learning rate.")] = None,
+    epochs_decay: Annotated[int | None, typer.Option(help="Epochs of linear decay.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps instead of epochs; the second half decays.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pairs in one step.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name inside the model file.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence inside the model file.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a model, or go on with a run: the same command resumes."""
+    from img2img.cli import train
+
+    flags = {
+        "epochs": epochs,
+        "epochs_decay": epochs_decay,
+        "steps": steps,
+        "batch_size": batch_size,
+        "device": device,
+        "precision": precision,
+        "threads": threads,
+        "seed": seed,
+        "name": name,
+        "licence": licence,
+    }
+    train.run(method, data, out, config, set_ or [], flags, json)
+
+
+@app.command("export")
+def export_command(
+    model: Annotated[str, typer.Argument(help="A .safetensors file, a run or a shipped name.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The .onnx file to write.")],
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Export a model to ONNX; published only when it says the same as its source."""
+    from img2img.cli import export
+
+    export.run(model, out, json)
+
+
+@app.command("models")
+def models_command(
+    action: Annotated[str, typer.Argument(help="list or show.")] = "list",
+    name: Annotated[str | None, typer.Argument(help="A name or a model file, for show.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the shipped models, or show what a model file says of itself."""
+    from img2img.cli import models
+
+    models.run(action, name, json)
+
+
+@app.command("doctor")
+def doctor_command(json: Json = False, debug: Debug = False) -> None:
+    """Say what is installed, what works, and how to mend what does not."""
+    from img2img.cli import doctor
+
+    doctor.run(json)

@@ -1,0 +1,68 @@
+"""`img2img models`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from img2img.cli.console import say, say_json
+from img2img.errors import UsageError, proposal
+from img2img.modelinfo import ModelInfo
+from img2img.pretrained import default_name, find_model, shipped
+
+
+def run(action: str, name: str | None, json: bool) -> None:
+    if action == "list":
+        _list(json)
+    elif action == "show":
+        if name is None:
+            raise UsageError("models show needs a name or a model file")
+        _show(name, json)
+    else:
+        raise UsageError(f"models: unknown action '{action}'.{proposal(action, ['list', 'show'])}")
+
+
+def _list(json: bool) -> None:
+    default = default_name()
+    for model in shipped().values():
+        if json:
+            say_json(
+                {
+                    "name": model.name,
+                    "title": model.title,
+                    "licence": model.licence,
+                    "default": model.name == default,
+                    "files": sorted(model.files),
+                }
+            )
+        else:
+            mark = " (default)" if model.name == default else ""
+            say(f"{model.name}{mark}: {model.title}. Licence: {model.licence}")
+
+
+def _show(name: str, json: bool) -> None:
+    path = find_model(name)
+    info = _info(path)
+    if json:
+        say_json({"file": path.name, **info.to_dict()})
+        return
+    say(f"file: {path}")
+    for key, value in info.to_dict().items():
+        for line in _lines(key, value):
+            say(line)
+
+
+def _lines(key: str, value: Any, indent: str = "") -> list[str]:
+    if isinstance(value, dict):
+        rows = [line for k, v in value.items() for line in _lines(k, v, indent + "  ")]
+        return [f"{indent}{key}:", *rows] if rows else []
+    return [f"{indent}{key}: {value}"]
+
+
+def _info(path: Any) -> ModelInfo:
+    if path.suffix == ".safetensors":
+        from img2img.checkpoint import read_model_info
+
+        return read_model_info(path)
+    from img2img.runners import open_runner
+
+    return open_runner(path, "cpu").info

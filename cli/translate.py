@@ -1,0 +1,154 @@
+"""`img2img translate`."""
+
+from __future__ import annotations
+
+import glob
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from img2img.cli.console import duration, note, say, say_json, stop_flag
+from img2img.errors import UsageError
+
+
+def run(
+    inputs: list[str],
+    out: Path,
+    model: str | None,
+    runner: str,
+    device: str,
+    format: str | None,
+    quality: int,
+    overwrite: bool,
+    json: bool,
+) -> None:
+    from img2img.images import encode_format
+    from img2img.pretrained import default_name, find_model
+    from img2img.runners import open_runner, suffixes_for
+    from img2img.translate import check_output, plan, translate
+
+    suffix = encode_format(format)[1] if format else None
+    jobs = plan(_expand(inputs), out, suffix)
+    path = find_model(model or default_name(), suffixes_for(runner))
+    check_output(out)
+    translator = open_runner(path, device, runner)
+    if json:
+        say_json(
+            {
+                "event": "start",
+                "model": translator.info.name,
+                "runner": translator.description,
+                "inputs": len(jobs),
+            }
+        )
+    else:
+        note(
+            f"{len(jobs)} pictures, model {translator.info.name} ({translator.info.direction}), "
+            f"{translator.description}"
+        )
+    began = time.monotonic()
+    with stop_flag() as stop, _progress(len(jobs), json) as listen:
+        try:
+            summary = translate(jobs, translator, quality, overwrite, listen, stop)
+        finally:
+            listen.close()
+    seconds = time.monotonic() - began
+    row = {
+        "event": "summary",
+        "done": summary.done,
+        "skipped": summary.skipped,
+        "failed": len(summary.failed),
+        "not_reached": len(jobs) - summary.done - summary.skipped - len(summary.failed),
+        "seconds": round(seconds, 3),
+    }
+    if json:
+        say_json(row)
+    else:
+        say(_in_words(row, out))
+    stop.leave()
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _in_words(row: dict[str, Any], out: Path) -> str:
+    parts = [f"{row['done']} translated into {out}"]
+    if row["done"]:
+        parts[0] += f" in {duration(row['seconds'])}"
+    if row["skipped"]:
+        parts.append(f"{row['skipped']} there already (--overwrite translates them again)")
+    if row["failed"]:
+        parts.append(f"{row['failed']} failed")
+    if row["not_reached"]:
+        parts.append(f"{row['not_reached']} not reached; the same command goes on")
+    return ", ".join(parts)
+
+
+def _expand(inputs: list[str]) -> list[Path]:
+    """Globs that the shell left alone (Windows, quotes) are expanded; names that exist win."""
+    paths: list[Path] = []
+    for text in inputs:
+        path = Path(text)
+        if path.exists() or not glob.has_magic(text):
+            paths.append(path)
+            continue
+        found = sorted(glob.glob(text, recursive=True))
+        if not found:
+            raise UsageError(f"{text}: nothing matches")
+        paths += [Path(p) for p in found]
+    return paths
+
+
+class _Listener:
+    """Prints events as they come: JSON lines, a progress bar on a terminal, or plain lines."""
+
+    def __init__(self, total: int, json: bool):
+        self.total, self.json, self.seen = total, json, 0
+        self.began = self.told = time.monotonic()
+        self.bar: Any = None
+        if not json and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+            self.bar = Progress(
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self.task = self.bar.add_task("", total=total)
+
+    def __enter__(self) -> _Listener:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        self.seen += 1
+        if self.json:
+            say_json(event)
+            return
+        if event["status"] == "failed":
+            note(f"failed: {event['input']}: {event['reason']}")
+        for text in event.get("notes", ()):
+            note(f"note: {event['input']}: {text}")
+        if self.bar:
+            self.bar.update(self.task, completed=self.seen)
+        elif time.monotonic() - self.told > 10:
+            self.told = time.monotonic()
+            rate = self.seen / (self.told - self.began)
+            left = duration((self.total - self.seen) / rate)
+            note(f"{self.seen}/{self.total}, {rate:.1f} pictures/s, {left} left")
+
+
+_progress = _Listener

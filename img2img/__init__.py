@@ -1,0 +1,62 @@
+"""img2img: image-to-image translation. Importing this package imports nothing heavy; the public
+names below are resolved when they are first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from img2img.checkpoint import load_model, read_model_info, save_model
+    from img2img.errors import Img2ImgError
+    from img2img.export import export_onnx
+    from img2img.images import Picture, read_picture, write_picture
+    from img2img.modelinfo import ModelInfo
+    from img2img.runners import open_runner
+    from img2img.training import TrainConfig, train
+    from img2img.translate import translate
+
+_HOMES = {
+    "Img2ImgError": "errors",
+    "ModelInfo": "modelinfo",
+    "Picture": "images",
+    "TrainConfig": "training",
+    "export_onnx": "export",
+    "load_model": "checkpoint",
+    "open_runner": "runners",
+    "read_model_info": "checkpoint",
+    "read_picture": "images",
+    "save_model": "checkpoint",
+    "train": "training",
+    "translate": "translate",
+    "write_picture": "images",
+}
+
+__all__ = [
+    "Img2ImgError",
+    "ModelInfo",
+    "Picture",
+    "TrainConfig",
+    "__version__",
+    "export_onnx",
+    "load_model",
+    "open_runner",
+    "read_model_info",
+    "read_picture",
+    "save_model",
+    "train",
+    "translate",
+    "write_picture",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"img2img.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'img2img' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,86 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+_PATTERN = re.compile(r"^\.i2i-(\d+)-[0-9a-f]{8}\.tmp$")
+
+
+def _current_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _current_umask()
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str, durable: bool = False) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; on success it becomes `path`, on any error
+    it is removed and an older `path` stays as it was.
+
+    `durable` also waits until the bytes and the folder entry are on the disk, so that a power cut
+    leaves the old file or the new one.
+    """
+    path = Path(path)
+    temporary = path.parent / f".i2i-{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    try:
+        yield temporary
+        if durable:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+        if durable and os.name == "posix":
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write_atomic(path: Path | str, data: bytes, durable: bool = False) -> None:
+    """Write `data` to `path`, whole or not at all."""
+    with atomic_path(path, durable) as temporary:
+        temporary.write_bytes(data)
+
+
+def sweep_stale(folder: Path) -> int:
+    """Remove our own temporary files that a killed process left in `folder`; return how many.
+
+    A file whose process is alive on this machine stays.
+    """
+    removed = 0
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _PATTERN.match(entry.name)
+            if match and not process_alive(int(match[1])):
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
+                    removed += 1
+    return removed
+
+
+def process_alive(pid: int) -> bool:
+    """True when a process of this number runs on this machine (or cannot be asked about)."""
+    if pid == os.getpid():
+        return True
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

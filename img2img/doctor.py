@@ -1,0 +1,201 @@
+"""What is installed, what really works, and the command that mends what does not."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+from packaging.requirements import Requirement
+
+from img2img import __version__
+from img2img.errors import Img2ImgError
+from img2img.pretrained import find_model, shipped
+from img2img.runners import open_runner
+from img2img.runners.cuda import cuda_device_count
+
+EXTRAS = ("train", "gpu", "dev")
+
+# Distributions that install the same import name; two of a row at once overwrite each other.
+_RIVALS = (
+    ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
+    (
+        "opencv-python",
+        "opencv-python-headless",
+        "opencv-contrib-python",
+        "opencv-contrib-python-headless",
+    ),
+    ("albumentations", "albumentationsx"),
+    ("pillow", "pillow-simd"),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `mend` is the command that helps, where one does."""
+
+    status: Literal["ok", "note", "problem"]
+    what: str
+    mend: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at the whole installation; no network is used and nothing is changed."""
+    system = f"{platform.system()} {platform.machine()}"
+    rows = [Finding("ok", f"img2img {__version__}, Python {platform.python_version()}, {system}")]
+    if not (3, 11) <= sys.version_info[:2] <= (3, 14):
+        rows.append(Finding("problem", "Python 3.11 to 3.14 is needed", "install Python 3.13"))
+    return rows + _requirements() + _rivals() + _devices() + _weights()
+
+
+def version_of(distribution: str) -> str | None:
+    """The installed version of a distribution, or None."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def requirements() -> dict[str, list[str]]:
+    """Distributions that img2img needs, by extra; `""` is the plain installation."""
+    groups: dict[str, list[str]] = {"": []}
+    for text in importlib.metadata.requires("img2img") or []:
+        requirement = Requirement(text)
+        marker = requirement.marker
+        for extra in ("", *EXTRAS):
+            # A plain requirement holds without any extra and belongs to the plain installation.
+            if marker is None or marker.evaluate({"extra": extra}):
+                if requirement.name != "img2img":
+                    groups.setdefault(extra, []).append(requirement.name)
+                break
+    return groups
+
+
+_IMPORTS = {"pillow": "PIL", "onnxruntime-gpu": "onnxruntime", "tomli-w": "tomli_w"}
+
+
+def _requirements() -> list[Finding]:
+    try:
+        groups = requirements()
+    except importlib.metadata.PackageNotFoundError:
+        return [
+            Finding(
+                "problem", "img2img itself is not installed (run from a folder)", "pip install ."
+            )
+        ]
+    rows = []
+    for extra, names in groups.items():
+        if extra in ("dev", "gpu"):
+            continue
+        wanted = "img2img" if not extra else f"'img2img[{extra}]'"
+        missing = [n for n in names if version_of(n) is None]
+        if extra and len(missing) == len(names):
+            rows.append(
+                Finding("note", f"extra '{extra}' is not installed", f"pip install {wanted}")
+            )
+            continue
+        for name in missing:
+            rows.append(Finding("problem", f"{name} is missing", f"pip install {wanted}"))
+        rows += [_load(name) for name in names if name not in missing]
+    return rows
+
+
+def _load(name: str) -> Finding:
+    version = version_of(name)
+    module = _IMPORTS.get(name.lower(), name.lower().replace("-", "_"))
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a broken wheel may raise anything
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        return Finding(
+            "problem",
+            f"{name} {version} does not load: {line}",
+            f"pip install --force-reinstall '{name}'",
+        )
+    return Finding("ok", f"{name} {version}")
+
+
+def _rivals() -> list[Finding]:
+    rows = []
+    for group in _RIVALS:
+        present = [name for name in group if version_of(name) is not None]
+        if len(present) > 1:
+            keep = _kept(present)
+            rows.append(
+                Finding(
+                    "problem",
+                    f"{' and '.join(present)} overwrite each other",
+                    f"pip uninstall -y {' '.join(present)} && pip install {keep}",
+                )
+            )
+    return rows
+
+
+def _kept(present: list[str]) -> str:
+    try:
+        wanted = {n.lower() for names in requirements().values() for n in names}
+    except importlib.metadata.PackageNotFoundError:
+        wanted = set()
+    return next((n for n in present if n in wanted), present[0])
+
+
+def _devices() -> list[Finding]:
+    rows = []
+    name = next(iter(shipped()))
+    for device in ("cpu", *(f"cuda:{n}" for n in range(cuda_device_count()))):
+        try:
+            runner = open_runner(find_model(name, (".onnx",)), device)
+            rows.append(Finding("ok", f"device {device}: {runner.description}"))
+        except Img2ImgError as error:
+            mend = (
+                "pip install 'img2img[gpu]'"
+                if device != "cpu"
+                else "pip install --force-reinstall img2img"
+            )
+            rows.append(Finding("problem", f"device {device}: {error}", mend))
+    if version_of("torch") is not None:
+        rows += _torch_devices()
+    return rows
+
+
+def _torch_devices() -> list[Finding]:
+    try:
+        import torch
+
+        torch.ones(2).sum().item()
+        rows = [Finding("ok", "device cpu: torch")]
+        for n in range(torch.cuda.device_count()):
+            torch.ones(2, device=f"cuda:{n}").sum().item()
+            rows.append(Finding("ok", f"device cuda:{n}: torch, {torch.cuda.get_device_name(n)}"))
+        if torch.backends.mps.is_available():
+            torch.ones(2, device="mps").sum().item()
+            rows.append(Finding("ok", "device mps: torch"))
+        if cuda_device_count() > torch.cuda.device_count():
+            rows.append(
+                Finding(
+                    "problem",
+                    "this torch does not see the CUDA device",
+                    "pip install --force-reinstall torch",
+                )
+            )
+        return rows
+    except Exception as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        return [Finding("problem", f"torch: {line}", "pip install --force-reinstall torch")]
+
+
+def _weights() -> list[Finding]:
+    rows = []
+    for model in shipped().values():
+        try:
+            open_runner(find_model(model.name, (".onnx",)), "cpu")
+            from img2img.checkpoint import read_model_info
+
+            read_model_info(find_model(model.name, (".safetensors",)))
+            rows.append(Finding("ok", f"shipped model {model.name}"))
+        except Img2ImgError as error:
+            rows.append(Finding("problem", str(error), "pip install --force-reinstall img2img"))
+    return rows

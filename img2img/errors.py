@@ -1,0 +1,108 @@
+"""What a caller can mend, as a tree of exceptions.
+
+    Img2ImgError                 anything below; one line for the user, no traceback
+    +- UsageError         (2)    a wrong argument or a wrong combination of arguments
+    |  +- ConfigError     (2)    an unknown or impossible setting
+    |  +- DataError       (2)    a training folder that cannot be learned from
+    +- ModelError         (3)    a model file or checkpoint that is refused
+    +- EnvironmentFault   (4)    disk full, device absent, package missing
+    |  +- MissingExtra    (4)    an optional part of the installation is needed
+    +- Diverged           (5)    a training produced NaN or Inf
+    +- ParityError        (5)    an exported model differs from its source
+    +- PictureError       (1)    one picture that cannot be read or written
+
+The number in brackets is the exit code that the command line gives it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable
+
+
+class Img2ImgError(Exception):
+    """Base of every error a user can mend; its text is one line: what, which file, what to do."""
+
+    exit_code = 2
+
+
+class UsageError(Img2ImgError):
+    """A wrong argument, or arguments that do not go together."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """An unknown setting, or a value that is impossible for it."""
+
+
+class DataError(UsageError):
+    """A training folder that cannot be learned from; every problem found is listed at once."""
+
+
+class ModelError(Img2ImgError):
+    """A model file or a checkpoint that is refused: damaged, foreign or contradictory."""
+
+    exit_code = 3
+
+
+class EnvironmentFault(Img2ImgError):
+    """The machine is in the way: disk full, folder not writable, device absent."""
+
+    exit_code = 4
+
+
+class MissingExtra(EnvironmentFault):
+    """A command needs a part of img2img that is not installed."""
+
+    def __init__(self, what: str, extra: str):
+        super().__init__(f"{what} needs the '{extra}' extra: pip install 'img2img[{extra}]'")
+        self.extra = extra
+
+
+class Diverged(Img2ImgError):
+    """A loss or a gradient became NaN or Inf; the optimizer step was not taken."""
+
+    exit_code = 5
+
+
+class ParityError(Img2ImgError):
+    """An exported model does not say the same as its source; nothing was published."""
+
+    exit_code = 5
+
+
+class PictureError(Img2ImgError):
+    """One picture cannot be read or written; the others are not concerned."""
+
+    exit_code = 1
+
+
+def proposal(wrong: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'? Known: ...` for an unknown name, nearest names first."""
+    names = sorted(known)
+    near = difflib.get_close_matches(wrong, names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    return f"{hint} Known: {', '.join(names) if names else '(none)'}."
+
+
+def describe_os_error(error: BaseException) -> str:
+    """Say in words what the system refused (`disk full`, `permission denied`), without a path."""
+    code = getattr(error, "errno", None)
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "unexpected pos" in str(error):
+        return "disk full"
+    if code in (errno.EACCES, errno.EPERM):
+        return "permission denied"
+    if code == errno.EROFS:
+        return "read-only file system"
+    if code == errno.ENOENT:
+        return "no such file or folder"
+    if code in (errno.EMFILE, errno.ENFILE):
+        return "too many open files"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def is_environment_fault(error: BaseException) -> bool:
+    """True for a fault that every further file would meet too: disk full, read-only, no handles."""
+    return describe_os_error(error) in ("disk full", "read-only file system", "too many open files")

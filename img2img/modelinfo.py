@@ -1,0 +1,107 @@
+"""`ModelInfo`: what a model file says of itself. Plain data; needs neither torch nor pydantic."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from img2img.errors import ModelError
+
+SCHEMA = 1
+KEY = "img2img"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Everything needed to rebuild a generator and to use it rightly.
+
+    Attributes:
+        name: short name, e.g. `aerial2map`.
+        method: the training method (`pix2pix`, ...).
+        generator: its name in `GENERATORS`.
+        generator_config: its settings.
+        in_channels, out_channels: of the pictures (3 = RGB, 1 = grey).
+        value_range: of the network's input and output.
+        norm_statistics: `instance` (each picture's own), `batch` (batch norm by each picture's
+            own statistics), `running` (averages from training) or `none`.
+        dropout: `off` outside training, or `none` when the network has none.
+        multiple_of, minimum: size rules in pixels; runners pad by reflection and crop back.
+        tiling: `exact` or `statistics` (tiles change the result).
+        size: side in pixels of the training crops.
+        domains: names of the domain vector's entries, in order.
+        direction: what goes in and what comes out, in words.
+        training: provenance: data, steps, settings, versions, device.
+        licence: of the weights, with any restriction that the training data bring.
+        quality: measured figures by name.
+    """
+
+    name: str
+    method: str
+    generator: str
+    generator_config: dict[str, Any]
+    in_channels: int
+    out_channels: int
+    multiple_of: int
+    minimum: int
+    norm_statistics: str
+    tiling: str
+    size: int
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    dropout: str = "off"
+    domains: tuple[str, ...] = ()
+    direction: str = "A -> B"
+    training: dict[str, Any] = field(default_factory=dict)
+    licence: str = "unknown"
+    quality: dict[str, float] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def to_dict(self) -> dict[str, Any]:
+        """The information as plain JSON types."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @staticmethod
+    def from_dict(values: dict[str, Any], where: str) -> ModelInfo:
+        """Rebuild from `to_dict`. Raises ModelError, naming `where`, for what is missing,
+        mistyped, contradictory or from a newer version."""
+        schema = values.get("schema")
+        if not isinstance(schema, int):
+            raise ModelError(f"{where}: its img2img metadata has no schema version")
+        if schema > SCHEMA:
+            raise ModelError(
+                f"{where}: written by a newer img2img (schema {schema}, this one reads {SCHEMA}); "
+                "update img2img"
+            )
+        known = {f.name: f for f in dataclasses.fields(ModelInfo)}
+        required = [n for n, f in known.items() if _required(f)]
+        missing = [n for n in required if n not in values]
+        if missing:
+            raise ModelError(f"{where}: its metadata lacks {', '.join(missing)}")
+        kept = {n: v for n, v in values.items() if n in known}
+        kept["domains"] = tuple(kept.get("domains", ()))
+        kept["value_range"] = tuple(kept.get("value_range", (-1.0, 1.0)))
+        info = ModelInfo(**kept)
+        info.check(where)
+        return info
+
+    def check(self, where: str) -> None:
+        """Raise ModelError when a field is impossible."""
+        for name in ("in_channels", "out_channels", "multiple_of", "minimum", "size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65536:
+                raise ModelError(f"{where}: metadata field {name} is {value!r}")
+        for name in ("name", "method", "generator", "norm_statistics", "tiling", "licence"):
+            if not isinstance(getattr(self, name), str):
+                raise ModelError(f"{where}: metadata field {name} is not a text")
+        for name in ("generator_config", "training", "quality"):
+            if not isinstance(getattr(self, name), dict):
+                raise ModelError(f"{where}: metadata field {name} is not a table")
+        if self.value_range != (-1.0, 1.0):
+            raise ModelError(f"{where}: value range {self.value_range} is not supported")
+        if not all(isinstance(name, str) for name in self.domains):
+            raise ModelError(f"{where}: metadata field domains is not a list of names")
+
+
+def _required(f: dataclasses.Field[Any]) -> bool:
+    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING

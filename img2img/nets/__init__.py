@@ -1,0 +1,58 @@
+"""Networks: tensors in, tensors out. `GENERATORS` and `DISCRIMINATORS` are the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from img2img.errors import ConfigError, proposal
+from img2img.nets.generator import Generator
+from img2img.nets.patch import PatchConfig, PatchDiscriminator
+from img2img.nets.resnet import ResNetConfig, ResNetGenerator
+from img2img.nets.unet import UNetConfig, UNetGenerator
+
+GENERATORS: dict[str, type[UNetGenerator] | type[ResNetGenerator]] = {
+    UNetGenerator.name: UNetGenerator,
+    ResNetGenerator.name: ResNetGenerator,
+}
+
+DISCRIMINATORS: dict[str, type[PatchDiscriminator]] = {
+    PatchDiscriminator.name: PatchDiscriminator,
+}
+
+
+def build_generator(name: str, options: Mapping[str, Any]) -> Generator:
+    """Build the generator `name` of `GENERATORS` with `options`.
+
+    Raises:
+        ConfigError: for an unknown name or option, listing the known ones.
+    """
+    if name not in GENERATORS:
+        raise ConfigError(f"unknown generator '{name}'.{proposal(name, GENERATORS)}")
+    cls = GENERATORS[name]
+    return cls(cls.Config.parse(options, "generator."))
+
+
+def build_discriminator(name: str, options: Mapping[str, Any]) -> nn.Module:
+    """Build the discriminator `name` of `DISCRIMINATORS` with `options`; raises as above."""
+    if name not in DISCRIMINATORS:
+        raise ConfigError(f"unknown discriminator '{name}'.{proposal(name, DISCRIMINATORS)}")
+    cls = DISCRIMINATORS[name]
+    return cls(PatchConfig.parse(options, "discriminator."))
+
+
+__all__ = [
+    "DISCRIMINATORS",
+    "GENERATORS",
+    "Generator",
+    "PatchConfig",
+    "PatchDiscriminator",
+    "ResNetConfig",
+    "ResNetGenerator",
+    "UNetConfig",
+    "UNetGenerator",
+    "build_discriminator",
+    "build_generator",
+]

@@ -1,0 +1,144 @@
+"""Layers shared by the networks: normalisation, padding, sampling, initialisation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Norm = Literal["instance", "batch", "none"]
+Padding = Literal["reflect", "zero"]
+Upsample = Literal["transposed", "resize"]
+NormStatistics = Literal["batch", "running"]
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalisation that never keeps running statistics (arXiv 1607.08022, eq. 3).
+
+    Input and output: float (N, C, H, W) with H*W > 1. The same at training, test and export.
+    """
+
+    def __init__(self, channels: int, affine: bool = False, eps: float = 1e-5):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation (arXiv 1502.03167) whose use outside training is a recorded choice.
+
+    `statistics = "batch"`: each picture is normalised by its own statistics, which is what the
+    pix2pix reference does at test time with batches of one, and independent of the picture's
+    neighbours in a batch. `statistics = "running"`: the averages kept while training.
+    """
+
+    statistics: NormStatistics = "batch"
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or self.statistics == "running":
+            return super().forward(x)
+        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+
+
+def norm_layer(norm: Norm, channels: int, affine: bool = False) -> nn.Module:
+    """Return the normalisation `norm` for `channels`; `affine` concerns instance norm only."""
+    if norm == "instance":
+        return InstanceNorm(channels, affine)
+    if norm == "batch":
+        return BatchNorm(channels)
+    return nn.Identity()
+
+
+def set_norm_statistics(net: nn.Module, statistics: NormStatistics) -> None:
+    """Choose, for every BatchNorm of `net`, the statistics used outside training."""
+    for module in net.modules():
+        if isinstance(module, BatchNorm):
+            module.statistics = statistics
+
+
+class ReflectPad(nn.Module):
+    """Pad all four sides by `size` pixels by reflection without repeating the edge."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.size
+        return F.pad(x, (p, p, p, p), mode="reflect")
+
+
+def padded_conv(cin: int, cout: int, kernel: int, padding: Padding, bias: bool) -> list[nn.Module]:
+    """A stride-1 convolution that keeps H and W, padded by reflection or zeros."""
+    if padding == "reflect":
+        return [ReflectPad(kernel // 2), nn.Conv2d(cin, cout, kernel, bias=bias)]
+    return [nn.Conv2d(cin, cout, kernel, padding=kernel // 2, bias=bias)]
+
+
+def upsample_conv(
+    cin: int, cout: int, upsample: Upsample, kernel: int, bias: bool
+) -> list[nn.Module]:
+    """Double H and W: a transposed convolution (kernel 3 or 4), or nearest resize and a 3x3
+    convolution (Odena et al., "Deconvolution and Checkerboard Artifacts", 2016)."""
+    if upsample == "resize":
+        return [nn.Upsample(scale_factor=2.0), nn.Conv2d(cin, cout, 3, padding=1, bias=bias)]
+    extra = 1 if kernel == 3 else 0
+    return [
+        nn.ConvTranspose2d(cin, cout, kernel, stride=2, padding=1, output_padding=extra, bias=bias)
+    ]
+
+
+def mirror_to(x: Tensor, height: int, width: int) -> Tensor:
+    """Extend (N, C, H, W) at the bottom and the right to (height, width) by reflection.
+
+    Works for any extension, also when it is longer than the picture (the reflection repeats) and
+    for one-pixel sides (the pixel repeats). Exportable: no branch depends on the size.
+    """
+    for dim, size in ((2, height), (3, width)):
+        n = x.shape[dim]
+        index = torch.arange(size, device=x.device)
+        # A tensor, since the ONNX exporter does not take a symbolic number as a divisor.
+        period = torch.full((1,), torch.sym_max(2 * n - 2, 1), dtype=index.dtype, device=x.device)
+        index = torch.remainder(index, period)
+        x = x.index_select(dim, torch.minimum(index, period - index))
+    return x
+
+
+def round_up(size: int, multiple_of: int, minimum: int) -> int:
+    """The least size that is >= `size` and `minimum` and a multiple of `multiple_of`."""
+    size = torch.sym_max(size, minimum)
+    return (size + multiple_of - 1) // multiple_of * multiple_of
+
+
+Init = Literal["normal", "xavier", "kaiming", "orthogonal", "default"]
+
+
+def initialise(net: nn.Module, init: Init = "normal", gain: float = 0.02) -> None:
+    """Initialise in place as the reference implementations do.
+
+    Convolutions N(0, gain) (or as `init` says), biases 0, BatchNorm weights N(1, gain) and biases
+    0. `default` leaves PyTorch's own initialisation (StarGAN). Source: arXiv 1611.07004, 6.2.
+    """
+    if init == "default":
+        return
+    for module in net.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            if init == "normal":
+                nn.init.normal_(module.weight, 0.0, gain)
+            elif init == "xavier":
+                nn.init.xavier_normal_(module.weight, gain=gain)
+            elif init == "kaiming":
+                nn.init.kaiming_normal_(module.weight, a=0, mode="fan_in")
+            else:
+                nn.init.orthogonal_(module.weight, gain=gain)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, gain)
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,99 @@
+"""What every generator is: a picture of any size in, a picture of the same size out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from img2img.errors import ConfigError
+from img2img.nets.blocks import (
+    BatchNorm,
+    InstanceNorm,
+    NormStatistics,
+    mirror_to,
+    round_up,
+    set_norm_statistics,
+)
+from img2img.settings import Settings
+
+Tiling = Literal["exact", "statistics"]
+
+
+class Generator(nn.Module, ABC):
+    """Base of the generators.
+
+    `forward(x, domain=None)`: `x` float (N, in_channels, H, W) in [-1, 1], any H and W >= 1;
+    `domain` float (N, domains) where the configuration has domains. Returns
+    (N, out_channels, H, W) in [-1, 1]. A picture whose sides are not multiples of `multiple_of`,
+    or shorter than `minimum`, is extended by reflection at the bottom and right, and cropped back.
+    """
+
+    Config: ClassVar[type[Settings]]
+    name: ClassVar[str]
+    config: Settings
+
+    def __init__(self, in_channels: int, out_channels: int, domains: int):
+        super().__init__()
+        self.in_channels, self.out_channels, self.domains = in_channels, out_channels, domains
+
+    @property
+    @abstractmethod
+    def multiple_of(self) -> int:
+        """H and W that `translate` sees are multiples of this, in pixels."""
+
+    @property
+    @abstractmethod
+    def minimum(self) -> int:
+        """The least H and W that `translate` sees, in pixels."""
+
+    @property
+    def tiling(self) -> Tiling:
+        """`exact` when a tile with enough overlap gives the whole picture's pixels; `statistics`
+        when normalisation looks at the whole picture, so that tiles change the result."""
+        return "exact" if self.norm_statistics in ("running", "none") else "statistics"
+
+    @property
+    def norm_statistics(self) -> str:
+        """What normalisation uses outside training: `instance`, `batch`, `running` or `none`."""
+        for module in self.modules():
+            if isinstance(module, BatchNorm):
+                return module.statistics
+            if isinstance(module, InstanceNorm):
+                return "instance"
+        return "none"
+
+    def use_norm_statistics(self, statistics: NormStatistics) -> None:
+        """Choose what batch normalisation uses outside training."""
+        set_norm_statistics(self, statistics)
+
+    @abstractmethod
+    def translate(self, x: Tensor) -> Tensor:
+        """The network itself, for sides that obey `multiple_of` and `minimum`; `x` carries the
+        domain planes behind the picture's channels."""
+
+    def forward(self, x: Tensor, domain: Tensor | None = None) -> Tensor:
+        x = self.with_domain(x, domain)
+        height, width = x.shape[2], x.shape[3]
+        h = round_up(height, self.multiple_of, self.minimum)
+        w = round_up(width, self.multiple_of, self.minimum)
+        if not torch.compiler.is_exporting() and (h, w) == (height, width):
+            return self.translate(x)
+        return self.translate(mirror_to(x, h, w))[:, :, :height, :width]
+
+    def with_domain(self, x: Tensor, domain: Tensor | None) -> Tensor:
+        """Append `domain` (N, domains) as constant planes (arXiv 1711.09020, sec. 7.1)."""
+        if self.domains == 0:
+            if domain is not None:
+                raise ConfigError("this generator has no domains; call it with a picture alone")
+            return x
+        if domain is None or domain.shape != (x.shape[0], self.domains):
+            given = "none" if domain is None else tuple(domain.shape)
+            raise ConfigError(
+                f"this generator needs a domain vector of shape ({x.shape[0]}, {self.domains}); "
+                f"{given} was given"
+            )
+        planes = domain.to(x.dtype)[:, :, None, None].expand(-1, -1, x.shape[2], x.shape[3])
+        return torch.cat([x, planes], 1)

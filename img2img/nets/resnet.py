@@ -1,0 +1,121 @@
+"""ResNet generator of CycleGAN (arXiv 1703.10593, appendix 7.2, after arXiv 1603.08155) and, with
+4x4 sampling, affine norms and no biases, of StarGAN (arXiv 1711.09020, table 4)."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from img2img.nets.blocks import (
+    Init,
+    Norm,
+    Padding,
+    Upsample,
+    initialise,
+    norm_layer,
+    padded_conv,
+    upsample_conv,
+)
+from img2img.nets.generator import Generator
+from img2img.settings import Settings
+
+
+class ResNetConfig(Settings):
+    """`downs` halvings from `width` channels, `blocks` residual blocks, as many doublings.
+
+    `bias=None` gives the convolutions a bias exactly when no norm with its own bias follows.
+    """
+
+    in_channels: int = Field(3, ge=1)
+    out_channels: int = Field(3, ge=1)
+    width: int = Field(64, ge=1)
+    blocks: int = Field(9, ge=0)
+    downs: int = Field(2, ge=0, le=6)
+    norm: Norm = "instance"
+    affine: bool = False
+    dropout: bool = False
+    padding: Padding = "reflect"
+    upsample: Upsample = "transposed"
+    kernel: Literal[3, 4] = 3
+    bias: bool | None = None
+    head_bias: bool = True
+    domains: int = Field(0, ge=0)
+    init: Init = "normal"
+    init_gain: float = Field(0.02, gt=0)
+
+    @model_validator(mode="after")
+    def _domains_survive(self) -> Self:
+        # A constant plane padded by reflection stays constant, and instance norm subtracts it.
+        if self.domains and self.padding == "reflect" and self.norm == "instance":
+            raise ValueError(
+                "a ResNet with domains, instance norm and reflection padding forgets its domain; "
+                "use padding=zero"
+            )
+        return self
+
+
+class ResidualBlock(nn.Module):
+    """x + conv-norm-ReLU-(dropout)-conv-norm(x), H and W kept (arXiv 1512.03385)."""
+
+    def __init__(self, channels: int, config: ResNetConfig, bias: bool):
+        super().__init__()
+        c = config
+        self.layers = nn.Sequential(
+            *padded_conv(channels, channels, 3, c.padding, bias),
+            norm_layer(c.norm, channels, c.affine),
+            nn.ReLU(),
+            *([nn.Dropout(0.5)] if c.dropout else []),
+            *padded_conv(channels, channels, 3, c.padding, bias),
+            norm_layer(c.norm, channels, c.affine),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class ResNetGenerator(Generator):
+    """7x7 convolution, `downs` halvings, residual blocks, `downs` doublings, 7x7 convolution."""
+
+    Config = ResNetConfig
+    name = "resnet"
+
+    def __init__(self, config: ResNetConfig):
+        c = config
+        super().__init__(c.in_channels, c.out_channels, c.domains)
+        self.config = c
+        own_bias = c.norm == "batch" or (c.norm == "instance" and c.affine)
+        bias = (not own_bias) if c.bias is None else c.bias
+
+        def follow(channels: int) -> list[nn.Module]:
+            return [norm_layer(c.norm, channels, c.affine), nn.ReLU()]
+
+        layers = padded_conv(c.in_channels + c.domains, c.width, 7, c.padding, bias)
+        layers += follow(c.width)
+        channels = c.width
+        for _ in range(c.downs):
+            layers.append(nn.Conv2d(channels, channels * 2, c.kernel, 2, 1, bias=bias))
+            channels *= 2
+            layers += follow(channels)
+        layers += [ResidualBlock(channels, c, bias) for _ in range(c.blocks)]
+        for _ in range(c.downs):
+            layers += upsample_conv(channels, channels // 2, c.upsample, c.kernel, bias)
+            channels //= 2
+            layers += follow(channels)
+        layers += padded_conv(c.width, c.out_channels, 7, c.padding, c.head_bias)
+        layers.append(nn.Tanh())
+        self.layers = nn.Sequential(*layers)
+        initialise(self, c.init, c.init_gain)
+
+    @property
+    def multiple_of(self) -> int:
+        return 2**self.config.downs
+
+    @property
+    def minimum(self) -> int:
+        # Reflection by one needs two pixels at the coarsest level, by three four at the finest.
+        return max(2 ** (self.config.downs + 1), 4)
+
+    def translate(self, x: Tensor) -> Tensor:
+        return self.layers(x)

@@ -1,0 +1,86 @@
+"""U-Net generator of Pix2Pix (arXiv 1611.07004, sec. 3.2.1 and 6.1.1)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from img2img.nets.blocks import Init, Norm, Upsample, initialise, norm_layer, upsample_conv
+from img2img.nets.generator import Generator
+from img2img.settings import Settings
+
+
+class UNetConfig(Settings):
+    """`depth` halvings, `width` channels after the first; channels double up to `8 * width`."""
+
+    in_channels: int = Field(3, ge=1)
+    out_channels: int = Field(3, ge=1)
+    width: int = Field(64, ge=1)
+    depth: int = Field(8, ge=2, le=12)
+    norm: Norm = "batch"
+    dropout: bool = True
+    upsample: Upsample = "transposed"
+    domains: int = Field(0, ge=0)
+    init: Init = "normal"
+    init_gain: float = Field(0.02, gt=0)
+
+
+class UNetGenerator(Generator):
+    """Encoder and decoder of `depth` levels with a skip at every level.
+
+    Dropout 0.5 sits on the decoder levels of `8 * width` channels but the innermost.
+    """
+
+    Config = UNetConfig
+    name = "unet"
+
+    def __init__(self, config: UNetConfig):
+        c = config
+        super().__init__(c.in_channels, c.out_channels, c.domains)
+        self.config = c
+        bias = c.norm != "batch"
+        channels = [c.width * min(2**level, 8) for level in range(c.depth)]
+
+        self.downs = nn.ModuleList()
+        for level, cout in enumerate(channels):
+            cin = c.in_channels + c.domains if level == 0 else channels[level - 1]
+            layers: list[nn.Module] = [] if level == 0 else [nn.LeakyReLU(0.2)]
+            layers.append(nn.Conv2d(cin, cout, 4, stride=2, padding=1, bias=bias))
+            if 0 < level < c.depth - 1:
+                layers.append(norm_layer(c.norm, cout))
+            self.downs.append(nn.Sequential(*layers))
+
+        self.ups = nn.ModuleList()
+        for level in reversed(range(c.depth)):
+            innermost, outermost = level == c.depth - 1, level == 0
+            cin = channels[level] if innermost else channels[level] * 2
+            cout = c.out_channels if outermost else channels[level - 1]
+            layers = [nn.ReLU()]
+            layers += upsample_conv(cin, cout, c.upsample, 4, bias or outermost)
+            if outermost:
+                layers.append(nn.Tanh())
+            else:
+                layers.append(norm_layer(c.norm, cout))
+                if c.dropout and not innermost and 5 <= level + 1 < c.depth:
+                    layers.append(nn.Dropout(0.5))
+            self.ups.append(nn.Sequential(*layers))
+        initialise(self, c.init, c.init_gain)
+
+    @property
+    def multiple_of(self) -> int:
+        return 2**self.config.depth
+
+    @property
+    def minimum(self) -> int:
+        return 2**self.config.depth
+
+    def translate(self, x: Tensor) -> Tensor:
+        skips: list[Tensor] = []
+        for down in self.downs:
+            x = down(x)
+            skips.append(x)
+        x = self.ups[0](skips.pop())
+        for up in list(self.ups)[1:]:
+            x = up(torch.cat([skips.pop(), x], 1))
+        return x

@@ -1,0 +1,56 @@
+"""What every runner is: a model's information and a function from pixels to pixels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from img2img.errors import ModelError
+from img2img.images import Pixels, from_network, to_network
+from img2img.modelinfo import ModelInfo
+
+Float = NDArray[np.float32]
+# ITU-R BT.601 luma, as Pillow's conversion to "L".
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+class Runner(ABC):
+    """An opened model.
+
+    Attributes:
+        info: what the model file says of itself.
+        description: what runs it, e.g. `onnxruntime cpu fp32`.
+    """
+
+    info: ModelInfo
+    description: str
+
+    @abstractmethod
+    def infer(self, x: Float) -> Float:
+        """(N, in_channels, H, W) in [-1, 1], any H and W -> (N, out_channels, H, W)."""
+
+    def __call__(self, pixels: Pixels) -> Pixels:
+        """Translate one picture: uint8 (H, W, 3) -> uint8 (H, W, 3) of the same size."""
+        values: NDArray[Any] = pixels.astype(np.float32)
+        if self.info.in_channels == 1:
+            values = (values @ _LUMA)[:, :, None]
+        x = np.ascontiguousarray(to_network(values).transpose(2, 0, 1)[None])
+        y = from_network(self.infer(x)[0].transpose(1, 2, 0))
+        return np.repeat(y, 3, 2) if y.shape[2] == 1 else np.ascontiguousarray(y)
+
+
+def check_channels(info: ModelInfo, where: str) -> None:
+    """Raise ModelError when the model does not turn pictures into pictures."""
+    if info.in_channels not in (1, 3) or info.out_channels not in (1, 3):
+        raise ModelError(
+            f"{where}: takes {info.in_channels} and gives {info.out_channels} channels; "
+            "pictures are translated by models of 1 or 3 channels"
+        )
+    if info.domains:
+        raise ModelError(
+            f"{where}: a model of several domains ({', '.join(info.domains)}); "
+            "choosing one is not supported yet"
+        )

@@ -1,0 +1,117 @@
+"""ONNX models through onnxruntime, without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from img2img.errors import EnvironmentFault, ModelError, UsageError, describe_os_error
+from img2img.modelinfo import KEY, ModelInfo
+from img2img.runners.base import Float, Runner, check_channels
+from img2img.runners.cuda import cuda_device_count
+
+DIGEST_KEY = "img2img_sha256"
+NO_DIGEST = b"0" * 64
+
+
+def digest_of(data: bytes, stated: bytes) -> str:
+    """SHA-256 of an ONNX file in which its own digest is replaced by zeros."""
+    return hashlib.sha256(data.replace(stated, NO_DIGEST)).hexdigest()
+
+
+class OnnxRunner(Runner):
+    """`device`: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        ModelError: not an ONNX model of ours, or damaged.
+        EnvironmentFault: a device asked for by name that does not load.
+    """
+
+    def __init__(self, path: Path, device: str = "auto"):
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"{path}: {describe_os_error(error)}") from None
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise EnvironmentFault(
+                f"onnxruntime cannot be loaded: {error}; see img2img doctor"
+            ) from None
+        onnxruntime.set_default_logger_severity(4)
+        providers = _providers(onnxruntime, device)
+        try:
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 4
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+            options.intra_op_num_threads = cores
+            self._session: Any = onnxruntime.InferenceSession(data, options, providers=providers)
+        except Exception as error:  # onnxruntime has a class of its own for every failure
+            raise ModelError(
+                f"{path}: not an ONNX model, or damaged ({_first_line(error)})"
+            ) from None
+        wanted = providers[0][0]
+        real = self._session.get_providers()
+        if wanted != "CPUExecutionProvider" and wanted not in real:
+            raise EnvironmentFault(
+                f"device '{device}': onnxruntime loaded {real[0]} instead of {wanted}; "
+                "pip install 'img2img[gpu]', or use --device cpu"
+            )
+        self.info = _info(self._session, data, path)
+        check_channels(self.info, str(path))
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
+            raise ModelError(f"{path}: needs one float input and one output")
+        if inputs[0].shape[1] != self.info.in_channels:
+            raise ModelError(
+                f"{path}: its input has {inputs[0].shape[1]} channels, its metadata says "
+                f"{self.info.in_channels}"
+            )
+        self._input = inputs[0].name
+        self.description = f"onnxruntime {'cpu' if wanted.startswith('CPU') else device} fp32"
+
+    def infer(self, x: Float) -> Float:
+        return self._session.run(None, {self._input: x})[0]
+
+
+def _providers(onnxruntime: Any, device: str) -> list[tuple[str, dict[str, str]]]:
+    cpu = [("CPUExecutionProvider", dict[str, str]())]
+    if device == "cpu":
+        return cpu
+    kind, _, number = device.partition(":")
+    if device != "auto" and (kind != "cuda" or not (number or "0").isdigit()):
+        raise UsageError(f"onnxruntime runs on auto, cpu, cuda or cuda:N, not on '{device}'")
+    count = cuda_device_count()
+    there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if int(number or 0) < count and there:
+        onnxruntime.preload_dlls()
+        return [("CUDAExecutionProvider", {"device_id": number or "0"}), *cpu]
+    if device == "auto":
+        return cpu
+    raise EnvironmentFault(
+        f"device '{device}' is not here ({count} CUDA devices, onnxruntime "
+        f"{'with' if there else 'without'} CUDA); see img2img doctor"
+    )
+
+
+def _info(session: Any, data: bytes, path: Path) -> ModelInfo:
+    metadata = session.get_modelmeta().custom_metadata_map
+    if KEY not in metadata:
+        raise ModelError(f"{path}: an ONNX model without img2img metadata; export it with img2img")
+    stated = metadata.get(DIGEST_KEY, "")
+    if len(stated) != 64 or digest_of(data, stated.encode()) != stated:
+        raise ModelError(f"{path}: damaged (its SHA-256 does not match); export it again")
+    try:
+        described = json.loads(metadata[KEY])
+    except ValueError:
+        raise ModelError(f"{path}: its img2img metadata is not JSON") from None
+    if not isinstance(described, dict):
+        raise ModelError(f"{path}: its img2img metadata is not a table")
+    return ModelInfo.from_dict(described, str(path))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,47 @@
+"""`.safetensors` models through torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from img2img.checkpoint import load_model
+from img2img.errors import EnvironmentFault, MissingExtra, UsageError
+from img2img.runners.base import Float, Runner, check_channels
+
+
+class TorchRunner(Runner):
+    """`device`: auto, cpu, cuda, cuda:N or mps; float32.
+
+    Raises:
+        ModelError: the file is refused.
+        MissingExtra: torch is not installed.
+        EnvironmentFault: a device asked for by name that is not here.
+    """
+
+    def __init__(self, path: Path, device: str = "auto"):
+        try:
+            import torch
+        except ImportError:
+            raise MissingExtra(f"{path}: a .safetensors model", "train") from None
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            place = torch.device(device)
+        except RuntimeError:
+            raise UsageError(
+                f"unknown device '{device}'; known: auto, cpu, cuda, cuda:N, mps"
+            ) from None
+        generator, self.info = load_model(path)
+        check_channels(self.info, str(path))
+        try:
+            self._generator = generator.to(place)
+        except (RuntimeError, AssertionError) as error:
+            line = (str(error).splitlines() or [""])[0]
+            raise EnvironmentFault(f"device '{device}' is not here: {line}") from None
+        self._torch, self._place = torch, place
+        self.description = f"torch {place} fp32"
+
+    def infer(self, x: Float) -> Float:
+        with self._torch.inference_mode():
+            y = self._generator(self._torch.from_numpy(x).to(self._place))
+            return y.float().cpu().numpy()

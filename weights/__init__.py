@@ -1,0 +1,1 @@
+"""Shipped models; `img2img.pretrained` finds them by path."""
