@@ -40,7 +40,7 @@ def root(
 @app.command("translate")
 def translate_command(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Pictures, folders or globs.")
+        list[str], typer.Argument(metavar="INPUT", help="Pictures, folders or globs.")
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the translated pictures.")],
     model: Annotated[

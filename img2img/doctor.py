@@ -92,7 +92,8 @@ def _requirements() -> list[Finding]:
             continue
         wanted = "img2img" if not extra else f"'img2img[{extra}]'"
         missing = [n for n in names if version_of(n) is None]
-        if extra and len(missing) == len(names):
+        # Other packages may bring parts of an extra; the first one is what it is installed for.
+        if extra and names[0] in missing:
             rows.append(
                 Finding("note", f"extra '{extra}' is not installed", f"pip install {wanted}")
             )

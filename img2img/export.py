@@ -126,7 +126,8 @@ def to_onnx(generator: Generator, info: ModelInfo) -> bytes:
         },
     )
     data = model.SerializeToString(deterministic=True)
-    return data.replace(NO_DIGEST, digest_of(data, NO_DIGEST).encode())
+    digest, place = digest_of(data)
+    return data[:place] + digest.encode() + data[place + len(digest) :]
 
 
 @contextlib.contextmanager

@@ -133,21 +133,23 @@ def train(
     if config.threads:
         torch.set_num_threads(config.threads)
 
-    # --- data
-    def told(done: int, total: int) -> None:
-        listen({"event": "data", "done": done, "total": total})
-
-    swap = getattr(settings, "direction", "AtoB") == "BtoA"
-    cache = config.cache_mb * 2**20
-    data = method.Data(config.data, "train", config.load_size, swap, cache, told)
-    held_out = method.Data(config.data, "held-out", config.crop_size, swap, cache, told)
-
     # --- networks
     torch.manual_seed(config.seed)
     trainer = method(settings)
     for net in trainer.nets.values():
         net.to(device)
     trainer.augment = Augment(config.crop_size, config.flip, config.seed)
+
+    # --- data
+    def told(done: int, total: int) -> None:
+        listen({"event": "data", "done": done, "total": total})
+
+    swap = getattr(settings, "direction", "AtoB") == "BtoA"
+    cache = config.cache_mb * 2**20
+    G = next(iter(trainer.generators.values()))
+    options = (swap, cache, told, (G.in_channels, G.out_channels))
+    data = method.Data(config.data, "train", config.load_size, *options)
+    held_out = method.Data(config.data, "held-out", config.crop_size, *options)
     per_epoch = -(-len(data) // config.batch_size)
     total = config.steps or (config.epochs + config.epochs_decay) * per_epoch
 

@@ -18,9 +18,10 @@ from typing import Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from img2img.errors import DataError, PictureError
+from img2img.errors import ConfigError, DataError, PictureError
 from img2img.images import Pixels, find_pictures, read_picture, resize_pixels, to_network
 
 Split = Literal["train", "held-out"]
@@ -30,7 +31,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class PairedBatch:
-    """`a`, `b`: (N, 3, H, W); `indices`: which pairs of the data set they are."""
+    """`a`, `b`: (N, C, H, W); `indices`: which pairs of the data set they are."""
 
     a: Tensor
     b: Tensor
@@ -53,7 +54,8 @@ class Pair:
 
 class PairedData:
     """The pairs of one split, resized to `load_size` x `load_size` (aspect not kept, as the
-    references do) and kept in memory as uint8 while they fit `cache_bytes`.
+    references do) and kept in memory as uint8 while they fit `cache_bytes`. `channels` are those
+    of the network's input and output: 3 for RGB, 1 for grey (ITU-R BT.601 luma).
 
     Raises:
         DataError: nothing found, unpaired files, unreadable or odd pictures: all listed at once.
@@ -67,7 +69,11 @@ class PairedData:
         swap: bool,
         cache_bytes: int,
         on_progress: Callable[[int, int], None] | None = None,
+        channels: tuple[int, int] = (3, 3),
     ):
+        if not set(channels) <= {1, 3}:
+            raise ConfigError(f"pictures have 3 channels or 1 (grey), not {channels}")
+        self.channels = channels
         if not root.is_dir():
             raise DataError(f"{root}: no such folder of training data")
         self.root, self.split, self.load_size, self.swap = root, split, load_size, swap
@@ -104,6 +110,10 @@ class PairedData:
             kept = _read_pair(self.pairs[index], self.load_size)
             if self.swap:
                 kept = kept[::-1]
+            kept = (
+                _with_channels(kept[0], self.channels[0]),
+                _with_channels(kept[1], self.channels[1]),
+            )
             if self._keep:
                 self._cache[index] = kept
         return kept
@@ -153,6 +163,12 @@ def _read_pair(pair: Pair, size: int) -> tuple[Pixels, Pixels]:
             )
         first, second = first[:, : width // 2], first[:, width // 2 :]
     return resize_pixels(first, size, size), resize_pixels(second, size, size)
+
+
+def _with_channels(pixels: Pixels, channels: int) -> Pixels:
+    if channels == 3:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
 
 
 def _split(root: Path, split: Split) -> list[Pair]:

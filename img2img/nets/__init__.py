@@ -13,7 +13,7 @@ from img2img.nets.patch import PatchConfig, PatchDiscriminator
 from img2img.nets.resnet import ResNetConfig, ResNetGenerator
 from img2img.nets.unet import UNetConfig, UNetGenerator
 
-GENERATORS: dict[str, type[UNetGenerator] | type[ResNetGenerator]] = {
+GENERATORS: dict[str, type[Generator]] = {
     UNetGenerator.name: UNetGenerator,
     ResNetGenerator.name: ResNetGenerator,
 }

@@ -82,12 +82,12 @@ def padded_conv(cin: int, cout: int, kernel: int, padding: Padding, bias: bool) 
 
 
 def upsample_conv(
-    cin: int, cout: int, upsample: Upsample, kernel: int, bias: bool
+    cin: int, cout: int, upsample: Upsample, kernel: int, bias: bool, padding: Padding
 ) -> list[nn.Module]:
     """Double H and W: a transposed convolution (kernel 3 or 4), or nearest resize and a 3x3
-    convolution (Odena et al., "Deconvolution and Checkerboard Artifacts", 2016)."""
+    convolution padded as told (Odena et al., "Deconvolution and Checkerboard Artifacts", 2016)."""
     if upsample == "resize":
-        return [nn.Upsample(scale_factor=2.0), nn.Conv2d(cin, cout, 3, padding=1, bias=bias)]
+        return [nn.Upsample(scale_factor=2.0), *padded_conv(cin, cout, 3, padding, bias)]
     extra = 1 if kernel == 3 else 0
     return [
         nn.ConvTranspose2d(cin, cout, kernel, stride=2, padding=1, output_padding=extra, bias=bias)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,11 +33,13 @@ class Generator(nn.Module, ABC):
 
     Config: ClassVar[type[Settings]]
     name: ClassVar[str]
-    config: Settings
 
-    def __init__(self, in_channels: int, out_channels: int, domains: int):
+    def __init__(self, config: Any):
         super().__init__()
-        self.in_channels, self.out_channels, self.domains = in_channels, out_channels, domains
+        self.config = config
+        self.in_channels: int = config.in_channels
+        self.out_channels: int = config.out_channels
+        self.domains: int = config.domains
 
     @property
     @abstractmethod

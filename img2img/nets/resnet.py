@@ -83,8 +83,7 @@ class ResNetGenerator(Generator):
 
     def __init__(self, config: ResNetConfig):
         c = config
-        super().__init__(c.in_channels, c.out_channels, c.domains)
-        self.config = c
+        super().__init__(c)
         own_bias = c.norm == "batch" or (c.norm == "instance" and c.affine)
         bias = (not own_bias) if c.bias is None else c.bias
 
@@ -100,7 +99,7 @@ class ResNetGenerator(Generator):
             layers += follow(channels)
         layers += [ResidualBlock(channels, c, bias) for _ in range(c.blocks)]
         for _ in range(c.downs):
-            layers += upsample_conv(channels, channels // 2, c.upsample, c.kernel, bias)
+            layers += upsample_conv(channels, channels // 2, c.upsample, c.kernel, bias, c.padding)
             channels //= 2
             layers += follow(channels)
         layers += padded_conv(c.width, c.out_channels, 7, c.padding, c.head_bias)

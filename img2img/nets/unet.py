@@ -6,7 +6,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.nets.blocks import Init, Norm, Upsample, initialise, norm_layer, upsample_conv
+from img2img.nets.blocks import (
+    Init,
+    Norm,
+    Padding,
+    ReflectPad,
+    Upsample,
+    initialise,
+    norm_layer,
+    upsample_conv,
+)
 from img2img.nets.generator import Generator
 from img2img.settings import Settings
 
@@ -21,6 +30,7 @@ class UNetConfig(Settings):
     norm: Norm = "batch"
     dropout: bool = True
     upsample: Upsample = "transposed"
+    padding: Padding = "zero"
     domains: int = Field(0, ge=0)
     init: Init = "normal"
     init_gain: float = Field(0.02, gt=0)
@@ -37,8 +47,7 @@ class UNetGenerator(Generator):
 
     def __init__(self, config: UNetConfig):
         c = config
-        super().__init__(c.in_channels, c.out_channels, c.domains)
-        self.config = c
+        super().__init__(c)
         bias = c.norm != "batch"
         channels = [c.width * min(2**level, 8) for level in range(c.depth)]
 
@@ -46,7 +55,10 @@ class UNetGenerator(Generator):
         for level, cout in enumerate(channels):
             cin = c.in_channels + c.domains if level == 0 else channels[level - 1]
             layers: list[nn.Module] = [] if level == 0 else [nn.LeakyReLU(0.2)]
-            layers.append(nn.Conv2d(cin, cout, 4, stride=2, padding=1, bias=bias))
+            if c.padding == "reflect":
+                layers.append(ReflectPad(1))
+            zeros = 1 if c.padding == "zero" else 0
+            layers.append(nn.Conv2d(cin, cout, 4, stride=2, padding=zeros, bias=bias))
             if 0 < level < c.depth - 1:
                 layers.append(norm_layer(c.norm, cout))
             self.downs.append(nn.Sequential(*layers))
@@ -57,7 +69,7 @@ class UNetGenerator(Generator):
             cin = channels[level] if innermost else channels[level] * 2
             cout = c.out_channels if outermost else channels[level - 1]
             layers = [nn.ReLU()]
-            layers += upsample_conv(cin, cout, c.upsample, 4, bias or outermost)
+            layers += upsample_conv(cin, cout, c.upsample, 4, bias or outermost, c.padding)
             if outermost:
                 layers.append(nn.Tanh())
             else:

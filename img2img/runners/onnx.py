@@ -17,9 +17,21 @@ DIGEST_KEY = "img2img_sha256"
 NO_DIGEST = b"0" * 64
 
 
-def digest_of(data: bytes, stated: bytes) -> str:
-    """SHA-256 of an ONNX file in which its own digest is replaced by zeros."""
-    return hashlib.sha256(data.replace(stated, NO_DIGEST)).hexdigest()
+# How the entry of the digest stands in the file: key, field 2 of the entry, 64 bytes long.
+_ENTRY = DIGEST_KEY.encode() + b"\x12\x40"
+
+
+def digest_of(data: bytes) -> tuple[str, int]:
+    """SHA-256 of an ONNX file whose own digest counts as zeros, and where that digest stands;
+    the place is -1 for a file without one."""
+    place = data.rfind(_ENTRY)
+    if place < 0:
+        return "", -1
+    place += len(_ENTRY)
+    sha = hashlib.sha256(data[:place])
+    sha.update(NO_DIGEST)
+    sha.update(data[place + len(NO_DIGEST) :])
+    return sha.hexdigest(), place
 
 
 class OnnxRunner(Runner):
@@ -35,6 +47,12 @@ class OnnxRunner(Runner):
             data = path.read_bytes()
         except OSError as error:
             raise ModelError(f"{path}: {describe_os_error(error)}") from None
+        # Before onnxruntime parses it: a damaged file may crash the process there.
+        digest, place = digest_of(data)
+        if place < 0:
+            raise ModelError(f"{path}: not an ONNX model made by img2img, or damaged")
+        if data[place : place + len(digest)] != digest.encode():
+            raise ModelError(f"{path}: damaged (its SHA-256 does not match); export it again")
         try:
             import onnxruntime
         except ImportError as error:
@@ -50,9 +68,7 @@ class OnnxRunner(Runner):
             options.intra_op_num_threads = cores
             self._session: Any = onnxruntime.InferenceSession(data, options, providers=providers)
         except Exception as error:  # onnxruntime has a class of its own for every failure
-            raise ModelError(
-                f"{path}: not an ONNX model, or damaged ({_first_line(error)})"
-            ) from None
+            raise ModelError(f"{path}: onnxruntime refuses it: {_first_line(error)}") from None
         wanted = providers[0][0]
         real = self._session.get_providers()
         if wanted != "CPUExecutionProvider" and wanted not in real:
@@ -60,7 +76,7 @@ class OnnxRunner(Runner):
                 f"device '{device}': onnxruntime loaded {real[0]} instead of {wanted}; "
                 "pip install 'img2img[gpu]', or use --device cpu"
             )
-        self.info = _info(self._session, data, path)
+        self.info = _info(self._session, path)
         check_channels(self.info, str(path))
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
@@ -97,17 +113,11 @@ def _providers(onnxruntime: Any, device: str) -> list[tuple[str, dict[str, str]]
     )
 
 
-def _info(session: Any, data: bytes, path: Path) -> ModelInfo:
-    metadata = session.get_modelmeta().custom_metadata_map
-    if KEY not in metadata:
-        raise ModelError(f"{path}: an ONNX model without img2img metadata; export it with img2img")
-    stated = metadata.get(DIGEST_KEY, "")
-    if len(stated) != 64 or digest_of(data, stated.encode()) != stated:
-        raise ModelError(f"{path}: damaged (its SHA-256 does not match); export it again")
+def _info(session: Any, path: Path) -> ModelInfo:
     try:
-        described = json.loads(metadata[KEY])
-    except ValueError:
-        raise ModelError(f"{path}: its img2img metadata is not JSON") from None
+        described = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
+    except (KeyError, ValueError):
+        raise ModelError(f"{path}: without readable img2img metadata") from None
     if not isinstance(described, dict):
         raise ModelError(f"{path}: its img2img metadata is not a table")
     return ModelInfo.from_dict(described, str(path))

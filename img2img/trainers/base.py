@@ -53,7 +53,7 @@ class Trainer(ABC):
         optimizer = self.optimizers[name]
         optimizer.zero_grad(set_to_none=True)
         if not torch.isfinite(loss.detach()):
-            raise Diverged(f"the loss of {name} is {float(loss)}")
+            raise Diverged(f"the loss of {name} is {loss.item()}")
         loss.backward()
         gradients = [
             p.grad

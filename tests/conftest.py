@@ -1,0 +1,122 @@
+"""Small pictures and models that the tests make for themselves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from img2img.checkpoint import save_model
+from img2img.modelinfo import ModelInfo
+from img2img.nets import Generator, build_generator
+
+torch.set_num_threads(1)
+ROOT = Path(__file__).resolve().parent.parent
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def picture(width: int, height: int, seed: int = 0, mode: str = "RGB") -> Image.Image:
+    """A smooth random picture."""
+    channels = len(mode) if mode != "CMYK" else 4
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, channels), np.uint8)
+    if channels == 1:
+        coarse = coarse[:, :, 0]
+    return Image.fromarray(coarse, mode).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def info_of(generator: Generator, **more: object) -> ModelInfo:
+    """Truthful information for a generator made in a test."""
+    fields: dict[str, object] = {
+        "name": "test",
+        "method": "pix2pix",
+        "generator": generator.name,
+        "generator_config": generator.config.model_dump(mode="json", exclude_none=True),
+        "in_channels": generator.in_channels,
+        "out_channels": generator.out_channels,
+        "multiple_of": generator.multiple_of,
+        "minimum": generator.minimum,
+        "norm_statistics": generator.norm_statistics,
+        "tiling": generator.tiling,
+        "size": 64,
+        "licence": "free",
+    }
+    return ModelInfo(**(fields | more))  # type: ignore[arg-type]
+
+
+def small_generator(name: str = "unet", **options: object) -> Generator:
+    """A generator of a few thousand parameters whose output is not constant."""
+    torch.manual_seed(0)
+    small: dict[str, object] = {"width": 4, "norm": "instance", "init_gain": 0.3}
+    small |= {"depth": 3} if name == "unet" else {"blocks": 1}
+    return build_generator(name, small | options).eval()
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small valid `.safetensors` model."""
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    generator = small_generator()
+    save_model(path, generator, info_of(generator))
+    return path
+
+
+@pytest.fixture(scope="session")
+def onnx_file(model_file: Path) -> Path:
+    """The same model as ONNX."""
+    from img2img.export import export_onnx
+
+    path = model_file.with_suffix(".onnx")
+    export_onnx(model_file, path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with three good pictures in two levels."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    picture(40, 30, 1).save(folder / "one.jpg")
+    picture(33, 47, 2).save(folder / "two.png")
+    picture(20, 20, 3).save(folder / "sub" / "one.jpg")
+    return folder
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """A folder of six side-by-side pairs: B is A inverted."""
+    folder = tmp_path / "pairs"
+    for part, count in (("train", 6), ("val", 2)):
+        (folder / part).mkdir(parents=True)
+        for k in range(count):
+            a = np.asarray(picture(48, 48, k + 10 * count))
+            Image.fromarray(np.hstack([a, 255 - a])).save(folder / part / f"{k}.png")
+    return folder
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Run the command line in a process of its own, in an empty folder."""
+
+    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+        environment |= options.pop("env", {})  # type: ignore[arg-type]
+        return subprocess.run(
+            [sys.executable, "-m", "img2img.cli", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            cwd=tmp_path,
+            env=environment,
+            timeout=300,
+            **options,  # type: ignore[call-overload]
+        )
+
+    return run

@@ -1,0 +1,105 @@
+"""The documentation tells the truth. `python -m tests.test_docs` rewrites the CLI reference."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import img2img
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs" / "reference" / "cli.md"
+COMMANDS = ("", "translate", "train", "export", "models", "doctor")
+
+
+def cli_reference() -> str:
+    parts = ["# Command line\n\nGenerated from the commands themselves; a test compares it.\n"]
+    for command in COMMANDS:
+        environment = {**os.environ, "COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
+        done = subprocess.run(
+            [sys.executable, "-m", "img2img.cli", *command.split(), "--help"],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=True,
+        )
+        text = "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
+        parts.append(f"## img2img {command}".rstrip() + f"\n\n```\n{text}\n```\n")
+    return "\n".join(parts) + EXIT_CODES
+
+
+EXIT_CODES = """
+## Exit codes
+
+| code | meaning |
+|---|---|
+| 0 | all done |
+| 1 | finished, but some inputs failed (listed), or the doctor found a problem |
+| 2 | wrong use or configuration |
+| 3 | model or checkpoint refused |
+| 4 | environment: disk full, device absent, package missing |
+| 5 | training diverged, or an export differs from its source |
+| 70 | a defect of img2img; `--debug` shows the traceback |
+| 130, 143 | interrupted by Ctrl-C, terminated |
+
+Results are printed to stdout, everything else to stderr. `--json` prints one object per line.
+"""
+
+
+def test_the_cli_reference_is_that_of_the_commands() -> None:
+    assert REFERENCE.read_text() == cli_reference(), "run: python -m tests.test_docs"
+
+
+def test_every_command_is_in_the_reference_and_the_help() -> None:
+    from img2img.cli.app import app
+
+    names = {command.name for command in app.registered_commands}
+    assert names == set(COMMANDS) - {""}
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"img2img {name}" in readme for name in names)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("**/*.md")), ids=lambda p: p.name)
+def test_links_in_the_documents_lead_somewhere(path: Path) -> None:
+    if ".venv" in path.parts:
+        pytest.skip("an environment inside the checkout")
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def test_the_changelog_knows_the_version() -> None:
+    assert f"## {img2img.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_exit_codes_are_those_of_the_errors() -> None:
+    from img2img import errors
+
+    told = {
+        int(n) for row in re.findall(r"^\| ([\d, ]+) \|", EXIT_CODES, re.M) for n in row.split(",")
+    }
+    kinds = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, Exception)]
+    assert {kind.exit_code for kind in kinds} <= told
+    assert all(kind.__name__ in str(errors.__doc__) for kind in kinds)
+
+
+def test_settings_named_in_the_how_to_exist() -> None:
+    from img2img.trainers import Pix2PixConfig
+    from img2img.training import TrainConfig
+
+    text = (ROOT / "docs" / "how-to" / "train-pix2pix.md").read_text()
+    table = text.split("| setting |")[1].split("\n\n")[0]
+    known = TrainConfig.model_fields | Pix2PixConfig.model_fields
+    names = re.findall(
+        r"`([a-z_0-9]+)`", "\n".join(r.split("|")[1] for r in table.splitlines()[2:])
+    )
+    assert len(names) > 10 and all(name in known for name in names)
+
+
+if __name__ == "__main__":
+    REFERENCE.write_text(cli_reference())

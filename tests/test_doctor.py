@@ -1,0 +1,105 @@
+"""The doctor finds what is planted and names the command that mends it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+
+from img2img import doctor
+from img2img.errors import ModelError
+from img2img.pretrained import default_name, find_model, shipped, weights_folder
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, **versions: str | None) -> None:
+    real = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name in versions:
+            if versions[name] is None:
+                raise importlib.metadata.PackageNotFoundError(name)
+            return str(versions[name])
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+
+
+def problems() -> list[doctor.Finding]:
+    return [row for row in doctor.examine() if row.status == "problem"]
+
+
+def test_two_wheels_of_one_import_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, **{"albumentations": "2.0.8", "albumentationsx": "1.0"})
+    (row,) = problems()
+    assert "albumentations and albumentationsx overwrite each other" in row.what
+    assert row.mend.startswith("pip uninstall -y albumentations albumentationsx && pip install ")
+
+
+def test_a_missing_package_of_a_present_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, onnxscript=None)
+    (row,) = problems()
+    assert (row.what, row.mend) == ("onnxscript is missing", "pip install 'img2img[train]'")
+
+
+def test_an_absent_extra_is_a_note_not_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, **dict.fromkeys(doctor.requirements()["train"]))
+    assert problems() == []
+    notes = [row for row in doctor.examine() if row.status == "note"]
+    assert [row.mend for row in notes] == ["pip install 'img2img[train]'"]
+
+
+def test_a_wheel_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = doctor.importlib.import_module
+
+    def load(name: str) -> object:
+        if name == "onnxscript":
+            raise OSError("libfoo.so.3: cannot open shared object file")
+        return real(name)
+
+    monkeypatch.setattr(doctor.importlib, "import_module", load)
+    (row,) = problems()
+    assert "does not load: libfoo.so.3" in row.what and "--force-reinstall" in row.mend
+
+
+def test_requirements_are_read_for_this_machine() -> None:
+    groups = doctor.requirements()
+    names = [n for n in groups[""] if n.startswith("onnxruntime")]
+    assert len(names) == 1 and {"numpy", "Pillow", "typer", "rich"} <= set(groups[""])
+    assert {"torch", "safetensors"} <= set(groups["train"]) and "pytest" in groups["dev"]
+
+
+def test_a_damaged_shipped_model_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for path in weights_folder().iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    victim = tmp_path / f"{default_name()}.safetensors"
+    data = bytearray(victim.read_bytes())
+    data[-7] ^= 1
+    victim.write_bytes(data)
+    monkeypatch.setattr("img2img.pretrained.weights_folder", lambda: tmp_path)
+    (row,) = problems()
+    assert "damaged" in row.what
+
+
+def test_missing_weights_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("img2img.pretrained.__file__", str(tmp_path / "img2img" / "pretrained.py"))
+    with pytest.raises(ModelError, match="shipped weights are missing"):
+        shipped()
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_shipped_models_are_whole_and_within_the_limits(name: str) -> None:
+    from img2img.checkpoint import read_model_info
+    from img2img.runners import open_runner
+
+    model = shipped()[name]
+    for suffix in model.files:
+        path = find_model(name, (suffix,))
+        assert path.stat().st_size <= 15 * 2**20
+        info = read_model_info(path) if suffix == ".safetensors" else open_runner(path, "cpu").info
+        assert (info.name, info.licence) == (name, model.licence)
+    card = (weights_folder() / model.card).read_text()
+    for word in ("Data", "Licence", "Training command", "Quality", "Samples"):
+        assert f"## {word}" in card
+    assert model.licence.split(":")[0] in card

@@ -1,0 +1,143 @@
+"""Exported models say the same, carry what is needed, and are refused when damaged."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from img2img import export
+from img2img.checkpoint import load_model, save_model
+from img2img.errors import EnvironmentFault, ModelError, ParityError, UsageError
+from img2img.export import export_onnx
+from img2img.modelinfo import KEY
+from img2img.runners import RUNNERS, open_runner
+from img2img.runners.onnx import DIGEST_KEY
+from tests.conftest import info_of, small_generator
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("unet", {"norm": "batch", "dropout": True}),
+        ("unet", {"norm": "instance", "upsample": "resize"}),
+        ("resnet", {"norm": "instance"}),
+        ("resnet", {"norm": "batch", "padding": "zero", "in_channels": 1, "out_channels": 1}),
+    ],
+)
+def test_every_generator_exports_and_says_the_same(
+    tmp_path: Path, name: str, options: dict[str, object]
+) -> None:
+    generator = small_generator(name, **options)
+    save_model(tmp_path / "m.safetensors", generator, info_of(generator))
+    table = export_onnx(tmp_path / "m.safetensors", tmp_path / "m.onnx")
+    assert len(table) == 4 and {row.batch for row in table} == {1, 3}
+    assert max(row.max_levels for row in table) <= 1
+    assert max(row.mean_levels for row in table) <= 0.01
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx", "m.safetensors"]
+
+
+@pytest.mark.parametrize("size", [(1, 9), (17, 40), (64, 64), (70, 33)])
+def test_runners_agree_on_any_size(
+    model_file: Path, onnx_file: Path, size: tuple[int, int]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    outputs = [open_runner(p, "cpu")(pixels) for p in (model_file, onnx_file)]
+    assert all(y.shape == pixels.shape and y.dtype == np.uint8 for y in outputs)
+    assert np.abs(outputs[0].astype(int) - outputs[1].astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("name", RUNNERS)
+def test_every_runner_keeps_the_contract(name: str, model_file: Path, onnx_file: Path) -> None:
+    path = {".onnx": onnx_file, ".safetensors": model_file}[RUNNERS[name].suffix]
+    runner = open_runner(path, "cpu", name)
+    assert runner.info == load_model(model_file)[1]
+    assert "cpu" in runner.description and name in runner.description
+    x = np.random.default_rng(1).uniform(-1, 1, (2, 3, 19, 23)).astype(np.float32)
+    y = runner.infer(x)
+    assert y.shape == (2, 3, 19, 23) and np.abs(y).max() <= 1
+    assert np.abs(y[1:] - runner.infer(x[1:])).max() < 1e-5  # neighbours do not matter
+    with pytest.raises((UsageError, EnvironmentFault)):
+        open_runner(path, "cuda:63", name)
+    with pytest.raises(UsageError, match="takes"):
+        open_runner(model_file if path == onnx_file else onnx_file, "cpu", name)
+
+
+def test_grey_models_take_and_give_pictures(tmp_path: Path) -> None:
+    generator = small_generator(in_channels=1, out_channels=1)
+    save_model(tmp_path / "g.safetensors", generator, info_of(generator))
+    y = open_runner(tmp_path / "g.safetensors", "cpu")(np.zeros((10, 12, 3), np.uint8))
+    assert y.shape == (10, 12, 3) and (y[:, :, 0] == y[:, :, 2]).all()
+
+
+def test_a_wrong_channel_count_is_refused(tmp_path: Path) -> None:
+    generator = small_generator(in_channels=6)
+    save_model(tmp_path / "six.safetensors", generator, info_of(generator))
+    with pytest.raises(ModelError, match="takes 6 and gives 3 channels"):
+        open_runner(tmp_path / "six.safetensors", "cpu")
+
+
+def test_the_graph_is_clean_and_says_what_it_is(onnx_file: Path) -> None:
+    model = onnx.load(str(onnx_file), load_external_data=False)
+    onnx.checker.check_model(model)
+    properties = {p.key: p.value for p in model.metadata_props}
+    assert set(properties) == {KEY, DIGEST_KEY}
+    assert json.loads(properties[KEY])["multiple_of"] == 8
+    shape = model.graph.input[0].type.tensor_type.shape.dim
+    assert [bool(d.dim_param) for d in shape] == [True, False, True, True]
+    data = onnx_file.read_bytes()
+    for leak in (b"site-packages", b".py", str(Path(__file__).parent.parent).encode()):
+        assert leak not in data
+    assert all(t.data_location == onnx.TensorProto.DEFAULT for t in model.graph.initializer)
+
+
+def test_a_model_that_differs_is_not_published(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "m.onnx"
+    target.write_bytes(b"older export")
+    honest = export.to_onnx
+
+    def spoilt(generator: torch.nn.Module, info: object) -> bytes:
+        with torch.no_grad():
+            for p in generator.parameters():
+                p.mul_(1.1)
+        data = honest(generator, info)  # type: ignore[arg-type]
+        with torch.no_grad():
+            for p in generator.parameters():
+                p.div_(1.1)
+        return data
+
+    monkeypatch.setattr(export, "to_onnx", spoilt)
+    with pytest.raises(ParityError, match="not published: differs"):
+        export_onnx(model_file, target)
+    assert target.read_bytes() == b"older export"
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_damaged_and_foreign_onnx_files_are_refused(onnx_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx"
+    data = onnx_file.read_bytes()
+    for content in (b"", b"hello", data[: len(data) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match="not an ONNX model made by img2img, or damaged"):
+            open_runner(path, "cpu")
+    draw = random.Random(0)
+    for _ in range(60):
+        broken = bytearray(data)
+        broken[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        path.write_bytes(broken)
+        with pytest.raises(ModelError):
+            open_runner(path, "cpu")
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    value = [onnx.helper.make_tensor_value_info(n, 1, ["n", 3, "h", "w"]) for n in "xy"]
+    foreign = onnx.helper.make_model(onnx.helper.make_graph([node], "g", value[:1], value[1:]))
+    foreign.ir_version = 10
+    path.write_bytes(foreign.SerializeToString())
+    with pytest.raises(ModelError, match="not an ONNX model made by img2img"):
+        open_runner(path, "cpu")

@@ -1,0 +1,51 @@
+"""Metrics against values computed by hand and against scikit-image's published definition."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from img2img import metrics
+
+
+def test_l1_and_psnr_by_hand() -> None:
+    x = torch.zeros(2, 3, 16, 16)
+    y = x.clone()
+    y[0] += 5
+    y[1, 0] += 30
+    assert metrics.l1(x, y).tolist() == [5, 10]
+    expected = [10 * math.log10(255**2 / 25), 10 * math.log10(255**2 / 300)]
+    assert np.allclose(metrics.psnr(x, y), expected)
+    assert metrics.psnr(x, x).isinf().all()
+
+
+def plain_ssim(x: np.ndarray, y: np.ndarray) -> float:
+    """SSIM of one channel, window by window, straight from the paper."""
+    offsets = np.arange(11) - 5
+    window = np.exp(-(offsets[:, None] ** 2 + offsets[None] ** 2) / (2 * 1.5**2))
+    window /= window.sum()
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    scores = []
+    for i in range(x.shape[0] - 10):
+        for j in range(x.shape[1] - 10):
+            a, b = x[i : i + 11, j : j + 11], y[i : i + 11, j : j + 11]
+            ma, mb = (window * a).sum(), (window * b).sum()
+            va, vb = (window * (a - ma) ** 2).sum(), (window * (b - mb) ** 2).sum()
+            cov = (window * (a - ma) * (b - mb)).sum()
+            scores.append(
+                (2 * ma * mb + c1) * (2 * cov + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))
+            )
+    return float(np.mean(scores))
+
+
+def test_ssim_is_the_papers() -> None:
+    random = np.random.default_rng(0)
+    x = random.uniform(0, 255, (2, 20, 17))
+    y = np.clip(x + random.normal(0, 40, x.shape), 0, 255)
+    given = metrics.ssim(torch.from_numpy(x)[None], torch.from_numpy(y)[None])
+    expected = np.mean([plain_ssim(x[k], y[k]) for k in range(2)])
+    assert math.isclose(given.item(), expected, rel_tol=1e-9)
+    same = torch.from_numpy(x)[None]
+    assert math.isclose(metrics.ssim(same, same).item(), 1)

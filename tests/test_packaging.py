@@ -1,0 +1,90 @@
+"""Wheel, sdist and editable installation, each in a fresh virtual environment without torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+IGNORED = shutil.ignore_patterns(
+    ".git", ".venv", "*.egg-info", "__pycache__", "build", "dist", ".*_cache", "runs", "out"
+)
+
+
+def run(*command: object, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    return subprocess.run(
+        [str(c) for c in command], cwd=cwd, env=environment | more, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout, so that building leaves nothing in it."""
+    folder = tmp_path_factory.mktemp("source") / "img2img"
+    shutil.copytree(ROOT, folder, ignore=IGNORED)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(source: Path) -> dict[str, Path]:
+    done = run(sys.executable, "-m", "build", "--outdir", "dist", ".", cwd=source)
+    if done.returncode and "CI" not in os.environ and "setuptools" in done.stdout + done.stderr:
+        pytest.skip("the package index cannot be reached, so nothing can be built")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = (source / "dist").glob("*.whl")
+    (sdist,) = (source / "dist").glob("*.tar.gz")
+    return {"wheel": wheel, "sdist": sdist, "editable": source}
+
+
+def test_the_archives_hold_what_they_must(built: dict[str, Path]) -> None:
+    names = zipfile.ZipFile(built["wheel"]).namelist()
+    assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {"img2img"}
+    with tarfile.open(built["sdist"]) as archive:
+        sdist = {n.partition("/")[2] for n in archive.getnames()}
+    for name in ("index.json", "sketch2avatar.onnx", "sketch2avatar.safetensors", "aerial2map.md"):
+        assert f"img2img/weights/{name}" in names and f"weights/{name}" in sdist
+    assert "img2img/cli/app.py" in names and "cli/app.py" in sdist
+    assert "img2img/py.typed" in names
+    assert not [n for n in names if n.startswith(("img2img/tests", "tests", "docs"))]
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist", "editable"])
+def test_a_fresh_environment_translates(kind: str, built: dict[str, Path], tmp_path: Path) -> None:
+    run(sys.executable, "-m", "venv", "env", cwd=tmp_path)
+    scripts = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin")
+    python = scripts / "python"
+    wanted = ["-e", built[kind]] if kind == "editable" else [built[kind]]
+    constraints = ROOT / ".ci" / "constraints.txt"
+    done = run(python, "-m", "pip", "install", "-q", "-c", constraints, *wanted, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert run(python, "-c", "import torch", cwd=tmp_path).returncode != 0
+
+    top = "import importlib.metadata as m; print(sorted(k for k, v in m.packages_distributions().items() if 'img2img' in v))"
+    names = run(python, "-c", top, cwd=tmp_path).stdout.strip()
+    assert names == "['img2img']" or (kind == "editable" and "cli" not in names), names
+    for command in ([scripts / "img2img"], [python, "-m", "img2img.cli"]):
+        assert run(*command, "--version", cwd=tmp_path).stdout.startswith("img2img ")
+    examples = ROOT / "examples" / "sketches"
+    done = run(scripts / "img2img", "translate", examples, "-o", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    pictures = {p.name for p in examples.iterdir()}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == pictures
+
+    needs = run(scripts / "img2img", "train", "pix2pix", ".", "-o", "run", cwd=tmp_path)
+    assert needs.returncode == 4
+    assert needs.stderr == "img2img: train needs the 'train' extra: pip install 'img2img[train]'\n"
+    doctor = run(scripts / "img2img", "doctor", cwd=tmp_path)
+    assert doctor.returncode == 0, doctor.stdout
+    assert "pip install 'img2img[train]'" in doctor.stdout
+    model = run(
+        scripts / "img2img", "translate", examples, "-o", "out2", "--runner", "torch", cwd=tmp_path
+    )
+    assert model.returncode == 4 and "'train' extra" in model.stderr

@@ -1,0 +1,279 @@
+"""The loop: it learns, it resumes to the bit, it stops cleanly, it never saves nonsense."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from img2img import training
+from img2img.checkpoint import load_model, load_state, read_model_info
+from img2img.errors import ConfigError, DataError, Diverged, EnvironmentFault, ModelError
+from img2img.trainers import Pix2PixTrainer
+from img2img.training import TrainConfig, lr_factor, states_of, train
+
+SMALL = {
+    "generator_options": {"width": 4, "depth": 3, "dropout": True},
+    "discriminator_options": {"width": 4, "layers": 1},
+}
+
+
+def config_of(data: Path, out: Path, **more: Any) -> TrainConfig:
+    values = {
+        "method": "pix2pix", "data": data, "out": out, "steps": 12, "load_size": 40,
+        "crop_size": 32, "log_every": 2, "sample_every": 6, "save_every": 4, "device": "cpu",
+        "threads": 1, "settings": SMALL,
+    }  # fmt: skip
+    return TrainConfig.parse(values | more)
+
+
+class Stop:
+    """Says stop after the loop has asked `count` times."""
+
+    def __init__(self, count: int):
+        self.left = count
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def final(out: Path) -> dict[str, Any]:
+    return load_state(states_of(out)[0])
+
+
+def same(x: Any, y: Any) -> bool:
+    if isinstance(x, torch.Tensor):
+        return torch.equal(x, y)
+    if isinstance(x, dict):
+        return x.keys() == y.keys() and all(same(x[k], y[k]) for k in x)
+    if isinstance(x, (list, tuple)):
+        return len(x) == len(y) and all(same(a, b) for a, b in zip(x, y, strict=True))
+    return bool(x == y)
+
+
+def test_a_run_leaves_what_it_promises(pairs: Path, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    out = tmp_path / "run"
+    model = train(config_of(pairs, out, name="inverter", licence="free"), events.append)
+    kinds = [e["event"] for e in events]
+    assert kinds[-1] == "done" and {"start", "step", "validation", "saved", "data"} <= set(kinds)
+    steps = [e for e in events if e["event"] == "step"]
+    assert [e["step"] for e in steps] == [2, 4, 6, 8, 10, 12]
+    assert set(steps[0]["losses"]) == {"D", "G/gan", "G/l1"} and steps[0]["eta_seconds"] > 0
+    assert sorted(p.name for p in (out / "samples").iterdir()) == [
+        "step-00000006.jpg", "step-00000012.jpg",
+    ]  # fmt: skip
+    assert [p.name for p in states_of(out)] == ["state-00000012.i2i", "state-00000008.i2i"]
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in rows if r["event"] == "validation"] == [6, 12]
+    written = tomllib.loads((out / "config.toml").read_text())
+    assert written["settings"]["generator_options"]["upsample"] == "transposed"
+    info = read_model_info(model)
+    assert (info.name, info.licence, info.method) == ("inverter", "free", "pix2pix")
+    assert set(info.quality) == {"l1", "psnr", "ssim"} and info.training["step"] == 12
+    assert str(tmp_path) not in json.dumps(info.to_dict())
+    generator, _ = load_model(model)
+    assert generator(torch.zeros(1, 3, 33, 20)).shape == (1, 3, 33, 20)
+
+
+def test_it_learns(pairs: Path, tmp_path: Path) -> None:
+    options = {"width": 8, "depth": 3, "norm": "instance", "dropout": False}
+    settings = SMALL | {"lambda_gan": 0, "lr": 5e-3, "generator_options": options}
+    events: list[dict[str, Any]] = []
+    train(
+        config_of(
+            pairs, tmp_path / "run", steps=150, sample_every=15, settings=settings, batch_size=2
+        ),
+        events.append,
+    )
+    figures = [e for e in events if e["event"] == "validation"]
+    assert figures[-1]["l1"] < figures[0]["l1"] * 0.6
+    assert figures[-1]["psnr"] > figures[0]["psnr"]
+
+
+@pytest.mark.parametrize("cut", range(12))
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
+    pairs: Path, tmp_path: Path, cut: int
+) -> None:
+    whole = tmp_path / "whole"
+    train(config_of(pairs, whole, batch_size=4))
+    events: list[dict[str, Any]] = []
+    config = config_of(pairs, tmp_path / "cut", batch_size=4)
+    train(config, events.append, Stop(cut))
+    assert events[-1]["event"] == "stopped" and events[-1]["step"] == cut
+    train(config, events.append)
+    a, b = final(whole), final(tmp_path / "cut")
+    for name in ("step", "nets", "optimizers", "trainer"):
+        assert same(a[name], b[name]), name
+    rows = [(tmp_path / n / "metrics.jsonl").read_text().splitlines() for n in ("whole", "cut")]
+    logged = [[json.loads(r)["step"] for r in part] for part in rows]
+    assert logged[0][-1] == logged[1][-1] == 12
+
+
+@pytest.mark.parametrize("part", ["nets", "optimizers", "step"])
+def test_a_state_without_one_part_does_not_pass_for_whole(
+    pairs: Path, tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test above would notice a field that is not restored."""
+    train(config_of(pairs, tmp_path / "whole", batch_size=4))
+    config = config_of(pairs, tmp_path / "cut", batch_size=4)
+    train(config, should_stop=Stop(5))
+    whole_load = training.load_state
+
+    def forgetful(path: Path) -> dict[str, Any]:
+        state = whole_load(path)
+        if part == "step":
+            state["step"] -= 1
+        else:
+            torch.manual_seed(training._mix(0, 0))
+            fresh = Pix2PixTrainer(Pix2PixTrainer.Config.parse(SMALL))
+            state[part] = {n: x.state_dict() for n, x in getattr(fresh, part).items()}
+        return state
+
+    monkeypatch.setattr(training, "load_state", forgetful)
+    train(config)
+    monkeypatch.undo()
+    a, b = final(tmp_path / "whole"), final(tmp_path / "cut")
+    assert not (same(a["nets"], b["nets"]) and same(a["optimizers"], b["optimizers"]))
+
+
+def test_a_damaged_state_falls_back_to_the_one_before(pairs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(config_of(pairs, out))
+    whole = final(out)
+    newest = states_of(out)[0]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    events: list[dict[str, Any]] = []
+    train(config_of(pairs, out), events.append)
+    warnings = [e["text"] for e in events if e["event"] == "warning"]
+    assert len(warnings) == 1 and "state-00000012.i2i: damaged" in warnings[0]
+    assert next(e for e in events if e["event"] == "start")["step"] == 8
+    assert same(whole["nets"], final(out)["nets"])
+
+
+def test_another_architecture_is_refused_with_the_difference(pairs: Path, tmp_path: Path) -> None:
+    train(config_of(pairs, tmp_path / "run"))
+    wider = SMALL | {"generator_options": {"width": 8, "depth": 3}}
+    with pytest.raises(ModelError, match=r"generator_options.width was 4, now 8"):
+        train(config_of(pairs, tmp_path / "run", settings=wider))
+
+
+def test_other_data_or_batch_is_said_and_goes_on(pairs: Path, tmp_path: Path) -> None:
+    train(config_of(pairs, tmp_path / "run"))
+    shutil.copy(pairs / "train" / "0.png", pairs / "train" / "new.png")
+    events: list[dict[str, Any]] = []
+    train(config_of(pairs, tmp_path / "run", steps=14, batch_size=2), events.append)
+    (text,) = [e["text"] for e in events if e["event"] == "warning"]
+    assert "not bit-exact" in text and "pictures changed" in text and "batch_size was 1" in text
+    assert events[-1]["step"] == 14
+
+
+def test_two_processes_in_one_run_are_refused(pairs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    program = (
+        "import sys, pathlib; from img2img.training import _claimed\n"
+        f"with _claimed(pathlib.Path({str(out)!r})): print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with pytest.raises(EnvironmentFault, match=f"process {holder.pid} is training here"):
+            train(config_of(pairs, out))
+    finally:
+        holder.communicate()
+    train(config_of(pairs, out, steps=1))
+
+
+def test_nan_stops_before_the_step_and_names_it(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole_step = Pix2PixTrainer.step
+    calls = {"count": 0}
+
+    def poisoned(self: Pix2PixTrainer, batch: Any) -> Any:
+        calls["count"] += 1
+        if calls["count"] == 7:
+            batch.b.fill_(float("nan"))
+        return whole_step(self, batch)
+
+    monkeypatch.setattr(Pix2PixTrainer, "step", poisoned)
+    with pytest.raises(Diverged, match=r"step 6: the loss of \w is nan; pictures: \d.png"):
+        train(config_of(pairs, tmp_path / "run"))
+    state = final(tmp_path / "run")
+    assert state["step"] == 4
+    assert all(v.isfinite().all() for v in state["nets"]["G"].values())
+
+
+def test_bf16_learns_and_stays_finite(pairs: Path, tmp_path: Path) -> None:
+    train(config_of(pairs, tmp_path / "run", precision="bf16"))
+    state = final(tmp_path / "run")
+    assert all(v.dtype in (torch.float32, torch.int64) for v in state["nets"]["G"].values())
+
+
+def test_a_grey_to_colour_model(pairs: Path, tmp_path: Path) -> None:
+    options = SMALL["generator_options"] | {"in_channels": 1}
+    model = train(
+        config_of(pairs, tmp_path / "run", settings=SMALL | {"generator_options": options})
+    )
+    assert (read_model_info(model).in_channels, read_model_info(model).out_channels) == (1, 3)
+
+
+def test_the_learning_rate_follows_the_reference(tmp_path: Path) -> None:
+    by_epochs = TrainConfig(method="pix2pix", data=tmp_path, out=tmp_path)
+    factors = [lr_factor(by_epochs, epoch * 7 + 3, 7) for epoch in range(200)]
+    assert factors[:100] == [1.0] * 100
+    assert np.isclose(factors[100], 0.990099, atol=1e-6)
+    assert np.isclose(factors[199], 0.00990099, atol=1e-8)
+    by_steps = TrainConfig(method="pix2pix", data=tmp_path, out=tmp_path, steps=100)
+    assert [lr_factor(by_steps, s, 7) for s in (0, 50, 75, 99)] == pytest.approx([1, 1, 0.5, 0.02])
+
+
+def test_the_factor_reaches_every_optimizer(pairs: Path, tmp_path: Path) -> None:
+    train(config_of(pairs, tmp_path / "run"))
+    for optimizer in final(tmp_path / "run")["optimizers"].values():
+        assert optimizer["param_groups"][0]["lr"] == pytest.approx(2e-4 / 6)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "reason"),
+    [
+        ({"method": "pix2pics"}, ConfigError, "Did you mean 'pix2pix'"),
+        ({"settings": {"lambda": 3}}, ConfigError, "unknown setting 'lambda'"),
+        ({"settings": {"generator_options": {"widht": 3}}}, ConfigError, "generator.widht"),
+        ({"crop_size": 64}, ConfigError, "larger than load_size"),
+        ({"data": Path("nowhere")}, DataError, "no such folder"),
+        ({"device": "cuda:7"}, EnvironmentFault, "is not here"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_written(
+    pairs: Path, tmp_path: Path, change: dict[str, Any], error: type[Exception], reason: str
+) -> None:
+    with pytest.raises(error, match=reason):
+        train(config_of(**({"data": pairs, "out": tmp_path / "run"} | change)))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_place_is_refused(pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(EnvironmentFault, match="permission denied"):
+        train(config_of(pairs, tmp_path / "locked" / "run"))
+
+
+def test_a_run_folder_that_is_a_file_is_refused(pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(EnvironmentFault, match="run"):
+        train(config_of(pairs, tmp_path / "run"))
