@@ -24,10 +24,10 @@ from torch import Tensor
 
 from img2img import metrics
 from img2img.checkpoint import load_model
-from img2img.data import PairedData
+from img2img.data import Loading, PairedData
 from img2img.export import export_onnx
 from img2img.images import Picture, contact_sheet, write_picture
-from img2img.training import to_pixels
+from img2img.samples import to_pixels
 
 
 def edges(x: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     (model, info), (baseline, _) = load_model(arguments.model), load_model(arguments.baseline)
-    data = PairedData(arguments.data, "held-out", info.size, False, 0)
+    data = PairedData(arguments.data, "held-out", Loading(info.size))
     shown = {int(i) for i in np.linspace(0, len(data) - 1, 12)}
     figures: dict[str, list[list[float]]] = {"model": [], "baseline": []}
     rows = []

@@ -69,11 +69,18 @@ def translate_command(
 
 @app.command("train")
 def train_command(
-    method: Annotated[str, typer.Argument(help="pix2pix.")],
+    method: Annotated[str, typer.Argument(help="pix2pix, cyclegan or stargan.")],
     data: Annotated[Path, typer.Argument(help="Folder of training pictures.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Run folder; an old run goes on.")],
+    preset: Annotated[
+        str | None, typer.Option(help="pix2pix-256, cyclegan-256, stargan-128 or tiny.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file of settings, e.g. a run's config.toml.")
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Start from a model file, a run, or a reference implementation's .pth."),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -84,9 +91,19 @@ def train_command(
     steps: Annotated[
         int | None, typer.Option(help="Steps instead of epochs; the second half decays.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pairs in one step.")] = None,
+    max_time: Annotated[
+        str | None, typer.Option(help="Stop after, e.g. 90m or 2h; the same command goes on.")
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check the data, measure time and memory, write nothing."),
+    ] = False,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pictures in one step, of all processes together.")
+    ] = None,
+    devices: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 1,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
     name: Annotated[str | None, typer.Option(help="Name inside the model file.")] = None,
@@ -101,7 +118,9 @@ def train_command(
         "epochs": epochs,
         "epochs_decay": epochs_decay,
         "steps": steps,
+        "init": init,
         "batch_size": batch_size,
+        "max_minutes": train.minutes(max_time),
         "device": device,
         "precision": precision,
         "threads": threads,
@@ -109,7 +128,9 @@ def train_command(
         "name": name,
         "licence": licence,
     }
-    train.run(method, data, out, config, set_ or [], flags, json)
+    if devices > 1:
+        train.spawn(devices)
+    train.run(method, data, out, preset, config, set_ or [], flags, json, dry_run)
 
 
 @app.command("export")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 import tomllib
 from pathlib import Path
 from typing import Any
+
+import typer
 
 from img2img.cli.console import duration, note, say, say_json, stop_flag
 from img2img.errors import ConfigError, MissingExtra, UsageError, describe_os_error
@@ -15,13 +20,15 @@ def run(
     method: str,
     data: Path,
     out: Path,
+    preset: str | None,
     config: Path | None,
     sets: list[str],
     flags: dict[str, Any],
     json: bool,
+    dry_run: bool,
 ) -> None:
     try:
-        from img2img.training import TrainConfig, train
+        from img2img.training import TrainConfig, resolve, train
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "img2img":
             raise
@@ -35,10 +42,34 @@ def run(
         _assign(text, values, settings, TrainConfig.model_fields.keys() - {"settings"})
     values["settings"] = settings
     with stop_flag() as stop:
-        model = train(TrainConfig.parse(values), _Teller(json), stop)
-    if not json:
+        model = train(resolve(values, preset), _Teller(json), stop, dry_run)
+    if not json and not dry_run and os.environ.get("RANK", "0") == "0":
         say(str(model))
     stop.leave()
+
+
+def minutes(text: str | None) -> float | None:
+    """`90m`, `2h`, `45s` or plain minutes."""
+    if text is None:
+        return None
+    number, unit = (text[:-1], text[-1]) if text[-1:] in "smh" else (text, "m")
+    try:
+        value = float(number) * {"s": 1 / 60, "m": 1, "h": 60}[unit]
+    except (ValueError, KeyError):
+        raise UsageError(f"--max-time {text}: needs a number with s, m or h, e.g. 90m") from None
+    if value <= 0:
+        raise UsageError(f"--max-time {text}: must be more than nothing")
+    return value
+
+
+def spawn(count: int) -> None:
+    """Run this very command in `count` processes; returns only in those."""
+    if "WORLD_SIZE" in os.environ:
+        return
+    rest = sys.argv[1:]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={count}", "-m", "img2img.cli", *rest]
+    raise typer.Exit(subprocess.call(command))
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -65,10 +96,21 @@ def _assign(text: str, values: dict[str, Any], settings: dict[str, Any], own: se
         values[name] = value
         return
     part, dot, option = name.partition(".")
-    if dot:
+    if dot and part == "augment":
+        values["augment"] = values.get("augment", {}) | {option: value}
+    elif dot:
         settings[f"{part}_options"] = settings.get(f"{part}_options", {}) | {option: value}
     else:
         settings[name] = value
+
+
+_NAMES = {"l1": "L1 (levels)", "psnr": "PSNR (dB)", "ssim": "SSIM"}
+
+
+def _as_toml(table: dict[str, Any]) -> str:
+    import tomli_w
+
+    return tomli_w.dumps({k: v for k, v in table.items() if v is not None})
 
 
 class _Teller:
@@ -87,7 +129,7 @@ class _Teller:
         if self.json:
             say_json(event)
             return
-        text = getattr(self, f"_{kind}")(event)
+        text = getattr(self, f"_{kind.replace('-', '_')}")(event)
         if text:
             note(text)
 
@@ -97,9 +139,12 @@ class _Teller:
     def _start(self, e: dict[str, Any]) -> str:
         networks = ", ".join(f"{n} {count / 1e6:.2f} M" for n, count in e["parameters"].items())
         how = f"resumed at step {e['step']}" if e["step"] else "new run"
+        domains = f" of {len(e['domains'])} domains" if e["domains"] else ""
+        many = f"{e['processes']} processes, " if e["processes"] > 1 else ""
         return (
-            f"{how}: {e['pairs']} pairs, {e['held_out']} held out, {e['steps']} steps, "
-            f"{e['device']} {e['precision']}, {e['threads']} threads, parameters: {networks}"
+            f"{how}: {e['pictures']} pictures or pairs{domains}, {e['held_out']} held out, "
+            f"{e['steps']} steps, {e['device']}, {many}{e['precision']} ({e['reason']}), "
+            f"{e['threads']} threads, parameters: {networks}"
         )
 
     def _warning(self, e: dict[str, Any]) -> str:
@@ -113,18 +158,27 @@ class _Teller:
         )
 
     def _validation(self, e: dict[str, Any]) -> str:
-        if "l1" not in e:
+        figures = [k for k in e if k not in ("event", "step")]
+        if not figures:
             return f"samples of step {e['step']} written"
-        return (
-            f"held-out pictures: L1 {e['l1']:.2f} levels, PSNR {e['psnr']:.2f} dB, "
-            f"SSIM {e['ssim']:.4f}"
-        )
+        return "held-out pictures: " + ", ".join(f"{_NAMES.get(k, k)} {e[k]:.4g}" for k in figures)
 
     def _saved(self, e: dict[str, Any]) -> str:
         return ""
 
     def _stopped(self, e: dict[str, Any]) -> str:
-        return f"stopped at step {e['step']} of {e['steps']}; the same command goes on"
+        why = "time is up" if e["time_is_up"] else "stopped"
+        return f"{why} at step {e['step']} of {e['steps']}; the same command goes on"
+
+    def _dry_run(self, e: dict[str, Any]) -> str:
+        memory = (
+            f", about {e['memory_bytes'] / 2**30:.1f} GiB of memory" if e["memory_bytes"] else ""
+        )
+        say(_as_toml(e["config"]))
+        return (
+            f"dry run: {e['steps']} steps of {e['seconds_per_step']:.3g} s, in all about "
+            f"{duration(e['seconds'])}{memory}; nothing was written"
+        )
 
     def _done(self, e: dict[str, Any]) -> str:
         return f"done after {duration(e['seconds'])}"

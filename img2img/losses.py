@@ -1,21 +1,52 @@
-"""GAN objectives: pure functions, tensors in, scalar out. Logits of any shape; means over all."""
+"""GAN objectives and penalties: pure functions, tensors in, scalar out, computed in float32.
+
+`real` and `fake` are what D answers: logits of any shape, averaged over all their elements. A D
+that answers with several tensors (one per scale) counts each scale alike, whatever its size.
+Every objective is written so that a higher answer means "more real".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Gan = Literal["vanilla", "lsgan"]
+from img2img.errors import ConfigError, proposal
+
+Gan = Literal[
+    "minimax",
+    "vanilla",
+    "lsgan",
+    "hinge",
+    "wgan",
+    "wgan-gp",
+    "kl",
+    "reverse-kl",
+    "pearson",
+    "hellinger",
+    "js",
+]
+Penalty = Literal["none", "gp", "r1", "zero-centred"]
+PENALTIES: tuple[Penalty, ...] = ("none", "gp", "r1", "zero-centred")
+
+Critic = Callable[[Tensor], Tensor | Sequence[Tensor]]
+"""A discriminator, or a function that picks the judgement out of what one answers."""
 
 
-def vanilla_real_fake(real: Tensor, fake: Tensor) -> Tensor:
-    """-log s(real) - log(1 - s(fake)) with s the sigmoid (arXiv 1406.2661, eq. 1)."""
+# ---- Discriminators that classify ----------------------------------------------------------------
+
+
+def vanilla_real_fake(real: Tensor, fake: Tensor, smooth: float = 0.0) -> Tensor:
+    """-log s(real) - log(1 - s(fake)) with s the sigmoid (arXiv 1406.2661, eq. 1). With `smooth`
+    the real label is 1 - smooth: -(1 - smooth) log s(real) - smooth log(1 - s(real)) - ...
+    (one-sided label smoothing, arXiv 1606.03498, sec. 3.4)."""
     return F.binary_cross_entropy_with_logits(
-        real, torch.ones_like(real)
+        real, torch.full_like(real, 1 - smooth)
     ) + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
 
 
@@ -24,9 +55,15 @@ def vanilla_generator(fake: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(fake, torch.ones_like(fake))
 
 
-def lsgan_real_fake(real: Tensor, fake: Tensor) -> Tensor:
-    """(real - 1)^2 + fake^2 (arXiv 1611.04076, eq. 9, without its 1/2)."""
-    return ((real - 1) ** 2).mean() + (fake**2).mean()
+def minimax_generator(fake: Tensor) -> Tensor:
+    """log(1 - s(fake)), the saturating form (arXiv 1406.2661, eq. 1): little gradient where D is
+    sure of a fake. Its D is the one of `vanilla`."""
+    return -F.softplus(fake).mean()
+
+
+def lsgan_real_fake(real: Tensor, fake: Tensor, smooth: float = 0.0) -> Tensor:
+    """(real - 1 + smooth)^2 + fake^2 (arXiv 1611.04076, eq. 9, without its 1/2)."""
+    return ((real - (1 - smooth)) ** 2).mean() + (fake**2).mean()
 
 
 def lsgan_generator(fake: Tensor) -> Tensor:
@@ -34,23 +71,405 @@ def lsgan_generator(fake: Tensor) -> Tensor:
     return ((fake - 1) ** 2).mean()
 
 
-_OBJECTIVES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
-    "vanilla": (vanilla_real_fake, vanilla_generator),
-    "lsgan": (lsgan_real_fake, lsgan_generator),
+# ---- Critics -------------------------------------------------------------------------------------
+
+
+def hinge_real_fake(real: Tensor, fake: Tensor) -> Tensor:
+    """max(0, 1 - real) + max(0, 1 + fake) (arXiv 1705.02894; arXiv 1802.05957, eq. 16)."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def wgan_real_fake(real: Tensor, fake: Tensor) -> Tensor:
+    """-real + fake (arXiv 1701.07875, eq. 2, as something to minimise). Means something only for a
+    critic of bounded slope: `clip_weights`, spectral norm or `gradient_penalty`."""
+    return fake.mean() - real.mean()
+
+
+def critic_generator(fake: Tensor) -> Tensor:
+    """-fake: the generator of `wgan` (arXiv 1701.07875, alg. 1) and of `hinge` (arXiv 1802.05957,
+    eq. 17)."""
+    return -fake.mean()
+
+
+# ---- f-GAN: a divergence of our choice (arXiv 1606.00709) ----------------------------------------
+#
+# P is the real, Q the fake distribution, v what D answers, g the output activation and f* the
+# conjugate of table 2. D minimises -(E_P[g(v)] - E_Q[f*(g(v))]) (eq. 7), which is minus a lower
+# bound of the divergence; the functions below have f*(g(v)) written out and simplified, because
+# composing the two loses digits and leaves the domain of f* by rounding.
+#
+# G minimises the paper's alternative -E_Q[g(v)] (sec. 3.2), for the reason that made `vanilla` of
+# `minimax`: eq. 7's -E_Q[f*(g(v))] loses its gradient exactly where D is sure of a fake (kl,
+# hellinger, js), and Pearson's even points to worse pictures for v < -2. Reverse KL is the other
+# way round (there eq. 7 gives -v, while -g(v) = exp(-v) explodes), so it keeps eq. 7. Every
+# generator below therefore falls with v everywhere.
+
+EXP_LIMIT = 10.0
+"""Where `bounded_exp` leaves the exponential: gradients up to exp(10) = 22026 fit float16."""
+
+
+def bounded_exp(x: Tensor) -> Tensor:
+    """exp(x) up to `EXP_LIMIT`, its tangent beyond: finite, convex, and with a gradient that still
+    leads back, where clamping would leave none. The variational bounds are exact while the
+    exponents stay below the limit, for kl: density ratios up to exp(10)."""
+    return torch.exp(x.clamp(max=EXP_LIMIT)) + math.exp(EXP_LIMIT) * F.relu(x - EXP_LIMIT)
+
+
+def kl_real_fake(real: Tensor, fake: Tensor) -> Tensor:
+    """-real + exp(fake - 1): minus a bound of KL(P||Q) = sum p log(p/q), tight at
+    v = 1 + log(p/q). g(v) = v, f*(t) = exp(t - 1) (arXiv 1606.00709, table 2)."""
+    return bounded_exp(fake - 1).mean() - real.mean()
+
+
+def kl_generator(fake: Tensor) -> Tensor:
+    """-g(fake) = -fake (arXiv 1606.00709, sec. 3.2)."""
+    return -fake.mean()
+
+
+def reverse_kl_real_fake(real: Tensor, fake: Tensor) -> Tensor:
+    """exp(-real) + fake - 1: minus a bound of KL(Q||P) = sum q log(q/p), tight at v = log(p/q).
+    g(v) = -exp(-v), f*(t) = -1 - log(-t) (arXiv 1606.00709, table 2)."""
+    return bounded_exp(-real).mean() + fake.mean() - 1
+
+
+def reverse_kl_generator(fake: Tensor) -> Tensor:
+    """-f*(g(fake)) = 1 - fake (arXiv 1606.00709, eq. 7): the one generator here that keeps the
+    form of eq. 7, because it does not saturate and exp(-fake) of sec. 3.2 explodes."""
+    return 1 - fake.mean()
+
+
+def pearson_real_fake(real: Tensor, fake: Tensor) -> Tensor:
+    """-real + fake^2 / 4 + fake: minus a bound of sum (p - q)^2 / q, tight at v = 2 (p/q - 1).
+    g(v) = v, f*(t) = t^2 / 4 + t (arXiv 1606.00709, table 2). The divergence is that of the
+    paper's f(u) = (u - 1)^2; its table 1 prints the integral with p and q exchanged."""
+    return (0.25 * fake**2 + fake).mean() - real.mean()
+
+
+def pearson_generator(fake: Tensor) -> Tensor:
+    """-g(fake) = -fake (arXiv 1606.00709, sec. 3.2)."""
+    return -fake.mean()
+
+
+def hellinger_real_fake(real: Tensor, fake: Tensor) -> Tensor:
+    """exp(-real) + exp(fake) - 2: minus a bound of the squared Hellinger distance
+    sum (sqrt p - sqrt q)^2, tight at v = log(p/q) / 2. g(v) = 1 - exp(-v), f*(t) = t / (1 - t)
+    (arXiv 1606.00709, table 2)."""
+    return bounded_exp(-real).mean() + bounded_exp(fake).mean() - 2
+
+
+def hellinger_generator(fake: Tensor) -> Tensor:
+    """-g(fake) = exp(-fake) - 1 (arXiv 1606.00709, sec. 3.2). Its gradient grows with D's
+    certainty, so the weight of other terms (L1) means less here than elsewhere."""
+    return bounded_exp(-fake).mean() - 1
+
+
+def js_real_fake(real: Tensor, fake: Tensor) -> Tensor:
+    """-log s(real) - log(1 - s(fake)) - 2 log 2: minus a bound of sum p log(2p / (p + q)) +
+    q log(2q / (p + q)), tight at v = log(p/q). g(v) = log 2 - log(1 + exp(-v)),
+    f*(t) = -log(2 - exp(t)) (arXiv 1606.00709, table 2). That is twice the Jensen-Shannon
+    divergence, as the paper's f gives it, and `vanilla` but for a constant and the halving."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean() - 2 * math.log(2)
+
+
+def js_generator(fake: Tensor) -> Tensor:
+    """-g(fake) = -log s(fake) - log 2 (arXiv 1606.00709, sec. 3.2)."""
+    return F.softplus(-fake).mean() - math.log(2)
+
+
+# ---- The table -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What D and G minimise, as functions of D's answers.
+
+    Attributes:
+        discriminator: (real, fake) -> loss of D, not halved.
+        generator: fake -> loss of G.
+        halved: D takes half the loss. Only for classifiers; the published weights of penalties
+            (10 in arXiv 1704.00028 and 1711.09020) stand against a whole critic loss.
+        smoothed: (real, fake, smooth) -> `discriminator` with the real label 1 - smooth; None
+            where there is no label to smooth.
+    """
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+    halved: bool = False
+    smoothed: Callable[[Tensor, Tensor, float], Tensor] | None = None
+
+
+GANS: dict[str, Objective] = {
+    "minimax": Objective(vanilla_real_fake, minimax_generator, True, vanilla_real_fake),
+    "vanilla": Objective(vanilla_real_fake, vanilla_generator, True, vanilla_real_fake),
+    "lsgan": Objective(lsgan_real_fake, lsgan_generator, True, lsgan_real_fake),
+    "hinge": Objective(hinge_real_fake, critic_generator),
+    "wgan": Objective(wgan_real_fake, critic_generator),
+    "wgan-gp": Objective(wgan_real_fake, critic_generator),
+    "kl": Objective(kl_real_fake, kl_generator),
+    "reverse-kl": Objective(reverse_kl_real_fake, reverse_kl_generator),
+    "pearson": Objective(pearson_real_fake, pearson_generator),
+    "hellinger": Objective(hellinger_real_fake, hellinger_generator),
+    "js": Objective(js_real_fake, js_generator),
 }
 
 
-def discriminator_loss(D: nn.Module, real: Tensor, fake: Tensor, gan: Gan) -> Tensor:
-    """Half the sum of the real and the fake term, as the pix2pix paper slows D (arXiv 1611.07004,
-    sec. 3.3). `fake` is detached here. Computed in float32."""
-    return 0.5 * _OBJECTIVES[gan][0](D(real).float(), D(fake.detach()).float())
+def discriminator_loss(
+    D: Critic, real: Tensor, fake: Tensor, gan: Gan, smooth: float = 0.0
+) -> Tensor:
+    """What D minimises. `fake` is detached here. Computed in float32; mean over D's scales.
+
+    For minimax, vanilla and lsgan it is half the sum of the real and the fake term, as the pix2pix
+    paper slows D (arXiv 1611.07004, sec. 3.3); for all others the whole sum. `smooth`, 0 to 0.5,
+    lowers the real label to 1 - smooth.
+
+    Raises:
+        ConfigError: unknown `gan`, or a `smooth` that is impossible for it.
+    """
+    objective = _objective(gan)
+    _check_smooth(gan, smooth)
+    losses = []
+    for r, f in zip(_scales(D(real)), _scales(D(fake.detach())), strict=True):
+        if smooth and objective.smoothed is not None:
+            losses.append(objective.smoothed(_wide(r), _wide(f), smooth))
+        else:
+            losses.append(objective.discriminator(_wide(r), _wide(f)))
+    loss = torch.stack(losses).mean()
+    return 0.5 * loss if objective.halved else loss
 
 
-def generator_loss(D: nn.Module, fake: Tensor, gan: Gan) -> Tensor:
-    """What G minimises so that D takes `fake` for real. Computed in float32."""
-    return _OBJECTIVES[gan][1](D(fake).float())
+def generator_loss(D: Critic, fake: Tensor, gan: Gan) -> Tensor:
+    """What G minimises so that D takes `fake` for real. Computed in float32; mean over D's scales.
+
+    Raises:
+        ConfigError: unknown `gan`.
+    """
+    generator = _objective(gan).generator
+    return torch.stack([generator(_wide(f)) for f in _scales(D(fake))]).mean()
+
+
+# ---- Keeping D smooth ----------------------------------------------------------------------------
+
+
+def gradient_penalty(
+    D: Critic, real: Tensor, fake: Tensor, alpha: Tensor, centre: float = 1.0
+) -> Tensor:
+    """(||grad D(x)|| - centre)^2 at x = alpha real + (1 - alpha) fake, mean over the batch: WGAN-GP
+    for centre 1 (arXiv 1704.00028, eq. 3), zero-centred for centre 0 (arXiv 1902.03984).
+
+    The gradient is that of the sum of D's whole answer, the norm the L2 norm of all of a sample's
+    numbers. Each scale of D is penalised by itself, then averaged. Both pictures are detached, the
+    penalty reaches D's parameters alone. Where a condition is concatenated to the pictures, the
+    gradient runs over its channels too. D runs without autocast: second derivatives of a half
+    precision graph are too coarse.
+
+    Args:
+        real, fake: (N, C, H, W), the same shape.
+        alpha: (N,) or (N, 1, 1, 1), uniform in [0, 1], drawn by the caller.
+    """
+    if real.shape != fake.shape or alpha.numel() != len(real):
+        raise ValueError(
+            f"one alpha per pair is needed: real {tuple(real.shape)}, fake {tuple(fake.shape)}, "
+            f"alpha {tuple(alpha.shape)}"
+        )
+    weight = _wide(alpha).reshape(-1, *[1] * (real.ndim - 1))
+    mixed = weight * _wide(real.detach()) + (1 - weight) * _wide(fake.detach())
+    # vector_norm, unlike the root of a sum of squares, has a finite gradient at zero.
+    return torch.stack(
+        [
+            ((torch.linalg.vector_norm(slope, dim=1) - centre) ** 2).mean()
+            for slope in _slopes(D, mixed)
+        ]
+    ).mean()
+
+
+def r1_penalty(D: Critic, real: Tensor) -> Tensor:
+    """||grad D(real)||^2 / 2, mean over the batch (arXiv 1801.04406, eq. 9 without its gamma).
+    Scales, conditions and precision as in `gradient_penalty`."""
+    slopes = _slopes(D, _wide(real.detach()))
+    return torch.stack([0.5 * (slope**2).sum(1).mean() for slope in slopes]).mean()
+
+
+def clip_weights(net: nn.Module, limit: float) -> None:
+    """Clamp every parameter of `net` into [-limit, limit], in place, after each step of the critic
+    (arXiv 1701.07875, alg. 1, limit 0.01).
+
+    Raises:
+        ConfigError: `limit` is not above 0.
+    """
+    if not limit > 0:
+        raise ConfigError(f"a clip limit must be above 0, {limit:g} was given; 0.01 is usual")
+    with torch.no_grad():
+        for p in net.parameters():
+            p.clamp_(-limit, limit)
+
+
+# ---- Other terms ---------------------------------------------------------------------------------
 
 
 def l1_loss(x: Tensor, y: Tensor) -> Tensor:
     """Mean absolute difference, in the pictures' units (range 2), in float32."""
-    return (x.float() - y.float()).abs().mean()
+    return (_wide(x) - _wide(y)).abs().mean()
+
+
+def feature_matching_loss(
+    real_features: Sequence[Sequence[Tensor]], fake_features: Sequence[Sequence[Tensor]]
+) -> Tensor:
+    """Mean absolute difference of D's features, layer by layer (arXiv 1711.11585, eq. 4).
+
+    Both arguments: for each scale, the answers of D's layers. `real_features` are detached. Each
+    layer counts alike within its scale, each scale alike. The paper sums over both; its code sums
+    layers with weight 4 / their number and averages scales, so its weight of 10 is 40 here.
+    """
+    scales = [
+        torch.stack([l1_loss(f, r.detach()) for r, f in zip(reals, fakes, strict=True)]).mean()
+        for reals, fakes in zip(real_features, fake_features, strict=True)
+    ]
+    return torch.stack(scales).mean()
+
+
+def classification_loss(logits: Tensor, labels: Tensor, exclusive: bool) -> Tensor:
+    """How badly D names the domain (arXiv 1711.09020, eq. 2 and 3), in float32.
+
+    Exclusive domains: cross entropy over the domains, mean over the batch. Attributes: binary cross
+    entropy, summed over the attributes, mean over the batch.
+
+    Args:
+        logits: (N, domains), unnormalised.
+        labels: (N, domains), 0 or 1; exactly one 1 in each row where `exclusive`.
+    """
+    if logits.ndim != 2 or logits.shape != labels.shape:
+        raise ValueError(
+            f"logits and labels must both be (N, domains): {tuple(logits.shape)} and "
+            f"{tuple(labels.shape)} were given"
+        )
+    if exclusive:
+        return F.cross_entropy(_wide(logits), labels.argmax(1))
+    total = F.binary_cross_entropy_with_logits(_wide(logits), _wide(labels), reduction="sum")
+    return total / len(logits)
+
+
+# ---- What goes together --------------------------------------------------------------------------
+
+
+def check_objective(
+    gan: str,
+    *,
+    penalty: str = "none",
+    lambda_penalty: float = 0.0,
+    clip: float = 0.0,
+    smooth: float = 0.0,
+    spectral: bool = False,
+    norm: str = "none",
+) -> None:
+    """Refuse what cannot work together, before an hour of training shows it.
+
+    Args:
+        gan: a name in `GANS`.
+        penalty: a name in `PENALTIES`; `lambda_penalty` is what it is multiplied by.
+        clip: the limit of `clip_weights`, 0 for none.
+        smooth: one-sided label smoothing, 0 for none.
+        spectral: D's weights are spectrally normalised.
+        norm: D's normalisation layers: instance, batch or none.
+
+    Raises:
+        ConfigError: the combination makes no sense; the text says what would.
+    """
+    _objective(gan)
+    if penalty not in PENALTIES:
+        raise ConfigError(f"There is no penalty {penalty!r}.{proposal(penalty, PENALTIES)}")
+    _check_smooth(gan, smooth)
+    _check_penalty(gan, penalty, lambda_penalty, norm)
+    _check_clip(gan, clip, spectral)
+    if gan == "wgan" and not clip:
+        if not spectral:
+            raise ConfigError(
+                "gan = wgan needs a critic of bounded slope: set a clip limit (0.01) or spectral "
+                "norm, or use gan = wgan-gp with penalty = gp"
+            )
+        if norm != "none":
+            raise ConfigError(
+                f"gan = wgan relies on spectral norm alone, and norm = {norm} rescales after it, "
+                "so the slope is not bounded: use norm = none, or gan = wgan-gp with penalty = gp"
+            )
+
+
+def _check_penalty(gan: str, penalty: str, weight: float, norm: str) -> None:
+    if penalty == "none":
+        if gan == "wgan-gp":
+            raise ConfigError(
+                "gan = wgan-gp needs a gradient penalty: set penalty = gp and lambda_penalty = 10"
+            )
+        return
+    if not 0 < weight < math.inf:
+        raise ConfigError(
+            f"penalty = {penalty} needs lambda_penalty above 0, {weight:g} was given: 10 is usual, "
+            "or use another objective with penalty = none"
+        )
+    if gan == "wgan" and penalty != "r1":
+        raise ConfigError(
+            f"gan = wgan with penalty = {penalty} is gan = wgan-gp: use that, without a clip limit"
+        )
+    if gan == "wgan-gp" and penalty == "r1":
+        raise ConfigError(
+            "penalty = r1 bounds the slope at real pictures only, gan = wgan-gp needs it between "
+            "real and fake: use penalty = gp or zero-centred, or r1 with gan = vanilla"
+        )
+    if norm == "batch":
+        raise ConfigError(
+            f"penalty = {penalty} takes the gradient of each sample by itself, and batch norm in D "
+            "couples the samples of a batch: use norm = instance or none in D"
+        )
+
+
+def _check_clip(gan: str, clip: float, spectral: bool) -> None:
+    if not 0 <= clip < math.inf:
+        raise ConfigError(
+            f"clip must be 0 (none) or a limit above it, {clip:g} was given; try 0.01"
+        )
+    if clip and gan != "wgan":
+        raise ConfigError(
+            f"a clip limit belongs to gan = wgan, not to {gan}: set clip = 0, or use gan = wgan"
+        )
+    if clip and spectral:
+        raise ConfigError(
+            "spectral norm divides the weights again by their norm, so clipping them does nothing: "
+            "set clip = 0 or switch spectral norm off"
+        )
+
+
+def _check_smooth(gan: str, smooth: float) -> None:
+    if smooth and GANS[gan].smoothed is None:
+        able = [name for name, objective in GANS.items() if objective.smoothed is not None]
+        raise ConfigError(
+            f"gan = {gan} has no labels to smooth: set smooth = 0, or use one of {', '.join(able)}"
+        )
+    if not 0 <= smooth < 0.5:
+        raise ConfigError(
+            "smooth is what is taken off the real label 1 and must lie in [0, 0.5), "
+            f"{smooth:g} was given; for a label of 0.9 set smooth = 0.1"
+        )
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least float32; float64 stays, so that gradients can be checked in it."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def _objective(gan: str) -> Objective:
+    if gan not in GANS:
+        raise ConfigError(f"There is no objective {gan!r}.{proposal(gan, GANS)}")
+    return GANS[gan]
+
+
+def _scales(answer: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    return [answer] if isinstance(answer, Tensor) else answer
+
+
+def _slopes(D: Critic, x: Tensor) -> list[Tensor]:
+    """The gradient of each scale of D at float32 `x`, (N, numbers of a sample), differentiable."""
+    x.requires_grad_(True)
+    with torch.autocast(x.device.type, enabled=False):
+        return [
+            torch.autograd.grad(y, x, torch.ones_like(y), create_graph=True)[0].flatten(1)
+            for y in _scales(D(x))
+        ]

@@ -1,27 +1,17 @@
 """`TrainConfig` and the training loop, the same for every method. The same call resumes.
 
-A run is a folder:
-
-    config.toml            every setting, resolved
-    metrics.jsonl          one object for each logged step and validation
-    samples/step-N.jpg     fixed held-out pictures
-    state-N.i2i            what a resume needs; the newest two are kept
-    model.safetensors      the generator, to share
-    run.lock               held while a process trains here
-
 All randomness is a function of (seed, step) or (seed, epoch), so a resumed run repeats the
-uninterrupted one to the bit on the same machine with the same number of threads.
+uninterrupted one to the bit on the same machine with the same number of threads. What a run leaves
+in its folder stands in `img2img.runs`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
+import math
 import platform
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -33,36 +23,35 @@ from pydantic import Field
 from torch import Tensor
 
 import img2img
-from img2img import metrics
-from img2img.atomic import sweep_stale, write_atomic
-from img2img.augment import Augment
-from img2img.checkpoint import load_state, save_model, save_state
+from img2img import runs
+from img2img.atomic import write_atomic
+from img2img.augment import AdaptiveAugment, Augment, AugmentConfig, DiffAugment, JudgedView
+from img2img.checkpoint import save_model
+from img2img.data import Loading, epoch_order
+from img2img.devices import TYPES, Precision, choose_device, choose_precision
+from img2img.ema import Average, averaged
 from img2img.errors import (
     ConfigError,
     Diverged,
-    EnvironmentFault,
-    ModelError,
-    UsageError,
-    describe_os_error,
     proposal,
 )
-from img2img.images import Picture, Pixels, contact_sheet, from_network, write_picture
 from img2img.modelinfo import ModelInfo
+from img2img.processes import Processes
+from img2img.runs import Event, Listener
+from img2img.samples import validate
 from img2img.settings import Settings
 from img2img.trainers import TRAINERS, Trainer
+from img2img.warmstart import warm_start
 
-Event = dict[str, Any]
-Listener = Callable[[Event], None]
-_KEPT_STATES = 2
-# A resumed run must agree with its state in these, or it would learn something else.
-_BINDING = ("method", "settings", "crop_size")
+Schedule = Literal["linear", "cosine", "step", "constant"]
 
 
 class TrainConfig(Settings):
-    """Everything a run is made of. Steps count batches; an epoch is one pass over the pairs.
+    """Everything a run is made of. A step is one batch of `batch_size * accumulate` pictures, an
+    epoch one pass over the data.
 
-    `epochs` at full learning rate and `epochs_decay` of linear decay (the reference's 100 + 100);
-    or `steps`, of which the second half decays linearly to zero.
+    `epochs` at full learning rate and `epochs_decay` of decay (the reference's 100 + 100); or
+    `steps`, of which the second half decays.
     """
 
     method: str
@@ -74,27 +63,104 @@ class TrainConfig(Settings):
     epochs: int = Field(100, ge=0)
     epochs_decay: int = Field(100, ge=0)
     steps: int | None = Field(None, ge=1)
+    schedule: Schedule = "linear"
     batch_size: int = Field(1, ge=1)
+    accumulate: int = Field(1, ge=1)
     load_size: int = Field(286, ge=8)
     crop_size: int = Field(256, ge=8)
+    centre_crop: int = Field(0, ge=0)
+    held_out: int | None = Field(None, ge=0)
     flip: bool = True
+    augment: dict[str, Any] = Field(default_factory=dict)
+    diffaugment: str = ""
+    ada: bool = False
+    init: Path | None = None
+    clip_grad: float = Field(0.0, ge=0)
+    ema: float = Field(0.0, ge=0, lt=1)
     seed: int = Field(0, ge=0)
     device: str = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "auto"
     threads: int | None = Field(None, ge=1)
     cache_mb: int = Field(4096, ge=0)
+    max_minutes: float | None = Field(None, gt=0)
     log_every: int = Field(50, ge=1)
     sample_every: int = Field(1000, ge=1)
     save_every: int = Field(1000, ge=1)
 
 
+_TINY: dict[str, dict[str, Any]] = {
+    "pix2pix": {
+        "generator_options": {"width": 16, "depth": 5, "norm": "instance"},
+        "discriminator_options": {"width": 16, "norm": "instance"},
+    },
+    "cyclegan": {
+        "generator_options": {"width": 12, "blocks": 3},
+        "discriminator_options": {"width": 16},
+    },
+    "stargan": {
+        "generator_options": {"width": 12, "blocks": 3},
+        "discriminator_options": {"width": 16, "layers": 5},
+    },
+}
+_TINY_LOOP = {"steps": 300, "load_size": 72, "crop_size": 64, "sample_every": 100, "log_every": 25}
+
+# What a preset sets; flags and settings given beside it win.
+PRESETS: dict[str, dict[str, Any]] = {
+    "pix2pix-256": {"method": "pix2pix", "load_size": 286, "crop_size": 256},
+    "cyclegan-256": {"method": "cyclegan", "load_size": 286, "crop_size": 256},
+    "stargan-128": {"method": "stargan", "load_size": 128, "crop_size": 128, "batch_size": 16},
+    "tiny": _TINY_LOOP,
+}
+
+
+def resolve(values: Mapping[str, Any], preset: str | None = None) -> TrainConfig:
+    """The method's defaults, then the preset, then `values`, as a validated TrainConfig.
+
+    Raises ConfigError for an unknown method, preset or setting, listing the known ones.
+    """
+    name = str(values.get("method", ""))
+    if name not in TRAINERS:
+        raise ConfigError(f"unknown method '{name}'.{proposal(name, TRAINERS)}")
+    chosen: dict[str, Any] = {}
+    if preset is not None:
+        if preset not in PRESETS:
+            raise ConfigError(f"unknown preset '{preset}'.{proposal(preset, PRESETS)}")
+        chosen = dict(PRESETS[preset])
+        if chosen.get("method", name) != name:
+            raise ConfigError(f"preset '{preset}' is for {chosen['method']}, not for {name}")
+        if preset == "tiny":
+            chosen["settings"] = _TINY[name]
+    merged = {**TRAINERS[name].defaults, **chosen, **values}
+    if values.get("epochs") is not None and values.get("steps") is None:
+        merged["steps"] = None
+    merged["settings"] = _merge(chosen.get("settings", {}), values.get("settings", {}))
+    return TrainConfig.parse(merged)
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for name, value in above.items():
+        old = merged.get(name)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[name] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
 def lr_factor(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
     """The factor on the learning rate in `step` (from 0).
 
-    By epochs (the reference's rule, stepped at the end of an epoch): 1 for `epochs` epochs, then
-    1 - k / (epochs_decay + 1) in the k-th epoch of decay. By `steps`: 1 for the first half, then
-    linearly to 0.
+    `linear` by epochs (the reference's rule, stepped at the end of an epoch): 1 for `epochs`
+    epochs, then 1 - k / (epochs_decay + 1) in the k-th epoch of decay; by `steps`: 1 for the first
+    half, then linearly to 0. `cosine`: half a period from 1 to 0 over the whole run. `step`: a
+    tenth after each quarter of the run. `constant`: 1.
     """
+    total = config.steps or (config.epochs + config.epochs_decay) * steps_per_epoch
+    if config.schedule == "constant":
+        return 1.0
+    if config.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * step / total))
+    if config.schedule == "step":
+        return 0.1 ** (4 * step // total)
     if config.steps is not None:
         half = config.steps / 2
         return 1.0 - max(0.0, step - half) / half
@@ -106,12 +172,14 @@ def train(
     config: TrainConfig,
     listen: Listener = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
+    dry_run: bool = False,
 ) -> Path:
-    """Train, or go on training, until the configured end; return the path of the model file.
+    """Train, or go on training, until the configured end; return the path of the (first) model.
 
-    `listen` receives events: dictionaries with an `event` of data, start, warning, step, sample,
-    validation, saved, stopped or done. `should_stop` is asked between steps; when it says yes the
-    state is saved and a model written.
+    `listen` receives events: dictionaries with an `event` of data, start, warning, step,
+    validation, saved, stopped, done or dry-run. `should_stop` is asked between steps; when it says
+    yes the state is saved and the models written. `dry_run` takes a few steps to measure time and
+    memory, and writes nothing.
 
     Raises:
         ConfigError, DataError: before anything is written.
@@ -129,220 +197,253 @@ def train(
             f"crop_size {config.crop_size} is larger than load_size {config.load_size}; "
             f"give --set load_size={config.crop_size} or more"
         )
-    device = choose_device(config.device)
+    processes = Processes.join()
+    device = processes.device(choose_device(config.device))
+    precision, reason = choose_precision(config.precision, device)
     if config.threads:
         torch.set_num_threads(config.threads)
-
-    # --- networks
-    torch.manual_seed(config.seed)
-    trainer = method(settings)
-    for net in trainer.nets.values():
-        net.to(device)
-    trainer.augment = Augment(config.crop_size, config.flip, config.seed)
+    listen = listen if processes.first else lambda event: None
+    per_step = config.batch_size * config.accumulate
+    processes.check_batch(config.batch_size)
 
     # --- data
     def told(done: int, total: int) -> None:
         listen({"event": "data", "done": done, "total": total})
 
-    swap = getattr(settings, "direction", "AtoB") == "BtoA"
-    cache = config.cache_mb * 2**20
-    G = next(iter(trainer.generators.values()))
-    options = (swap, cache, told, (G.in_channels, G.out_channels))
-    data = method.Data(config.data, "train", config.load_size, *options)
-    held_out = method.Data(config.data, "held-out", config.crop_size, *options)
-    per_epoch = -(-len(data) // config.batch_size)
-    total = config.steps or (config.epochs + config.epochs_decay) * per_epoch
+    def loading(size: int) -> Loading:
+        return Loading(
+            size,
+            centre_crop=config.centre_crop,
+            swap=getattr(settings, "direction", "AtoB") == "BtoA",
+            channels=_channels(settings),
+            cache_bytes=config.cache_mb * 2**20,
+            held_out=config.held_out,
+            seed=config.seed,
+        )
 
-    with _claimed(config.out):
+    data = method.open(settings, config.data, "train", loading(config.load_size), told)
+
+    # --- networks
+    torch.manual_seed(config.seed)
+    trainer = method.build(settings, data, config.crop_size)
+    for net in trainer.nets.values():
+        net.to(device)
+    changes = AugmentConfig.parse(config.augment, "augment.")
+    trainer.augment = Augment(config.crop_size, config.flip, config.seed, changes)
+    view = _view(config, getattr(settings, "gan", "vanilla"))
+    trainer.view = view
+    if isinstance(view, AdaptiveAugment):
+        trainer.heard = _listener(view)
+    trainer.descent.clip = config.clip_grad
+    trainer.descent.average = processes.average
+    if precision == "fp16":
+        trainer.descent.scaler = torch.amp.GradScaler(device.type)
+    average = Average(trainer, config.ema) if config.ema else None
+
+    held_out = method.open(settings, config.data, "held-out", loading(config.crop_size), told)
+    per_epoch = max(1, len(data) // per_step if processes.count > 1 else -(-len(data) // per_step))
+    total = config.steps or (config.epochs + config.epochs_decay) * per_epoch
+    facts = {
+        **config.model_dump(mode="json"),
+        "settings": _resolved(trainer, settings),
+        "precision": precision,
+        "domains": list(data.domains),
+        "data_fingerprint": data.fingerprint(),
+        "threads": torch.get_num_threads(),
+        "processes": processes.count,
+    }
+    claim = processes.first and not dry_run
+    with runs.claimed(config.out) if claim else contextlib.nullcontext():
         # --- resume
-        step = _resume(config, trainer, settings, data.fingerprint(), listen)
-        _write_config(config, trainer, settings)
+        step = 0
+        state = None if dry_run else runs.newest_state(config.out, facts, listen)
+        if state is not None:
+            step = _restore(state, trainer, average, view, processes.rank)
+        elif config.init is not None:
+            for text in warm_start(trainer, config.init):
+                listen({"event": "warning", "text": text})
+            if average:
+                average = Average(trainer, config.ema)
         listen(
             {
                 "event": "start",
                 "step": step,
                 "steps": total,
-                "pairs": len(data),
+                "pictures": len(data),
                 "held_out": len(held_out),
+                "domains": list(data.domains),
                 "device": str(device),
-                "precision": config.precision,
+                "processes": processes.count,
+                "precision": precision,
+                "reason": reason,
                 "threads": torch.get_num_threads(),
                 "parameters": {n: _count(net) for n, net in trainer.nets.items()},
             }
         )
-        log = _Log(config.out / "metrics.jsonl", step)
+        if dry_run:
+            total = min(total, _DRY_STEPS)
+        elif processes.first:
+            write_atomic(config.out / "config.toml", _toml(config, facts["settings"]))
+            log = runs.Log(config.out / "metrics.jsonl", step)
         quality: dict[str, float] = {}
         began, first = time.monotonic(), step
-        sums: dict[str, Tensor] = {}
-        counted = 0
+        tally = Tally()
+
+        def tell(row: Event) -> None:
+            if processes.first and not dry_run:
+                log.write(row)
+                listen(row)
 
         def save() -> None:
-            _save_state(config, trainer, settings, step, data.fingerprint())
-            _publish(config, trainer, settings, step, data, quality, device)
-            listen({"event": "saved", "step": step})
+            parts = processes.gather(trainer.state_dict())
+            processes.average_buffers(trainer.nets.values())
+            if processes.first:
+                state = _state(trainer, average, view, step, facts, parts)
+                runs.store_state(config.out, step, state)
+                with averaged(average):
+                    _publish(config, trainer, facts, step, data, quality, device)
+                listen({"event": "saved", "step": step})
+            processes.wait()
 
         # --- the loop
         while step < total:
-            if should_stop():
+            late = config.max_minutes is not None and (
+                time.monotonic() - began > config.max_minutes * 60
+            )
+            if processes.agree(should_stop() or late):
                 save()
-                listen({"event": "stopped", "step": step, "steps": total})
-                return config.out / f"{next(iter(trainer.generators))}.safetensors"
+                listen({"event": "stopped", "step": step, "steps": total, "time_is_up": late})
+                break
             epoch = step // per_epoch
-            indices = _order(config.seed, epoch, len(data))[
-                (step % per_epoch) * config.batch_size :
-            ][: config.batch_size]
-            batch = data.batch(indices).on(device)
+            chosen = epoch_order(config.seed, epoch, len(data))
+            chosen = chosen[(step % per_epoch) * per_step :][:per_step]
             factor = lr_factor(config, step, per_epoch)
             for optimizer in trainer.optimizers.values():
                 for group in optimizer.param_groups:
                     group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
-            torch.manual_seed(_mix(config.seed, step))
-            trainer.augment.begin(step, indices)
-            try:
-                with torch.autocast(device.type, torch.bfloat16, config.precision == "bf16"):
-                    losses = trainer.step(batch)
-            except Diverged as error:
-                names = ", ".join(data.pairs[i].name for i in indices)
-                raise Diverged(f"step {step}: {error}; pictures: {names}") from None
+            trainer.number = step
+            chunks = [
+                chosen[k : k + config.batch_size] for k in range(0, len(chosen), config.batch_size)
+            ]
+            for part, indices in enumerate(chunks):
+                share = processes.share(len(indices))
+                batch = data.batch(indices, epoch, share).on(device)
+                torch.manual_seed(_mix(config.seed, step, part, processes.rank))
+                trainer.augment.begin(step, indices[share])
+                view.begin(step, indices[share])
+                trainer.descent.part, trainer.descent.parts = part, len(chunks)
+                try:
+                    with torch.autocast(device.type, TYPES[precision], precision != "fp32"):
+                        tally.add(trainer.step(batch))
+                except Diverged as error:
+                    names = ", ".join(data.names[i % len(data.names)] for i in indices)
+                    raise Diverged(f"step {step}: {error}; pictures: {names}") from None
             step += 1
-            counted += 1
-            for name, value in losses.items():
-                sums[name] = sums[name] + value if name in sums else value
+            if average:
+                average.update()
 
             # --- telling
+            if dry_run:
+                continue
             if step % config.log_every == 0 or step == total:
                 rate = (step - first) / (time.monotonic() - began)
-                row = {
-                    "event": "step",
-                    "step": step,
-                    "steps": total,
-                    "epoch": epoch,
-                    "lr_factor": factor,
-                    "steps_per_second": rate,
-                    "eta_seconds": (total - step) / rate,
-                    "losses": {n: float(v) / counted for n, v in sums.items()},
-                }
-                sums, counted = {}, 0
-                log.write(row)
-                listen(row)
+                tell(
+                    {
+                        "event": "step",
+                        "step": step,
+                        "steps": total,
+                        "epoch": epoch,
+                        "lr_factor": factor,
+                        "steps_per_second": rate,
+                        "eta_seconds": (total - step) / rate,
+                        "losses": tally.means(processes.mean),
+                    }
+                )
             if (step % config.sample_every == 0 or step == total) and len(held_out):
-                quality = _validate(config, trainer, held_out, step, device)
-                row = {"event": "validation", "step": step, **quality}
-                log.write(row)
-                listen(row)
+                if processes.first:
+                    with averaged(average):
+                        quality = validate(config.out, trainer, held_out, step, device)
+                    tell({"event": "validation", "step": step, **quality})
+                processes.wait()
             if step % config.save_every == 0 or step == total:
                 save()
-        listen({"event": "done", "step": step, "seconds": time.monotonic() - began, **quality})
-        return config.out / f"{next(iter(trainer.generators))}.safetensors"
+        else:
+            seconds = time.monotonic() - began
+            if dry_run:
+                listen(_estimate(config, facts, per_epoch, seconds / max(1, step), device))
+            else:
+                listen({"event": "done", "step": step, "seconds": seconds, **quality})
+    return config.out / f"{next(iter(trainer.generators))}.safetensors"
 
 
-def choose_device(wish: str) -> torch.device:
-    """`auto` takes CUDA, then MPS, then the CPU. Raises EnvironmentFault for an absent device."""
-    if wish == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(wish)
-    except RuntimeError:
-        raise UsageError(f"unknown device '{wish}'; known: auto, cpu, cuda, cuda:N, mps") from None
-    absent = (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
-        device.type == "mps" and not torch.backends.mps.is_available()
-    )
-    if absent:
-        raise EnvironmentFault(f"device '{wish}' is not here; see img2img doctor")
-    return device
+_DRY_STEPS = 6
 
 
-def _mix(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def _view(config: TrainConfig, gan: str) -> JudgedView:
+    if config.ada and config.diffaugment:
+        raise ConfigError("diffaugment and ada both change what D sees; choose one")
+    if config.ada:
+        # For least squares, undecided lies in the middle between the targets 0 and 1.
+        return AdaptiveAugment(config.seed, midpoint=0.5 if gan == "lsgan" else 0.0)
+    if config.diffaugment:
+        return DiffAugment(config.diffaugment, config.seed)
+    return JudgedView(config.seed)
 
 
-def _order(seed: int, epoch: int, count: int) -> list[int]:
-    return np.random.default_rng([seed, 1, epoch]).permutation(count).tolist()
+def _listener(view: AdaptiveAugment) -> Callable[[Any, int], None]:
+    def heard(answer: Any, count: int) -> None:
+        maps = [answer] if isinstance(answer, Tensor) else answer
+        view.update(torch.cat([m.detach().flatten() for m in maps]), count)
+
+    return heard
+
+
+class Tally:
+    """Means of the losses since they were last asked for; a loss counts where it appears."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Count one step's losses."""
+        for name, value in losses.items():
+            value = value.detach().double()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self, across: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """The means, averaged over the processes by `across`; starts anew."""
+        means = {n: float(across(v / self.counts[n])) for n, v in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means
+
+
+def _mix(seed: int, step: int, part: int = 0, rank: int = 0) -> int:
+    parts = [seed, step, *([part, rank] if part or rank else [])]
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _count(net: torch.nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-# --- the run folder
-
-
-@contextlib.contextmanager
-def _claimed(out: Path) -> Iterator[None]:
-    """Hold `out` for this process; refuse when another process trains there."""
-    try:
-        (out / "samples").mkdir(parents=True, exist_ok=True)
-        lock = open(out / "run.lock", "a+")  # noqa: SIM115 - held for the whole run
-    except OSError as error:
-        raise EnvironmentFault(f"{out}: {describe_os_error(error)}") from None
-    with lock:
-        try:
-            _lock(lock.fileno())
-        except OSError:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            raise EnvironmentFault(f"{out}: process {owner} is training here already") from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        sweep_stale(out)
-        yield
-
-
-def _lock(descriptor: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        # One byte far behind the text, so that the refused process can still read who holds it.
-        os.lseek(descriptor, 2**20, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-class _Log:
-    """metrics.jsonl; on a resume, rows of steps that will be done again are dropped."""
-
-    def __init__(self, path: Path, step: int):
-        self.path = path
-        kept = []
-        if path.exists():
-            for line in path.read_text().splitlines():
-                with contextlib.suppress(ValueError, TypeError, KeyError):
-                    if json.loads(line)["step"] <= step:
-                        kept.append(line + "\n")
-        self._guard(lambda: write_atomic(path, "".join(kept).encode()))
-
-    def write(self, row: Event) -> None:
-        def append() -> None:
-            with open(self.path, "a") as file:
-                file.write(json.dumps({k: v for k, v in row.items() if k != "eta_seconds"}) + "\n")
-
-        self._guard(append)
-
-    def _guard(self, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except OSError as error:
-            raise EnvironmentFault(f"{self.path}: {describe_os_error(error)}") from None
-
-
-def _write_config(config: TrainConfig, trainer: Trainer, settings: Settings) -> None:
-    table = config.model_dump(mode="json", exclude_none=True) | {
-        "settings": _resolved(trainer, settings)
-    }
-    write_atomic(config.out / "config.toml", tomli_w.dumps(table).encode())
+def _channels(settings: Any) -> tuple[int, int]:
+    options = getattr(settings, "generator_options", {})
+    return options.get("in_channels", 3), options.get("out_channels", 3)
 
 
 def _resolved(trainer: Trainer, settings: Settings) -> dict[str, Any]:
     """The method's settings with every network option written out."""
-    resolved = settings.model_dump(mode="json")
-    for key, net in (("generator_options", "G"), ("discriminator_options", "D")):
-        resolved[key] = _plain(trainer.nets[net].config)
+    resolved = _plain(settings)
+    G = next(iter(trainer.generators.values()))
+    D = next((net for name, net in trainer.nets.items() if name.startswith("D")), None)
+    # What the data decide is not the user's to repeat.
+    own = ("domains", "size", "condition_channels")
+    for key, net in (("generator_options", G), ("discriminator_options", D)):
+        if net is None:
+            continue
+        resolved[key] = {k: v for k, v in _plain(net.config).items() if k not in own}
     return resolved
 
 
@@ -350,141 +451,98 @@ def _plain(settings: Any) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude_none=True)
 
 
-def states_of(out: Path) -> list[Path]:
-    """The training states in a run folder, newest step first."""
-    found = [p for p in out.glob("state-*.i2i") if p.stem[6:].isdigit()]
-    return sorted(found, key=lambda p: int(p.stem[6:]), reverse=True)
+def _toml(config: TrainConfig, settings: dict[str, Any]) -> bytes:
+    table = config.model_dump(mode="json", exclude_none=True) | {"settings": settings}
+    return tomli_w.dumps(table).encode()
 
 
-def _save_state(
-    config: TrainConfig, trainer: Trainer, settings: Settings, step: int, data: str
-) -> None:
-    save_state(
-        config.out / f"state-{step:08d}.i2i",
-        {
-            "step": step,
-            "nets": {n: net.state_dict() for n, net in trainer.nets.items()},
-            "optimizers": {n: o.state_dict() for n, o in trainer.optimizers.items()},
-            "trainer": trainer.state_dict(),
-            "config": config.model_dump(mode="json") | {"settings": _resolved(trainer, settings)},
-            "data": data,
-            "threads": torch.get_num_threads(),
-        },
-    )
-    for old in states_of(config.out)[_KEPT_STATES:]:
-        with contextlib.suppress(OSError):
-            old.unlink()
+# --- what a resume needs
 
 
-def _resume(
-    config: TrainConfig, trainer: Trainer, settings: Settings, data: str, listen: Listener
-) -> int:
-    found = states_of(config.out)
-    for k, path in enumerate(found):
-        try:
-            state = load_state(path)
-        except ModelError as error:
-            if k == len(found) - 1:
-                raise
-            listen({"event": "warning", "text": f"{error}; going back to the state before it"})
-            continue
-        _compare(config, trainer, settings, state, path, data, listen)
-        for name, net in trainer.nets.items():
-            net.load_state_dict(state["nets"][name])
-        for name, optimizer in trainer.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        trainer.load_state_dict(state["trainer"])
-        return int(state["step"])
-    return 0
-
-
-def _compare(
-    config: TrainConfig,
+def _state(
     trainer: Trainer,
-    settings: Settings,
+    average: Average | None,
+    view: JudgedView,
+    step: int,
+    facts: Event,
+    parts: list[Any],
+) -> dict[str, Any]:
+    return {
+        "view": view.state_dict() if isinstance(view, AdaptiveAugment) else None,
+        "step": step,
+        "nets": {n: net.state_dict() for n, net in trainer.nets.items()},
+        "optimizers": {n: o.state_dict() for n, o in trainer.optimizers.items()},
+        "trainer": parts,
+        "ema": average.state_dict() if average else None,
+        "scaler": trainer.descent.scaler.state_dict() if trainer.descent.scaler else None,
+        "facts": facts,
+    }
+
+
+def _restore(
     state: Mapping[str, Any],
-    path: Path,
-    data: str,
-    listen: Listener,
-) -> None:
-    now = config.model_dump(mode="json") | {"settings": _resolved(trainer, settings)}
-    then = state["config"]
-    binding = [d for name in _BINDING for d in _differences(name, then.get(name), now[name])]
-    if binding:
-        raise ModelError(
-            f"{path}: this run was started with other settings ({'; '.join(binding)}); "
-            "use another -o, or the settings of config.toml"
-        )
-    loose = [
-        d
-        for name in ("batch_size", "load_size", "flip", "seed", "precision")
-        for d in _differences(name, then.get(name), now[name])
-    ]
-    if state["data"] != data:
-        loose.append("the training pictures changed")
-    if state["threads"] != torch.get_num_threads():
-        loose.append(f"threads {state['threads']} -> {torch.get_num_threads()}")
-    if loose:
-        listen({"event": "warning", "text": f"the resume is not bit-exact: {'; '.join(loose)}"})
-
-
-def _differences(name: str, then: Any, now: Any) -> list[str]:
-    if isinstance(then, dict) and isinstance(now, dict):
-        keys = sorted(then.keys() | now.keys())
-        return [d for k in keys for d in _differences(f"{name}.{k}", then.get(k), now.get(k))]
-    return [] if then == now else [f"{name} was {then!r}, now {now!r}"]
+    trainer: Trainer,
+    average: Average | None,
+    view: JudgedView,
+    rank: int,
+) -> int:
+    if isinstance(view, AdaptiveAugment) and state["view"]:
+        view.load_state_dict(state["view"])
+    for name, net in trainer.nets.items():
+        net.load_state_dict(state["nets"][name])
+    for name, optimizer in trainer.optimizers.items():
+        optimizer.load_state_dict(state["optimizers"][name])
+    parts = state["trainer"]
+    trainer.load_state_dict(parts[rank % len(parts)])
+    if average:
+        if state["ema"]:
+            average.load_state_dict(state["ema"])
+        else:
+            average.__init__(trainer, average.decay)  # type: ignore[misc]
+    if trainer.descent.scaler and state["scaler"]:
+        trainer.descent.scaler.load_state_dict(state["scaler"])
+    return int(state["step"])
 
 
 # --- what a run shows
 
 
-def to_pixels(x: Tensor) -> list[Pixels]:
-    """(N, C, H, W) in [-1, 1] -> N uint8 (H, W, 3) pictures; one channel is shown as grey."""
-    values = x.detach().float().cpu().permute(0, 2, 3, 1).numpy()
-    pixels = from_network(values)
-    return [np.repeat(p, 3, 2) if p.shape[2] == 1 else p for p in pixels]
+def _estimate(
+    config: TrainConfig, facts: Event, per_epoch: int, seconds: float, device: torch.device
+) -> Event:
+    steps = config.steps or (config.epochs + config.epochs_decay) * per_epoch
+    if device.type == "cuda":
+        memory = torch.cuda.max_memory_allocated(device)
+    else:
+        try:
+            import resource
 
-
-def _validate(
-    config: TrainConfig, trainer: Trainer, held_out: Any, step: int, device: torch.device
-) -> dict[str, float]:
-    """Write the sample sheet of up to 6 held-out pictures; return mean figures over all."""
-    figures: dict[str, list[Tensor]] = {"l1": [], "psnr": [], "ssim": []}
-    shown = {int(i) for i in np.linspace(0, len(held_out) - 1, min(6, len(held_out)))}
-    rows: list[list[Pixels]] = []
-    titles: list[str] = []
-    for index in range(len(held_out)):
-        columns = trainer.columns(held_out.batch([index]).on(device))
-        if index in shown:
-            titles = list(columns)
-            rows.append([to_pixels(column)[0] for column in columns.values()])
-        if "output" in columns and "truth" in columns:
-            x, y = ((columns[n].float() + 1) * 127.5 for n in ("output", "truth"))
-            x = x.round().clamp(0, 255)
-            for name, metric in (
-                ("l1", metrics.l1),
-                ("psnr", metrics.psnr),
-                ("ssim", metrics.ssim),
-            ):
-                figures[name].append(metric(x, y))
-    sheet = Picture(contact_sheet(rows, titles), format="JPEG")
-    write_picture(config.out / "samples" / f"step-{step:08d}.jpg", sheet, quality=92)
-    return {n: float(torch.cat(v).mean()) for n, v in figures.items() if v}
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        except ImportError:
+            memory = 0
+    return {
+        "event": "dry-run",
+        "steps": steps,
+        "seconds_per_step": seconds,
+        "seconds": steps * seconds,
+        "memory_bytes": memory,
+        "config": facts,
+    }
 
 
 def _publish(
     config: TrainConfig,
     trainer: Trainer,
-    settings: Settings,
+    facts: Event,
     step: int,
     data: Any,
     quality: dict[str, float],
     device: torch.device,
 ) -> None:
-    for name, generator in trainer.generators.items():
-        direction = str(getattr(settings, "direction", "A -> B")).replace("to", " -> ")
+    name = config.name or config.out.name
+    for key, generator in trainer.generators.items():
         info = ModelInfo(
-            name=config.name or config.out.name,
+            name=name if len(trainer.generators) == 1 else f"{name}-{key}",
             method=config.method,
             generator=generator.name,
             generator_config=_plain(generator.config),
@@ -495,24 +553,26 @@ def _publish(
             norm_statistics=generator.norm_statistics,
             tiling=generator.tiling,
             size=config.crop_size,
-            direction=direction,
+            domains=tuple(data.domains),
+            direction=trainer.directions[key],
             licence=config.licence,
-            quality={n: round(v, 4) for n, v in quality.items()},
+            quality={n: round(v, 4) for n, v in quality.items() if math.isfinite(v)},
             training={
                 "data": config.data.resolve().name,
-                "data_fingerprint": data.fingerprint(),
+                "data_fingerprint": facts["data_fingerprint"],
                 "pictures": len(data),
                 "step": step,
-                "batch_size": config.batch_size,
+                "batch_size": config.batch_size * config.accumulate,
                 "load_size": config.load_size,
                 "seed": config.seed,
-                "precision": config.precision,
+                "precision": facts["precision"],
+                "ema": config.ema,
                 "device": device.type,
-                "settings": _resolved(trainer, settings),
+                "settings": facts["settings"],
                 "img2img": img2img.__version__,
                 "torch": torch.__version__,
                 "python": platform.python_version(),
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
             },
         )
-        save_model(config.out / f"{name}.safetensors", generator, info)
+        save_model(config.out / f"{key}.safetensors", generator, info)

@@ -9,14 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from img2img.data import PairedData
+from img2img.data import LabelledData, Loading, PairedData, UnpairedData
 from img2img.errors import ConfigError, DataError
 from tests.conftest import picture
 
 
 def open_pairs(root: Path, split: str = "train", size: int = 48, **more: object) -> PairedData:
-    options: dict[str, object] = {"swap": False, "cache_bytes": 2**30} | more
-    return PairedData(root, split, size, **options)  # type: ignore[arg-type]
+    return PairedData(root, split, Loading(size, **more))  # type: ignore[arg-type]
 
 
 def test_side_by_side_pairs(pairs: Path) -> None:
@@ -35,7 +34,7 @@ def test_side_by_side_pairs(pairs: Path) -> None:
 def test_the_cache_changes_nothing(pairs: Path, cache: int) -> None:
     data = open_pairs(pairs, size=40, cache_bytes=cache)
     assert torch.equal(data.batch([2]).a, open_pairs(pairs, size=40).batch([2]).a)
-    assert len(data._cache) == (6 if cache else 0)
+    assert len(data.store._cache) == (6 if cache else 0)
 
 
 def test_pictures_are_loaded_as_the_references_do(pairs: Path) -> None:
@@ -121,3 +120,142 @@ def test_the_fingerprint_tells_a_change(pairs: Path) -> None:
     assert before == open_pairs(pairs).fingerprint()
     (pairs / "train" / "0.png").unlink()
     assert open_pairs(pairs).fingerprint() != before
+
+
+# --- unpaired
+
+
+def piles(root: Path, a: int, b: int, names: tuple[str, str] = ("trainA", "trainB")) -> None:
+    for name, count, mark in ((names[0], a, 10), (names[1], b, 200)):
+        (root / name).mkdir(parents=True)
+        for k in range(count):
+            Image.fromarray(np.full((6, 6, 3), mark + k, np.uint8)).save(
+                root / name / f"{k:02}.png"
+            )
+
+
+@pytest.mark.parametrize(
+    "names", [("trainA", "trainB"), ("train/A", "train/B"), ("A/train", "B/train")]
+)
+def test_unpaired_piles(tmp_path: Path, names: tuple[str, str]) -> None:
+    piles(tmp_path, 3, 5, names)
+    piles(tmp_path, 2, 4, tuple(n.replace("train", "test") for n in names))  # type: ignore[arg-type]
+    data = UnpairedData(tmp_path, "train", Loading(6))
+    assert len(data) == 5
+    batch = data.batch(range(5), epoch=0)
+    assert batch.a[:, 0, 0, 0].tolist() == [10, 11, 12, 10, 11]
+    assert {int(v) for v in batch.b[:, 0, 0, 0]} <= set(range(200, 205))
+    assert torch.equal(batch.b, data.batch(range(5), 0).b)
+    others = [data.batch(range(5), epoch).b for epoch in range(1, 5)]
+    assert any(not torch.equal(batch.b, other) for other in others)
+    assert torch.equal(data.batch(range(5), 0, slice(2, 4)).b, batch.b[2:4])
+    held_out = UnpairedData(tmp_path, "held-out", Loading(6))
+    assert len(held_out) == 2 and not held_out.batch([1]).paired
+    assert held_out.batch([1]).b[0, 0, 0, 0] == 201
+
+
+def test_pairs_used_unpaired_keep_the_truth_hidden(pairs: Path) -> None:
+    data = UnpairedData(pairs, "train", Loading(48))
+    drawn = [data.batch([i], epoch) for i in range(6) for epoch in range(4)]
+    matching = sum(torch.equal(b.a, 255 - b.b) for b in drawn)
+    assert matching < len(drawn) / 2
+    held_out = UnpairedData(pairs, "held-out", Loading(48)).batch([0])
+    assert held_out.paired and torch.equal(held_out.a, 255 - held_out.b)
+
+
+def test_a_missing_or_empty_pile_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no two piles"):
+        UnpairedData(tmp_path, "train", Loading(6))
+    piles(tmp_path, 2, 0)
+    with pytest.raises(DataError, match="pile B holds no pictures"):
+        UnpairedData(tmp_path, "train", Loading(6))
+
+
+# --- labelled
+
+
+def people(root: Path, count: int = 8) -> None:
+    (root / "images").mkdir(parents=True)
+    rows = [str(count), "Dark Fair Glasses"]
+    for k in range(count):
+        name = f"{k:03}.png"
+        Image.fromarray(np.full((6, 6, 3), k, np.uint8)).save(root / "images" / name)
+        dark = 1 if k % 2 else -1
+        rows.append(f"{name}  {dark} {-dark}  {1 if k % 3 == 0 else 0}")
+    (root / "list_attr.txt").write_text("\n".join(rows) + "\n")
+
+
+def test_an_attribute_table(tmp_path: Path) -> None:
+    people(tmp_path)
+    data = LabelledData(tmp_path, "train", Loading(6, held_out=2))
+    assert data.domains == ("Dark", "Fair", "Glasses") and not data.one_hot
+    batch = data.batch([0, 1, 3])
+    assert batch.label.tolist() == [[0, 1, 1], [1, 0, 0], [1, 0, 1]]
+    assert batch.x[:, 0, 0, 0].tolist() == [0, 1, 3]
+    held_out = LabelledData(tmp_path, "held-out", Loading(6, held_out=2))
+    assert held_out.names == ["006.png", "007.png"]
+    chosen = LabelledData(tmp_path, "train", Loading(6), attributes=("Glasses", "Dark"))
+    assert chosen.batch([0]).label.tolist() == [[1, 0]]
+    with pytest.raises(DataError, match=r"no attribute 'Glases'. Did you mean 'Glasses'"):
+        LabelledData(tmp_path, "train", Loading(6), attributes=("Glases",))
+
+
+def test_a_csv_table_says_the_same(tmp_path: Path) -> None:
+    people(tmp_path)
+    before = LabelledData(tmp_path, "train", Loading(6)).batch(range(5)).label
+    lines = (tmp_path / "list_attr.txt").read_text().splitlines()[2:]
+    (tmp_path / "list_attr.txt").unlink()
+    table = ["file,Dark,Fair,Glasses", *(",".join(line.split()) for line in lines)]
+    (tmp_path / "people.csv").write_text("\n".join(table))
+    assert torch.equal(LabelledData(tmp_path, "train", Loading(6)).batch(range(5)).label, before)
+
+
+def test_everything_wrong_with_a_table_is_listed_at_once(tmp_path: Path) -> None:
+    people(tmp_path)
+    path = tmp_path / "list_attr.txt"
+    lines = path.read_text().splitlines()
+    lines[2] = "000.png 1 -1"
+    lines[3] = "001.png 1 -1 2"
+    lines[4] = lines[5]
+    (tmp_path / "images" / "007.png").unlink()
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError) as caught:
+        LabelledData(tmp_path, "train", Loading(6))
+    for part in ("4 bad rows", "has 2 values, not 3", "value '2' is not -1, 0 or 1",
+                 "003.png a second time", "no picture 007.png"):  # fmt: skip
+        assert part in str(caught.value)
+
+
+def test_a_folder_for_each_domain(tmp_path: Path) -> None:
+    for part, count in (("train", 4), ("test", 2)):
+        for name in ("red", "green", "blue"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for k in range(count):
+                picture(6, 6, k).save(tmp_path / part / name / f"{k}.png")
+    data = LabelledData(tmp_path, "train", Loading(6))
+    assert data.domains == ("blue", "green", "red") and data.one_hot and len(data) == 12
+    assert data.batch([0, 4, 8]).label.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert len(LabelledData(tmp_path, "held-out", Loading(6))) == 6
+    for path in (tmp_path / "train" / "red").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="red: a domain without pictures"):
+        LabelledData(tmp_path, "train", Loading(6))
+
+
+def test_targets_are_a_permutation_of_the_labels_and_shares_agree(tmp_path: Path) -> None:
+    people(tmp_path)
+    data = LabelledData(tmp_path, "train", Loading(6))
+    whole = data.batch([0, 1, 2, 3, 4, 5], epoch=1)
+    assert sorted(whole.target.tolist()) == sorted(whole.label.tolist())
+    parts = [data.batch([0, 1, 2, 3, 4, 5], 1, share) for share in (slice(0, 3), slice(3, 6))]
+    assert torch.equal(torch.cat([p.target for p in parts]), whole.target)
+    assert torch.equal(torch.cat([p.x for p in parts]), whole.x)
+
+
+def test_a_centre_crop_comes_before_the_resize(tmp_path: Path) -> None:
+    people(tmp_path)
+    pixels = np.zeros((10, 8, 3), np.uint8)
+    pixels[3:7, 2:6] = 255
+    Image.fromarray(pixels).save(tmp_path / "images" / "000.png")
+    x = LabelledData(tmp_path, "train", Loading(8, centre_crop=4)).batch([0]).x
+    assert x.min() == 255

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -122,14 +123,16 @@ def test_a_non_finite_step_is_not_taken(where: str) -> None:
 
 @pytest.mark.parametrize("method", TRAINERS)
 def test_every_trainer_keeps_the_contract(method: str) -> None:
-    trainer = TRAINERS[method](TRAINERS[method].Config())
+    facts = SimpleNamespace(domains=("x", "y"), one_hot=True)
+    trainer = TRAINERS[method].build(TRAINERS[method].Config(), facts, 128)
+    assert set(trainer.directions) == set(trainer.generators)
     assert trainer.name == method
-    assert set(trainer.optimizers) <= set(trainer.nets)
+    assert trainer.optimizers and trainer.nets
     assert trainer.generators and all(
         any(g is net for net in trainer.nets.values()) for g in trainer.generators.values()
     )
-    with pytest.raises(ConfigError, match=r"unknown setting 'lamda_l1'. Did you mean"):
-        TRAINERS[method].Config.parse({"lamda_l1": 3})
+    with pytest.raises(ConfigError, match=r"unknown setting 'lambda_penaltie'. Did you mean"):
+        TRAINERS[method].Config.parse({"lambda_penaltie": 3})
 
 
 @pytest.mark.parametrize("generator", ["unet", "resnet"])
@@ -139,4 +142,4 @@ def test_any_generator_and_other_channels(generator: str) -> None:
     batch = batches(1)[0]
     trainer.augment.begin(0, batch.indices)
     assert all(v.isfinite() for v in trainer.step(batch).values())
-    assert set(trainer.columns(batch)) == {"input", "output", "truth"}
+    assert set(trainer.columns(batch)) == {"input", "output", "truth output"}

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from img2img import training
+from img2img import runs, training
 from img2img.checkpoint import load_model, load_state, read_model_info
 from img2img.errors import ConfigError, DataError, Diverged, EnvironmentFault, ModelError
+from img2img.runs import states_of
 from img2img.trainers import Pix2PixTrainer
-from img2img.training import TrainConfig, lr_factor, states_of, train
+from img2img.training import TrainConfig, lr_factor, train
 
 SMALL = {
     "generator_options": {"width": 4, "depth": 3, "dropout": True},
@@ -31,7 +32,7 @@ def config_of(data: Path, out: Path, **more: Any) -> TrainConfig:
     values = {
         "method": "pix2pix", "data": data, "out": out, "steps": 12, "load_size": 40,
         "crop_size": 32, "log_every": 2, "sample_every": 6, "save_every": 4, "device": "cpu",
-        "threads": 1, "settings": SMALL,
+        "threads": 1, "settings": SMALL, "precision": "fp32",
     }  # fmt: skip
     return TrainConfig.parse(values | more)
 
@@ -128,7 +129,7 @@ def test_a_state_without_one_part_does_not_pass_for_whole(
     train(config_of(pairs, tmp_path / "whole", batch_size=4))
     config = config_of(pairs, tmp_path / "cut", batch_size=4)
     train(config, should_stop=Stop(5))
-    whole_load = training.load_state
+    whole_load = runs.load_state
 
     def forgetful(path: Path) -> dict[str, Any]:
         state = whole_load(path)
@@ -140,7 +141,7 @@ def test_a_state_without_one_part_does_not_pass_for_whole(
             state[part] = {n: x.state_dict() for n, x in getattr(fresh, part).items()}
         return state
 
-    monkeypatch.setattr(training, "load_state", forgetful)
+    monkeypatch.setattr(runs, "load_state", forgetful)
     train(config)
     monkeypatch.undo()
     a, b = final(tmp_path / "whole"), final(tmp_path / "cut")
@@ -182,8 +183,8 @@ def test_two_processes_in_one_run_are_refused(pairs: Path, tmp_path: Path) -> No
     out = tmp_path / "run"
     out.mkdir()
     program = (
-        "import sys, pathlib; from img2img.training import _claimed\n"
-        f"with _claimed(pathlib.Path({str(out)!r})): print('held', flush=True); sys.stdin.read()"
+        "import sys, pathlib; from img2img.runs import claimed\n"
+        f"with claimed(pathlib.Path({str(out)!r})): print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from img2img.errors import ConfigError, proposal
+from img2img.nets.discriminator import Discriminator, DiscriminatorConfig
 from img2img.nets.generator import Generator
+from img2img.nets.image import ImageConfig, ImageDiscriminator
+from img2img.nets.multiscale import MultiscaleConfig, MultiscaleDiscriminator
 from img2img.nets.patch import PatchConfig, PatchDiscriminator
 from img2img.nets.resnet import ResNetConfig, ResNetGenerator
+from img2img.nets.stargan import StarGANDiscriminator, StarGANDiscriminatorConfig
 from img2img.nets.unet import UNetConfig, UNetGenerator
 
 GENERATORS: dict[str, type[Generator]] = {
@@ -18,8 +20,11 @@ GENERATORS: dict[str, type[Generator]] = {
     ResNetGenerator.name: ResNetGenerator,
 }
 
-DISCRIMINATORS: dict[str, type[PatchDiscriminator]] = {
+DISCRIMINATORS: dict[str, type[Discriminator]] = {
     PatchDiscriminator.name: PatchDiscriminator,
+    MultiscaleDiscriminator.name: MultiscaleDiscriminator,
+    ImageDiscriminator.name: ImageDiscriminator,
+    StarGANDiscriminator.name: StarGANDiscriminator,
 }
 
 
@@ -35,22 +40,30 @@ def build_generator(name: str, options: Mapping[str, Any]) -> Generator:
     return cls(cls.Config.parse(options, "generator."))
 
 
-def build_discriminator(name: str, options: Mapping[str, Any]) -> nn.Module:
+def build_discriminator(name: str, options: Mapping[str, Any]) -> Discriminator:
     """Build the discriminator `name` of `DISCRIMINATORS` with `options`; raises as above."""
     if name not in DISCRIMINATORS:
         raise ConfigError(f"unknown discriminator '{name}'.{proposal(name, DISCRIMINATORS)}")
     cls = DISCRIMINATORS[name]
-    return cls(PatchConfig.parse(options, "discriminator."))
+    return cls(cls.Config.parse(options, "discriminator."))
 
 
 __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
+    "Discriminator",
+    "DiscriminatorConfig",
     "Generator",
+    "ImageConfig",
+    "ImageDiscriminator",
+    "MultiscaleConfig",
+    "MultiscaleDiscriminator",
     "PatchConfig",
     "PatchDiscriminator",
     "ResNetConfig",
     "ResNetGenerator",
+    "StarGANDiscriminator",
+    "StarGANDiscriminatorConfig",
     "UNetConfig",
     "UNetGenerator",
     "build_discriminator",

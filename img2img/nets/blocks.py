@@ -1,4 +1,4 @@
-"""Layers shared by the networks: normalisation, padding, sampling, initialisation."""
+"""Layers shared by the networks: normalisation, padding, sampling, attention, initialisation."""
 
 from __future__ import annotations
 
@@ -92,6 +92,46 @@ def upsample_conv(
     return [
         nn.ConvTranspose2d(cin, cout, kernel, stride=2, padding=1, output_padding=extra, bias=bias)
     ]
+
+
+class SelfAttention(nn.Module):
+    """x + gamma * o(x): every place looks at all others (SAGAN, arXiv 1805.08318, sec. 3).
+
+    Float (N, C, H, W) -> the same shape. As in the paper queries, keys and values all have C/8
+    channels (at least 1), the four maps are 1x1 convolutions without bias, scores are not scaled,
+    and gamma starts at 0, so that a fresh block changes nothing.
+
+    Args:
+        channels: C.
+        second_order: compute so that gradients of gradients exist, which a gradient penalty needs
+            and PyTorch's fused attention lacks. It keeps an (H*W)^2 matrix for each picture; the
+            fused one does not.
+    """
+
+    def __init__(self, channels: int, second_order: bool = False):
+        super().__init__()
+        inner = max(channels // 8, 1)
+        self.second_order = second_order
+        self.query = nn.Conv2d(channels, inner, 1, bias=False)
+        self.key = nn.Conv2d(channels, inner, 1, bias=False)
+        self.value = nn.Conv2d(channels, inner, 1, bias=False)
+        self.out = nn.Conv2d(inner, channels, 1, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (_places(conv(x)) for conv in (self.query, self.key, self.value))
+        if self.second_order:
+            seen = torch.softmax(q @ k.transpose(2, 3), 3) @ v
+        else:
+            seen = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        seen = seen.squeeze(1).transpose(1, 2).unflatten(2, x.shape[2:])
+        return x + self.gamma * self.out(seen)
+
+
+def _places(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, 1, H*W, C): one head, a row for each place."""
+    # Strided rows would send PyTorch to the path that keeps the whole matrix.
+    return x.flatten(2).transpose(1, 2).contiguous().unsqueeze(1)
 
 
 def mirror_to(x: Tensor, height: int, width: int) -> Tensor:

@@ -13,6 +13,7 @@ from img2img.nets.blocks import (
     BatchNorm,
     InstanceNorm,
     NormStatistics,
+    SelfAttention,
     mirror_to,
     round_up,
     set_norm_statistics,
@@ -54,7 +55,10 @@ class Generator(nn.Module, ABC):
     @property
     def tiling(self) -> Tiling:
         """`exact` when a tile with enough overlap gives the whole picture's pixels; `statistics`
-        when normalisation looks at the whole picture, so that tiles change the result."""
+        when normalisation or attention looks at the whole picture, so that tiles change the
+        result."""
+        if any(isinstance(module, SelfAttention) for module in self.modules()):
+            return "statistics"
         return "exact" if self.norm_statistics in ("running", "none") else "statistics"
 
     @property

@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
-from img2img.nets.blocks import Init, Norm, initialise, norm_layer
-from img2img.settings import Settings
+from img2img.nets.blocks import norm_layer
+from img2img.nets.discriminator import DiscriminatorConfig, LeveledDiscriminator
 
 
-class PatchConfig(Settings):
-    """`layers` strided levels: 3 sees 70x70 pixels, 0 is the pixel discriminator (1x1).
+class PatchConfig(DiscriminatorConfig):
+    """`layers` strided levels: 3 sees 70x70 pixels, 0 is the pixel discriminator (1x1)."""
 
-    `condition_channels` are those of the picture that the judged one was made from; they are
-    concatenated before the judged picture's own.
-    """
-
-    in_channels: int = Field(3, ge=1)
-    condition_channels: int = Field(0, ge=0)
-    width: int = Field(64, ge=1)
     layers: int = Field(3, ge=0, le=8)
-    norm: Norm = "batch"
-    spectral: bool = False
-    init: Init = "normal"
-    init_gain: float = Field(0.02, gt=0)
+
+    @model_validator(mode="after")
+    def _attention_sees_places(self) -> Self:
+        if self.attention and self.layers == 0:
+            raise ValueError(
+                "the pixel discriminator (layers=0) judges each pixel alone; attention needs "
+                "layers=1 or more"
+            )
+        return self
+
+    @property
+    def minimum(self) -> int:
+        if self.layers == 0:
+            # A norm needs more than one place to have a variance.
+            return 1 if self.norm == "none" else 2
+        # Two unstrided 4x4 convolutions padded by one take a place each and leave one.
+        return 3 * 2**self.layers
 
 
-class PatchDiscriminator(nn.Module):
+class PatchDiscriminator(LeveledDiscriminator):
     """Float (N, condition_channels + in_channels, H, W) in [-1, 1] -> one logit for each patch,
     (N, 1, h, w); for H = W = 256 and 3 layers h = w = 30."""
 
-    Config: ClassVar[type[Settings]] = PatchConfig
-    name: ClassVar[str] = "patch"
+    Config = PatchConfig
+    name = "patch"
 
     def __init__(self, config: PatchConfig):
-        super().__init__()
+        super().__init__(config)
         c = config
-        self.config = c
         bias = c.norm != "batch"
         cin = c.condition_channels + c.in_channels
         if c.layers == 0:
@@ -65,11 +69,10 @@ class PatchDiscriminator(nn.Module):
                 channels = after
             layers.append(nn.Conv2d(channels, 1, 4, 1, 1))
         self.layers = nn.Sequential(*layers)
-        initialise(self, c.init, c.init_gain)
-        if c.spectral:
-            for module in self.modules():
-                if isinstance(module, nn.Conv2d):
-                    spectral_norm(module)
+        self.complete()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        return self.activations(x)[-1]
+
+    def features(self, x: Tensor) -> list[list[Tensor]]:
+        return [self.activations(x)]

@@ -12,6 +12,7 @@ from img2img.nets.blocks import (
     Init,
     Norm,
     Padding,
+    SelfAttention,
     Upsample,
     initialise,
     norm_layer,
@@ -26,6 +27,8 @@ class ResNetConfig(Settings):
     """`downs` halvings from `width` channels, `blocks` residual blocks, as many doublings.
 
     `bias=None` gives the convolutions a bias exactly when no norm with its own bias follows.
+    `attention` puts one self-attention amid the residual blocks, at 1/2**downs of the sides
+    (64x64 places for a 256x256 picture); its cost grows with the square of the picture's area.
     """
 
     in_channels: int = Field(3, ge=1)
@@ -41,6 +44,7 @@ class ResNetConfig(Settings):
     kernel: Literal[3, 4] = 3
     bias: bool | None = None
     head_bias: bool = True
+    attention: bool = False
     domains: int = Field(0, ge=0)
     init: Init = "normal"
     init_gain: float = Field(0.02, gt=0)
@@ -97,6 +101,8 @@ class ResNetGenerator(Generator):
             layers.append(nn.Conv2d(channels, channels * 2, c.kernel, 2, 1, bias=bias))
             channels *= 2
             layers += follow(channels)
+        self._attended = len(layers) + c.blocks // 2
+        deepest = channels
         layers += [ResidualBlock(channels, c, bias) for _ in range(c.blocks)]
         for _ in range(c.downs):
             layers += upsample_conv(channels, channels // 2, c.upsample, c.kernel, bias, c.padding)
@@ -105,6 +111,8 @@ class ResNetGenerator(Generator):
         layers += padded_conv(c.width, c.out_channels, 7, c.padding, c.head_bias)
         layers.append(nn.Tanh())
         self.layers = nn.Sequential(*layers)
+        # Beside the layers, not among them: weights trained without it keep their names.
+        self.attention = SelfAttention(deepest) if c.attention else None
         initialise(self, c.init, c.init_gain)
 
     @property
@@ -117,4 +125,7 @@ class ResNetGenerator(Generator):
         return max(2 ** (self.config.downs + 1), 4)
 
     def translate(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        if self.attention is None:
+            return self.layers(x)
+        x = self.attention(self.layers[: self._attended](x))
+        return self.layers[self._attended :](x)

@@ -11,6 +11,7 @@ from img2img.nets.blocks import (
     Norm,
     Padding,
     ReflectPad,
+    SelfAttention,
     Upsample,
     initialise,
     norm_layer,
@@ -21,7 +22,12 @@ from img2img.settings import Settings
 
 
 class UNetConfig(Settings):
-    """`depth` halvings, `width` channels after the first; channels double up to `8 * width`."""
+    """`depth` halvings, `width` channels after the first; channels double up to `8 * width`.
+
+    `attention` puts one self-attention on the decoder's output at 1/8 of the sides (32x32 places
+    for a 256x256 picture), before it meets its skip; at the decoder's coarsest output when `depth`
+    is below 4. Its cost grows with the square of the picture's area.
+    """
 
     in_channels: int = Field(3, ge=1)
     out_channels: int = Field(3, ge=1)
@@ -31,6 +37,7 @@ class UNetConfig(Settings):
     dropout: bool = True
     upsample: Upsample = "transposed"
     padding: Padding = "zero"
+    attention: bool = False
     domains: int = Field(0, ge=0)
     init: Init = "normal"
     init_gain: float = Field(0.02, gt=0)
@@ -77,6 +84,10 @@ class UNetGenerator(Generator):
                 if c.dropout and not innermost and 5 <= level + 1 < c.depth:
                     layers.append(nn.Dropout(0.5))
             self.ups.append(nn.Sequential(*layers))
+
+        attended = min(3, c.depth - 1)
+        self._attended = c.depth - 1 - attended
+        self.attention = SelfAttention(channels[attended - 1]) if c.attention else None
         initialise(self, c.init, c.init_gain)
 
     @property
@@ -92,7 +103,8 @@ class UNetGenerator(Generator):
         for down in self.downs:
             x = down(x)
             skips.append(x)
-        x = self.ups[0](skips.pop())
-        for up in list(self.ups)[1:]:
-            x = up(torch.cat([skips.pop(), x], 1))
+        for position, up in enumerate(self.ups):
+            x = up(skips.pop() if position == 0 else torch.cat([skips.pop(), x], 1))
+            if self.attention is not None and position == self._attended:
+                x = self.attention(x)
         return x

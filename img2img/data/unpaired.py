@@ -1,0 +1,165 @@
+"""Unpaired pictures: two piles, A and B.
+
+DATA/trainA + DATA/trainB (+ testA/testB or valA/valB)
+DATA/train/A + DATA/train/B (+ DATA/test/A, ...)
+DATA/A + DATA/B                      held-out pictures are split off
+side-by-side pairs                   each half goes to its pile; `paired_truth` for figures
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from img2img.data.paired import PairedData
+from img2img.data.store import (
+    Loading,
+    Progress,
+    Split,
+    Store,
+    fingerprint,
+    hold_out,
+    load_picture,
+)
+from img2img.errors import DataError
+from img2img.images import Pixels, find_pictures, to_network
+
+
+@dataclass(frozen=True)
+class UnpairedBatch:
+    """`a`: (N, C, H, W) of pile A, `b` of pile B, without relation; `paired` when they are the two
+    sides of a hidden pair, which happens for held-out pictures only."""
+
+    a: Tensor
+    b: Tensor
+    indices: list[int]
+    paired: bool = False
+
+    def on(self, device: torch.device) -> UnpairedBatch:
+        """The same pictures on `device` as float in [-1, 1]."""
+        a, b = (to_network(x.to(device, non_blocking=True).float()) for x in (self.a, self.b))
+        return replace(self, a=a, b=b)
+
+
+class UnpairedData:
+    """Two piles; an epoch is as long as the longer one. Picture i of an epoch is A[i mod |A|] with
+    a random picture of B, drawn from (seed, epoch, i) (the reference's `unaligned` mode).
+
+    Raises:
+        DataError: a pile is missing or empty, pictures unreadable: all listed at once.
+    """
+
+    domains: tuple[str, ...] = ()
+
+    def __init__(
+        self, root: Path, split: Split, loading: Loading, on_progress: Progress | None = None
+    ):
+        if not root.is_dir():
+            raise DataError(f"{root}: no such folder of training data")
+        self.root, self.split, self.loading = root, split, loading
+        self._pairs: PairedData | None = None
+        piles = _piles(root, split, loading.held_out)
+        if piles is None:
+            try:
+                self._pairs = PairedData(root, split, loading, on_progress)
+            except DataError as error:
+                if "no pairs" not in str(error):
+                    raise
+                raise DataError(f"{root}: no two piles of pictures found. {_LAYOUTS}") from None
+            self.names = self._pairs.names
+            return
+        for name, pile in zip("AB", piles, strict=True):
+            if split == "train" and not pile:
+                raise DataError(f"{root}: pile {name} holds no pictures. {_LAYOUTS}")
+        self._files = piles
+        self._stores = [
+            _store(pile, loading, channels)
+            for pile, channels in zip(piles, loading.channels, strict=True)
+        ]
+        for store in self._stores:
+            store.check(on_progress)
+        self.names = [str(p.relative_to(root)) for p in max(piles, key=len)]
+
+    def __len__(self) -> int:
+        if self._pairs is not None:
+            return len(self._pairs)
+        sizes = [len(store) for store in self._stores]
+        return max(sizes) if self.split == "train" else min(sizes)
+
+    def fingerprint(self) -> str:
+        """A hash of the names and sizes of the files, to tell whether the data changed."""
+        if self._pairs is not None:
+            return self._pairs.fingerprint()
+        return fingerprint(self.root, [*self._files[0], *self._files[1]])
+
+    def batch(
+        self, indices: Sequence[int], epoch: int = 0, share: slice = slice(None)
+    ) -> UnpairedBatch:
+        """Pictures `indices` of `epoch` as uint8 tensors (N, C, size, size)."""
+        indices = list(indices[share])
+        if self.split == "held-out":
+            if self._pairs is not None:
+                a, b = self._pairs.store.batch(indices)
+                return UnpairedBatch(a, b, list(indices), paired=True)
+            (a,), (b,) = (store.batch(indices) for store in self._stores)
+            return UnpairedBatch(a, b, list(indices))
+        if self._pairs is not None:
+            a = self._pairs.store.batch(indices)[0]
+            b = self._pairs.store.batch(self._drawn(indices, epoch, len(self._pairs)))[1]
+            return UnpairedBatch(a, b, list(indices))
+        first, second = self._stores
+        (a,) = first.batch([i % len(first) for i in indices])
+        (b,) = second.batch(self._drawn(indices, epoch, len(second)))
+        return UnpairedBatch(a, b, list(indices))
+
+    def _drawn(self, indices: Sequence[int], epoch: int, count: int) -> list[int]:
+        seed = self.loading.seed
+        return [int(np.random.default_rng([seed, 2, epoch, i]).integers(count)) for i in indices]
+
+
+_LAYOUTS = (
+    "Expected trainA/ and trainB/, train/A and train/B, A/ and B/, or side-by-side pairs in train/."
+)
+
+
+def _store(files: list[Path], loading: Loading, channels: int) -> Store:
+    def read(index: int) -> tuple[Pixels]:
+        return (load_picture(files[index], loading, channels),)
+
+    return Store(len(files), read, loading.size**2 * channels, loading.cache_bytes // 2)
+
+
+def _piles(root: Path, split: Split, held_out: int | None) -> tuple[list[Path], list[Path]] | None:
+    training = _folders(root, "train")
+    given = _folders(root, "test") or _folders(root, "val")
+    whole = training or _folders(root, None)
+    if whole is None:
+        return None
+    if given is not None:
+        return given if split == "held-out" else whole
+    sides = []
+    for files in whole:
+        chosen = hold_out([str(p.relative_to(root)) for p in files], held_out)
+        sides.append(
+            [p for p in files if (str(p.relative_to(root)) in chosen) == (split == "held-out")]
+        )
+    return sides[0], sides[1]
+
+
+def _folders(root: Path, part: str | None) -> tuple[list[Path], list[Path]] | None:
+    options = [(root / "A", root / "B"), (root / "a", root / "b")]
+    if part is not None:
+        options = [
+            (root / f"{part}A", root / f"{part}B"),
+            (root / part / "A", root / part / "B"),
+            (root / "A" / part, root / "B" / part),
+        ]
+    for a, b in options:
+        if a.is_dir() and b.is_dir():
+            return list(find_pictures(a)), list(find_pictures(b))
+    return None

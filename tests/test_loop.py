@@ -1,0 +1,369 @@
+"""The loop over every method: resume, averages, schedules, accumulation, several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from img2img.checkpoint import load_model, load_state, read_model_info
+from img2img.devices import choose_precision
+from img2img.ema import Average
+from img2img.errors import ConfigError, ModelError
+from img2img.runs import states_of
+from img2img.trainers import TRAINERS
+from img2img.training import (
+    PRESETS,
+    TrainConfig,
+    lr_factor,
+    resolve,
+    train,
+)
+from tests.conftest import picture
+from tests.test_training import Stop, final, same
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "pix2pix": {
+        "generator_options": {"width": 4, "depth": 3, "norm": "instance", "dropout": False},
+        "discriminator_options": {"width": 4, "layers": 1, "norm": "instance"},
+    },
+    "cyclegan": {
+        "generator_options": {"width": 4, "blocks": 1},
+        "discriminator_options": {"width": 4, "layers": 1},
+        "pool_size": 3,
+    },
+    "stargan": {
+        "generator_options": {"width": 4, "blocks": 1},
+        "discriminator_options": {"width": 4, "layers": 3},
+        "n_critic": 2,
+    },
+}
+
+
+def test_every_method_is_covered_here() -> None:
+    assert set(SETTINGS) == set(TRAINERS)
+
+
+@pytest.fixture
+def data(pairs: Path, tmp_path: Path) -> dict[str, Path]:
+    """A folder for each method: pairs, the same used unpaired, and three labelled domains."""
+    folder = tmp_path / "domains"
+    for part, count in (("train", 4), ("test", 1)):
+        for place, name in enumerate(("red", "green", "blue")):
+            (folder / part / name).mkdir(parents=True)
+            for k in range(count):
+                pixels = np.asarray(picture(40, 40, 7 * k + place)).copy()
+                pixels[:, :, place] = 255
+                Image.fromarray(pixels).save(folder / part / name / f"{k}.png")
+    return {"pix2pix": pairs, "cyclegan": pairs, "stargan": folder}
+
+
+def config_of(method: str, data: dict[str, Path], out: Path, **more: Any) -> TrainConfig:
+    values = {
+        "method": method, "data": data[method], "out": out, "steps": 8, "load_size": 36,
+        "crop_size": 32, "batch_size": 2, "log_every": 1, "sample_every": 8, "save_every": 3,
+        "device": "cpu", "threads": 1, "precision": "fp32", "settings": SETTINGS[method],
+    }  # fmt: skip
+    return resolve(values | more)
+
+
+def losses(out: Path) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [row["losses"] for row in rows if row["event"] == "step"]
+
+
+@pytest.mark.parametrize("method", TRAINERS)
+def test_every_method_trains_publishes_and_shows(
+    method: str, data: dict[str, Path], tmp_path: Path
+) -> None:
+    events: list[dict[str, Any]] = []
+    first = train(config_of(method, data, tmp_path / "run", name="it"), events.append)
+    models = sorted(p.name for p in (tmp_path / "run").glob("*.safetensors"))
+    assert first.name in models
+    start = next(e for e in events if e["event"] == "start")
+    for name in models:
+        generator, info = load_model(tmp_path / "run" / name)
+        assert info.name.startswith("it") and list(info.domains) == start["domains"]
+        domain = torch.zeros(1, len(info.domains)) if info.domains else None
+        with torch.no_grad():
+            assert generator(torch.zeros(1, 3, 33, 20), domain).shape == (1, 3, 33, 20)
+    with Image.open(tmp_path / "run" / "samples" / "step-00000008.jpg") as sheet:
+        assert sheet.size[0] > 3 * 32
+    assert all(np.isfinite(list(row.values())).all() for row in losses(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("method", TRAINERS)
+@pytest.mark.parametrize("cut", [1, 4, 7])
+def test_every_method_resumes_to_the_bit(
+    method: str, cut: int, data: dict[str, Path], tmp_path: Path
+) -> None:
+    more = {"ema": 0.9, "ada": True}
+    train(config_of(method, data, tmp_path / "whole", **more))
+    config = config_of(method, data, tmp_path / "cut", **more)
+    train(config, should_stop=Stop(cut))
+    assert final(tmp_path / "cut")["step"] == cut
+    train(config)
+    a, b = final(tmp_path / "whole"), final(tmp_path / "cut")
+    for name in ("step", "nets", "optimizers", "trainer", "ema", "view"):
+        assert same(a[name], b[name]), name
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+    models = [p.name for p in (tmp_path / "whole").glob("*.safetensors")]
+    for name in models:
+        x, y = (load_model(tmp_path / run / name)[0].state_dict() for run in ("whole", "cut"))
+        assert same(x, y)
+
+
+def test_the_published_model_is_the_average(data: dict[str, Path], tmp_path: Path) -> None:
+    train(config_of("pix2pix", data, tmp_path / "run", ema=0.999, steps=20))
+    state = final(tmp_path / "run")
+    model = load_model(tmp_path / "run" / "model.safetensors")[0].state_dict()
+    assert same(dict(model), dict(state["ema"]["shadows"]["model"]))
+    assert not same(dict(model), dict(state["nets"]["G"]))
+
+
+def test_the_average_follows_the_formula(data: dict[str, Path], tmp_path: Path) -> None:
+    method = TRAINERS["pix2pix"]
+    trainer = method.build(method.Config.parse(SETTINGS["pix2pix"]), None, 32)
+    parameter = next(iter(trainer.generators["model"].parameters()))
+    with torch.no_grad():
+        parameter.fill_(0)
+    average = Average(trainer, 0.999)
+    expected = 0.0
+    for count in range(1, 40):
+        with torch.no_grad():
+            parameter.fill_(float(count))
+        average.update()
+        decay = min(0.999, (1 + count) / (10 + count))
+        expected = decay * expected + (1 - decay) * count
+    name = next(iter(average.shadows["model"]))
+    assert average.shadows["model"][name].mean().item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_accumulation_gives_the_gradient_of_the_whole_batch(
+    data: dict[str, Path], tmp_path: Path
+) -> None:
+    settings = SETTINGS["pix2pix"] | {"lambda_gan": 0}
+    common = {"steps": 3, "flip": False, "load_size": 32, "settings": settings}
+    train(config_of("pix2pix", data, tmp_path / "whole", batch_size=4, **common))
+    train(config_of("pix2pix", data, tmp_path / "parts", batch_size=1, accumulate=4, **common))
+    a, b = (final(tmp_path / n)["nets"]["G"] for n in ("whole", "parts"))
+    # Biases before an instance norm have a gradient of zero, and Adam follows its rounding noise.
+    for name in a:
+        if name.endswith("weight"):
+            assert (a[name] - b[name]).abs().max() < 1e-5, name
+    for x, y in zip(losses(tmp_path / "whole"), losses(tmp_path / "parts"), strict=True):
+        assert x["G/l1"] == pytest.approx(y["G/l1"], abs=1e-5)
+
+
+def test_clipping_bounds_the_step(data: dict[str, Path], tmp_path: Path) -> None:
+    train(config_of("cyclegan", data, tmp_path / "free", steps=2))
+    train(config_of("cyclegan", data, tmp_path / "bound", steps=2, clip_grad=1e-6))
+    moments = [
+        max(
+            s["exp_avg"].abs().max().item()
+            for s in final(tmp_path / n)["optimizers"]["G"]["state"].values()
+        )
+        for n in ("free", "bound")
+    ]
+    assert moments[1] < 1e-6 < moments[0]
+
+
+def test_schedules(tmp_path: Path) -> None:
+    def factors(schedule: str) -> list[float]:
+        config = TrainConfig(
+            method="pix2pix",
+            data=tmp_path,
+            out=tmp_path,
+            steps=100,
+            schedule=schedule,  # type: ignore[arg-type]
+        )
+        return [lr_factor(config, s, 10) for s in (0, 25, 50, 75, 99)]
+
+    assert factors("constant") == [1] * 5
+    assert factors("step") == pytest.approx([1, 0.1, 0.01, 0.001, 0.001])
+    assert factors("cosine")[:4] == pytest.approx([1, 0.853553, 0.5, 0.146447], abs=1e-6)
+    assert factors("linear") == pytest.approx([1, 1, 1, 0.5, 0.02])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_fit_their_methods_and_what_is_given_wins(preset: str, tmp_path: Path) -> None:
+    for method in TRAINERS:
+        values = {"method": method, "data": tmp_path, "out": tmp_path, "batch_size": 3,
+                  "settings": {"lr": 0.5, "generator_options": {"width": 8}}}  # fmt: skip
+        if PRESETS[preset].get("method", method) != method:
+            with pytest.raises(ConfigError, match="is for"):
+                resolve(values, preset)
+            continue
+        config = resolve(values, preset)
+        assert config.batch_size == 3 and config.settings["lr"] == 0.5
+        assert config.settings["generator_options"]["width"] == 8
+        TRAINERS[method].Config.parse(config.settings)
+    with pytest.raises(ConfigError, match="Did you mean 'tiny'"):
+        resolve({"method": "pix2pix", "data": tmp_path, "out": tmp_path}, "tinny")
+
+
+def test_stargan_has_its_papers_defaults(tmp_path: Path) -> None:
+    config = resolve({"method": "stargan", "data": tmp_path, "out": tmp_path})
+    assert (config.steps, config.batch_size, config.crop_size) == (200_000, 16, 128)
+    assert lr_factor(config, 100_000, 10) == 1 and lr_factor(config, 199_999, 10) < 1e-4
+    by_epochs = resolve({"method": "stargan", "data": tmp_path, "out": tmp_path, "epochs": 3})
+    assert by_epochs.steps is None
+
+
+@pytest.mark.parametrize("method", TRAINERS)
+def test_the_tiny_preset_really_trains(method: str, data: dict[str, Path], tmp_path: Path) -> None:
+    values = {
+        "method": method,
+        "data": data[method],
+        "out": tmp_path / "run",
+        "steps": 2,
+        "threads": 1,
+    }
+    train(resolve(values, "tiny"))
+    assert final(tmp_path / "run")["step"] == 2
+
+
+def test_precision_is_chosen_with_a_reason() -> None:
+    cpu = torch.device("cpu")
+    chosen, reason = choose_precision("auto", cpu)
+    assert chosen in ("fp32", "bf16") and "CPU" in reason
+    assert choose_precision("fp32", cpu) == ("fp32", "as told")
+    with pytest.raises(ConfigError, match="use bf16 or fp32"):
+        choose_precision("fp16", cpu)
+
+
+def test_time_is_up(data: dict[str, Path], tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    train(config_of("pix2pix", data, tmp_path / "run", max_minutes=1e-9), events.append)
+    assert events[-1]["event"] == "stopped" and events[-1]["time_is_up"]
+    assert final(tmp_path / "run")["step"] == 0
+
+
+@pytest.mark.parametrize("method", TRAINERS)
+def test_a_dry_run_estimates_and_writes_nothing(
+    method: str, data: dict[str, Path], tmp_path: Path
+) -> None:
+    events: list[dict[str, Any]] = []
+    train(config_of(method, data, tmp_path / "run", steps=5000), events.append, dry_run=True)
+    last = events[-1]
+    assert last["event"] == "dry-run" and last["steps"] == 5000
+    assert last["seconds"] == pytest.approx(5000 * last["seconds_per_step"])
+    assert last["memory_bytes"] > 0 or sys.platform == "win32"
+    assert not (tmp_path / "run").exists()
+
+
+def test_warm_start_from_a_model_a_run_and_a_reference(
+    data: dict[str, Path], tmp_path: Path
+) -> None:
+    train(config_of("cyclegan", data, tmp_path / "first"))
+    run = tmp_path / "first"
+    train(
+        config_of(
+            "cyclegan",
+            data,
+            tmp_path / "both",
+            init=run,
+            settings=SETTINGS["cyclegan"] | {"lr": 1e-12},
+        )
+    )
+    for name in ("AtoB", "BtoA"):
+        x, y = (
+            load_model(r / f"{name}.safetensors")[0].state_dict() for r in (run, tmp_path / "both")
+        )
+        assert all((x[k] - y[k]).abs().max() < 1e-6 for k in x)
+    with pytest.raises(ModelError, match=r"use --set generator=resnet --set generator\.blocks=1"):
+        wider = SETTINGS["cyclegan"] | {"generator_options": {"width": 4, "blocks": 2}}
+        train(
+            config_of(
+                "cyclegan", data, tmp_path / "x", init=run / "AtoB.safetensors", settings=wider
+            )
+        )
+    (tmp_path / "junk.pth").write_bytes(b"junk")
+    with pytest.raises(ModelError, match=r"junk\.pth"):
+        train(config_of("cyclegan", data, tmp_path / "y", init=tmp_path / "junk.pth"))
+
+
+def test_other_domains_are_refused(data: dict[str, Path], tmp_path: Path) -> None:
+    train(config_of("stargan", data, tmp_path / "run"))
+    (data["stargan"] / "train" / "blue").rename(data["stargan"] / "train" / "azure")
+    with pytest.raises(ModelError, match="domains was"):
+        train(config_of("stargan", data, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("more", [{"diffaugment": "color,translation,cutout"}, {"ada": True}])
+@pytest.mark.parametrize("method", TRAINERS)
+def test_augmentation_of_what_the_discriminator_sees(
+    method: str, more: dict[str, Any], data: dict[str, Path], tmp_path: Path
+) -> None:
+    train(config_of(method, data, tmp_path / "plain"))
+    train(config_of(method, data, tmp_path / "seen", **more))
+    assert all(np.isfinite(list(row.values())).all() for row in losses(tmp_path / "seen"))
+    differ = not same(final(tmp_path / "plain")["nets"], final(tmp_path / "seen")["nets"])
+    assert differ or "ada" in more  # ADA begins with a probability of zero
+    with pytest.raises(ConfigError, match="choose one"):
+        train(config_of(method, data, tmp_path / "x", ada=True, diffaugment="color"))
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed")
+@pytest.mark.parametrize("method", TRAINERS)
+def test_two_processes_learn_what_one_learns(
+    method: str, data: dict[str, Path], tmp_path: Path
+) -> None:
+    """The same global batch, 20 steps: losses agree within 1e-5."""
+    settings = SETTINGS[method]
+    if method == "cyclegan":
+        # Adam's first steps are as long for a gradient of pure rounding noise as for any other, so
+        # at the usual rate the noise grows tenfold a step, whoever computes it.
+        settings = settings | {"pool_size": 50, "lr": 1e-6}
+    more = {"steps": 20, "settings": settings, "save_every": 20, "sample_every": 20}
+    config = config_of(method, data, tmp_path / "one", **more)
+    train(config)
+    two = config.model_copy(update={"out": tmp_path / "two"})
+    program = (
+        "import json, sys; from img2img.training import TrainConfig, train\n"
+        "train(TrainConfig.parse(json.loads(sys.argv[1])))"
+    )
+    (tmp_path / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+         str(tmp_path / "program.py"), two.model_dump_json()],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    pairs = list(zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True))
+    assert len(pairs) == 20
+    for step, (x, y) in enumerate(pairs):
+        assert x.keys() == y.keys()
+        for name in x:
+            assert x[name] == pytest.approx(y[name], rel=1e-5, abs=1e-5), (step, name)
+    state = load_state(states_of(tmp_path / "two")[0])
+    assert state["facts"]["processes"] == 2 and len(state["trainer"]) == 2
+
+
+def test_a_batch_that_cannot_be_shared_is_refused() -> None:
+    from img2img.processes import Processes
+
+    with pytest.raises(ConfigError, match="use --batch-size 4"):
+        Processes(0, 0, 2).check_batch(3)
+    assert Processes(1, 1, 2).share(6) == slice(3, 6)
+
+
+def test_a_written_config_reproduces_the_run(data: dict[str, Path], tmp_path: Path) -> None:
+    train(config_of("stargan", data, tmp_path / "run"))
+    values = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    train(resolve(values | {"out": tmp_path / "again"}))
+    assert same(final(tmp_path / "run")["nets"], final(tmp_path / "again")["nets"])
+    assert read_model_info(tmp_path / "again" / "model.safetensors").domains == (
+        "blue",
+        "green",
+        "red",
+    )
