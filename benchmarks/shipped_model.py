@@ -1,6 +1,6 @@
 """Figures and sheets for a model card: a model and its plain-L1 baseline on held-out pairs.
 
-    python benchmarks/shipped_model.py MODEL.safetensors BASELINE.safetensors DATA SHEET.png \
+    python benchmarks/shipped_model.py MODEL.safetensors BASELINE.safetensors DATA SHEET.jpg \
         [--outputs-only]
 
 Prints, for both, the means over all held-out pairs of L1 (8-bit levels), PSNR (dB), SSIM, and the
@@ -26,7 +26,7 @@ from img2img import metrics
 from img2img.checkpoint import load_model
 from img2img.data import Loading, PairedData
 from img2img.export import export_onnx
-from img2img.images import Picture, contact_sheet, write_picture
+from img2img.images import Picture, contact_sheet, encode_format, write_picture
 from img2img.samples import to_pixels
 
 
@@ -84,7 +84,7 @@ def main() -> None:
             figures[name].append([*map(float, values), float(edges(y) / edges(truth))])
         if index in shown:
             pixels = [to_pixels(x)[0] for x in (*row, batch.b)]
-            rows.append(pixels[1:2] if arguments.outputs_only else pixels)
+            rows.append(pixels[1:3] if arguments.outputs_only else pixels)
     print(f"{len(data)} held-out pairs of {info.size}x{info.size}")
     for name, table in figures.items():
         l1, psnr, ssim, energy = np.mean(table, 0)
@@ -93,13 +93,13 @@ def main() -> None:
         )
     print(f"onnxruntime, one core: {one_core_ms(arguments.model, info.size):.1f} ms")
     if arguments.outputs_only:
-        flat = [row[0] for row in rows]
-        sheet = contact_sheet([flat[k : k + 6] for k in (0, 6)])
+        wide = [[p for row in rows[k : k + 4] for p in row] for k in (0, 4, 8)]
+        sheet = contact_sheet(wide, ["Pix2Pix", "plain L1"] * 4)
     else:
         # Two pairs in a row keep the sheet readable.
         titles = ["input", "Pix2Pix", "plain L1", "truth"] * 2
         sheet = contact_sheet([a + b for a, b in zip(rows[:6], rows[6:], strict=True)], titles)
-    write_picture(arguments.sheet, Picture(sheet, format="PNG"))
+    write_picture(arguments.sheet, Picture(sheet, format=encode_format(arguments.sheet.suffix)[0]))
 
 
 if __name__ == "__main__":
