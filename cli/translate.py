@@ -30,6 +30,8 @@ def run(
     from img2img.runners import open_runner, suffixes_for
     from img2img.translate import check_output, plan, translate
 
+    if "" in (*inputs, model):
+        raise UsageError("an empty name was given as an input or as -m")
     suffix = encode_format(format)[1] if format else None
     jobs = plan(_expand(inputs), out, suffix)
     path = find_model(model or default_name(), suffixes_for(runner))

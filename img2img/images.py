@@ -31,7 +31,9 @@ from img2img.errors import (
 
 Pixels = NDArray[np.uint8]
 
-READABLE = frozenset((".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"))
+READABLE = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+)
 MAX_PIXELS = 400_000_000
 
 # What --format accepts -> (Pillow's name, suffix)
@@ -41,9 +43,17 @@ FORMATS = {
     "png": ("PNG", ".png"),
     "webp": ("WEBP", ".webp"),
     "tiff": ("TIFF", ".tif"),
+    "tif": ("TIFF", ".tif"),
     "bmp": ("BMP", ".bmp"),
 }
 _ORIENTATION, _EXIF_IFD, _EXIF_WIDTH, _EXIF_HEIGHT = 0x0112, 0x8769, 0xA002, 0xA003
+# Tags of a TIFF that describe how its own pixels are stored; Pillow lists them as EXIF.
+_STRUCTURE = frozenset(
+    (
+        *(254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 282, 283, 284, 296, 297),
+        *(317, 320, 322, 323, 324, 325, 338, 339, 347, 530, 531, 532, 34675),
+    )
+)
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 _SRGB_BYTES = _SRGB.tobytes()
 
@@ -152,11 +162,14 @@ def _upright(image: Image.Image, picture: Picture) -> Image.Image:
         turned = exif.get(_ORIENTATION, 1) not in (0, 1)
         if turned:
             image = ImageOps.exif_transpose(image)
+        for tag in [t for t in exif if t in _STRUCTURE]:
+            del exif[tag]
         if exif:
             exif[_ORIENTATION] = 1
-            inner = exif.get_ifd(_EXIF_IFD)
-            if _EXIF_WIDTH in inner:
-                inner[_EXIF_WIDTH], inner[_EXIF_HEIGHT] = image.size
+            if _EXIF_IFD in exif:
+                inner = exif.get_ifd(_EXIF_IFD)
+                if _EXIF_WIDTH in inner:
+                    inner[_EXIF_WIDTH], inner[_EXIF_HEIGHT] = image.size
             picture.exif = exif.tobytes()
     except Exception as error:  # damaged EXIF in a picture that decodes well
         picture.exif = b""
@@ -213,7 +226,8 @@ def write_picture(path: Path | str, picture: Picture, quality: int = 95) -> None
     elif picture.format == "PNG":
         options = {"compress_level": 1}
     elif picture.format == "TIFF":
-        options = {"compression": "tiff_adobe_deflate"}
+        # Pillow's libtiff fails on EXIF together with compression.
+        options = {} if picture.exif else {"compression": "tiff_adobe_deflate"}
     if picture.exif and picture.format in ("JPEG", "PNG", "WEBP", "TIFF"):
         options["exif"] = picture.exif
     if picture.icc and picture.format != "BMP":

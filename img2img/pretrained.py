@@ -67,6 +67,8 @@ def find_model(wish: str, prefer: tuple[str, ...] = SUFFIXES) -> Path:
             raise UsageError(f"{wish}: a folder without a model file ({' or '.join(SUFFIXES)})")
         return found[0]
     if path.exists():
+        if not path.is_file():
+            raise ModelError(f"{wish}: not a regular file")
         if path.suffix not in SUFFIXES:
             raise ModelError(f"{wish}: not a model file; known suffixes: {', '.join(SUFFIXES)}")
         return path

@@ -17,7 +17,9 @@ class Settings(BaseModel):
         ConfigError: from `parse`, in one line, for an unknown name or an impossible value.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str = "") -> Self:

@@ -300,8 +300,9 @@ def train(
             if processes.first:
                 state = _state(trainer, average, view, step, facts, parts)
                 runs.store_state(config.out, step, state)
-                with averaged(average):
-                    _publish(config, trainer, facts, step, data, quality, device)
+                if step:  # an untrained network is no model
+                    with averaged(average):
+                        _publish(config, trainer, facts, step, data, quality, device)
                 listen({"event": "saved", "step": step})
             processes.wait()
 

@@ -26,7 +26,7 @@ from img2img.images import (
 
 Event = dict[str, Any]
 # Formats that are read but not written: their pictures become PNG.
-_WRITTEN = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+_WRITTEN = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 _AHEAD = 3
 
 
@@ -89,6 +89,9 @@ def plan(inputs: Sequence[Path], out: Path, suffix: str | None = None) -> list[J
             rows.append((source, Path(source.name)))
         else:
             raise UsageError(f"{source}: no such file or folder")
+    folders = {source.parent: source.parent.resolve() for source, _ in rows}
+    once = {folders[source.parent] / source.name: (source, name) for source, name in reversed(rows)}
+    rows = [*reversed(once.values())]  # a picture given twice is done once, as given first
     names = [_renamed(relative, suffix) for _, relative in rows]
     taken: dict[str, int] = {}
     for name in names:
@@ -124,7 +127,7 @@ def _renamed(relative: Path, suffix: str | None) -> Path:
     own = relative.suffix.lower()
     if suffix is None:
         return relative if own in _WRITTEN else relative.with_suffix(".png")
-    same = {suffix, *({".jpg", ".jpeg", ".jpe"} if suffix == ".jpg" else ())}
+    same = {suffix, *({".jpg", ".jpeg", ".jpe", ".jfif"} if suffix == ".jpg" else ())}
     return relative if own in same else relative.with_suffix(suffix)
 
 
@@ -244,7 +247,7 @@ def _write(job: Job, picture: Picture, quality: int) -> None:
 
 def _format_of(target: Path) -> str:
     suffix = target.suffix.lower()
-    return encode_format({".jpe": "jpg", ".tif": "tiff"}.get(suffix, suffix))[0]
+    return encode_format({".jpe": "jpg", ".jfif": "jpg"}.get(suffix, suffix))[0]
 
 
 def _without_path(error: PictureError, path: Path) -> str:

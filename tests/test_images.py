@@ -102,6 +102,36 @@ def test_a_colour_profile_is_converted_and_the_output_tagged(tmp_path: Path) -> 
         assert "sRGB" in ImageCms.getProfileDescription(profile)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "CMYK", "P", "1"])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_tiff_round_trip(tmp_path: Path, mode: str, compression: str) -> None:
+    exif = Image.Exif()
+    for described in (False, True):
+        if described:
+            exif[0x010F] = "Maker"
+        picture(30, 20, 6).convert(mode).save(
+            tmp_path / "in.tif", compression=compression, dpi=(300, 300), exif=exif
+        )
+        read = read_picture(tmp_path / "in.tif")
+        write_picture(tmp_path / "out.tif", read)
+        with Image.open(tmp_path / "out.tif") as back:
+            assert np.array_equal(np.asarray(back.convert("RGB")), read.pixels)
+            assert back.getexif().get(0x010F) == ("Maker" if described else None)
+
+
+def test_exif_of_a_photograph_goes_into_every_format(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    exif.get_ifd(0x8769)[0x829A] = 0.5
+    picture(30, 20, 6).save(tmp_path / "in.jpg", exif=exif)
+    read = read_picture(tmp_path / "in.jpg")
+    for name, (format, suffix) in images.FORMATS.items():
+        read.format = format
+        write_picture(tmp_path / f"{name}{suffix}", read)
+        with Image.open(tmp_path / f"{name}{suffix}") as back:
+            assert format == "BMP" or back.getexif()[0x010F] == "Maker"
+
+
 def test_first_frame_of_an_animation_and_said_so(tmp_path: Path) -> None:
     frames = [picture(20, 20, k) for k in range(3)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])

@@ -246,6 +246,7 @@ def test_time_is_up(data: dict[str, Path], tmp_path: Path) -> None:
     train(config_of("pix2pix", data, tmp_path / "run", max_minutes=1e-9), events.append)
     assert events[-1]["event"] == "stopped" and events[-1]["time_is_up"]
     assert final(tmp_path / "run")["step"] == 0
+    assert not list((tmp_path / "run").glob("*.safetensors"))  # nothing learned, nothing published
 
 
 @pytest.mark.parametrize("method", TRAINERS)

@@ -251,6 +251,7 @@ def test_the_factor_reaches_every_optimizer(pairs: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "error", "reason"),
     [
+        ({"settings": {"lr": float("inf")}}, ConfigError, "finite"),
         ({"method": "pix2pics"}, ConfigError, "Did you mean 'pix2pix'"),
         ({"settings": {"lambda": 3}}, ConfigError, "unknown setting 'lambda'"),
         ({"settings": {"generator_options": {"widht": 3}}}, ConfigError, "generator.widht"),

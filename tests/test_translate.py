@@ -77,6 +77,11 @@ def test_names_are_injective_and_decided_before_the_first_write(tmp_path: Path) 
     assert len({str(j.target).casefold() for j in twice}) == 2
 
 
+def test_a_picture_given_twice_is_done_once(photos: Path, tmp_path: Path) -> None:
+    jobs = plan([photos, photos / "sub" / "..", photos / "one.jpg"], tmp_path / "out")
+    assert sorted(j.source.name for j in jobs) == ["one.jpg", "one.jpg", "two.png"]
+
+
 def test_random_names_never_meet(tmp_path: Path) -> None:
     draw = random.Random(0)
     folder = tmp_path / "in"
