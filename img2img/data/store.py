@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -147,6 +148,8 @@ def listing(head: str, rows: list[str]) -> str:
     return f"{head}: {'; '.join(rows[:_SHOWN])}{more}"
 
 
-def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
-    """The order of an epoch: a permutation drawn from (seed, epoch)."""
-    return np.random.default_rng([seed, 1, epoch]).permutation(count).tolist()
+@functools.lru_cache(maxsize=1)
+def epoch_order(seed: int, epoch: int, count: int) -> tuple[int, ...]:
+    """The order of an epoch: a permutation drawn from (seed, epoch). Asked for at every step and
+    drawn once an epoch."""
+    return tuple(np.random.default_rng([seed, 1, epoch]).permutation(count).tolist())

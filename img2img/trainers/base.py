@@ -29,13 +29,20 @@ from img2img.settings import Settings
 
 
 class GanSettings(Settings):
-    """The adversarial part, shared by the methods.
+    """What the adversarial methods share: networks, Adam, objective.
 
     `penalty` is weighted by `lambda_penalty`: gp (arXiv 1704.00028), r1 (arXiv 1801.04406) or
     zero-centred (arXiv 1902.03984). `clip` bounds the critic's weights (wgan). `smooth` lowers the
     real label (arXiv 1606.03498).
     """
 
+    generator: str = "unet"
+    generator_options: dict[str, Any] = Field(default_factory=dict)
+    discriminator: str = "patch"
+    discriminator_options: dict[str, Any] = Field(default_factory=dict)
+    lr: float = Field(2e-4, gt=0)
+    beta1: float = Field(0.5, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
     gan: Gan = "vanilla"
     penalty: Penalty = "none"
     lambda_penalty: float = Field(10.0, ge=0)

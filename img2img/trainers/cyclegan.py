@@ -34,18 +34,12 @@ class CycleGANConfig(GanSettings):
     """
 
     generator: str = "resnet"
-    generator_options: dict[str, Any] = Field(default_factory=dict)
-    discriminator: str = "patch"
-    discriminator_options: dict[str, Any] = Field(default_factory=dict)
     norm_statistics: NormStatistics = "batch"
     gan: Gan = "lsgan"
     lambda_a: float = Field(10.0, ge=0)
     lambda_b: float = Field(10.0, ge=0)
     lambda_identity: float = Field(0.5, ge=0)
     pool_size: int = Field(50, ge=0)
-    lr: float = Field(2e-4, gt=0)
-    beta1: float = Field(0.5, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
 
 
 class CycleGANTrainer(Trainer):

@@ -32,18 +32,11 @@ class Pix2PixConfig(GanSettings):
     layers are averaged).
     """
 
-    generator: str = "unet"
-    generator_options: dict[str, Any] = Field(default_factory=dict)
-    discriminator: str = "patch"
-    discriminator_options: dict[str, Any] = Field(default_factory=dict)
     direction: Literal["AtoB", "BtoA"] = "AtoB"
     norm_statistics: NormStatistics = "batch"
     lambda_gan: float = Field(1.0, ge=0)
     lambda_l1: float = Field(100.0, ge=0)
     lambda_features: float = Field(0.0, ge=0)
-    lr: float = Field(2e-4, gt=0)
-    beta1: float = Field(0.5, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
 
 
 class Pix2PixTrainer(Trainer):

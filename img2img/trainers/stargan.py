@@ -42,9 +42,7 @@ class StarGANConfig(GanSettings):
     """
 
     generator: str = "resnet"
-    generator_options: dict[str, Any] = Field(default_factory=dict)
     discriminator: str = "stargan"
-    discriminator_options: dict[str, Any] = Field(default_factory=dict)
     attributes: tuple[str, ...] = ()
     exclusive: tuple[tuple[str, ...], ...] = ()
     gan: Gan = "wgan-gp"
@@ -53,8 +51,6 @@ class StarGANConfig(GanSettings):
     lambda_reconstruction: float = Field(10.0, ge=0)
     n_critic: int = Field(5, ge=1)
     lr: float = Field(1e-4, gt=0)
-    beta1: float = Field(0.5, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
 
 
 class StarGANTrainer(Trainer):
