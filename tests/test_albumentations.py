@@ -154,7 +154,7 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, message:
         Albument(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
     for other in (tmp_path / "nothing.yaml", tmp_path / "p.txt"):
-        with pytest.raises(ConfigError, match="no such file|is a .yaml or .json file"):
+        with pytest.raises(ConfigError, match=r"no such file|is a .yaml or .json file"):
             Albument(other)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from img2img.atomic import process_alive
 from img2img.data import Feed, LabelledData, Loading, PairedData, Request, UnpairedData
 from img2img.errors import EnvironmentFault, PictureError
 from img2img.training import train
@@ -157,6 +160,36 @@ def test_an_interrupt_of_the_group_leaves_the_workers() -> None:
         for k in range(1, 9):
             assert feed.take(Request((k,))) == (k,)
         assert feed._failures == 0
+
+
+_SCRIPT = """
+import sys, time
+from pathlib import Path
+from img2img.data import Feed, Loading, PairedData, Request
+
+if __name__ == "__main__":
+    with Feed(PairedData(Path(sys.argv[1]), "train", Loading(8)), 2) as feed:
+        feed.begin(Request((k % 6,)) for k in range(100))
+        feed.take(Request((0,)))
+        print(*[worker.process.pid for worker in feed._workers], flush=True)
+        time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks the POSIX way whether a process lives")
+def test_workers_end_with_a_training_that_is_killed(pairs: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(_SCRIPT)
+    command = [sys.executable, str(script), str(pairs)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        workers = [int(word) for word in process.stdout.readline().split()]
+        assert len(workers) == 2 and all(map(process_alive, workers))
+        process.kill()
+    end = time.monotonic() + 60
+    while any(map(process_alive, workers)):
+        assert time.monotonic() < end, "orphans"
+        time.sleep(0.1)
 
 
 # --- in a training
