@@ -211,7 +211,6 @@ def test_a_training_with_it_resumes_to_the_bit_and_a_changed_file_is_said(
     whole, cut = final(tmp_path / "whole"), final(tmp_path / "cut")
     assert same(whole["nets"], cut["nets"]) and same(whole["trainer"], cut["trainer"])
     assert not same(whole["nets"], final(tmp_path / "plain")["nets"])
-    # Held-out pictures are never changed: the sheets of both show the same ones.
     file.write_text(file.read_text() + "\n")
     told: list[dict[str, Any]] = []
     train(config("cut", steps=9), told.append)
