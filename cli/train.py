@@ -104,6 +104,12 @@ def _assign(text: str, values: dict[str, Any], settings: dict[str, Any], own: se
         settings[name] = value
 
 
+_SOURCES = {
+    "memory": "from memory",
+    "mapped": "from a file in cache/",
+    "decoded": "decoded each time",
+    "device": "on the device",
+}
 _NAMES = {"l1": "L1 (levels)", "psnr": "PSNR (dB)", "ssim": "SSIM"}
 
 
@@ -140,11 +146,13 @@ class _Teller:
         networks = ", ".join(f"{n} {count / 1e6:.2f} M" for n, count in e["parameters"].items())
         how = f"resumed at step {e['step']}" if e["step"] else "new run"
         domains = f" of {len(e['domains'])} domains" if e["domains"] else ""
+        helped = f" by {e['workers']} workers" if e["workers"] else ""
         many = f"{e['processes']} processes, " if e["processes"] > 1 else ""
         return (
             f"{how}: {e['pictures']} pictures or pairs{domains}, {e['held_out']} held out, "
             f"{e['steps']} steps, {e['device']}, {many}{e['precision']} ({e['reason']}), "
-            f"{e['threads']} threads, parameters: {networks}"
+            f"{e['threads']} threads, pictures {_SOURCES[e['pictures_from']]}{helped}, "
+            f"parameters: {networks}"
         )
 
     def _warning(self, e: dict[str, Any]) -> str:

@@ -6,6 +6,8 @@ import contextlib
 import os
 import re
 import secrets
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,3 +86,35 @@ def process_alive(pid: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def lock_file(descriptor: int, wait: bool = False) -> None:
+    """Lock an open file for this process until it is closed.
+
+    Raises OSError when another process holds it and `wait` is not asked for.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        # One byte far behind the text, so that the refused process can still read who holds it.
+        os.lseek(descriptor, 2**20, os.SEEK_SET)
+        while True:
+            try:
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+                return
+            except OSError:
+                if not wait:
+                    raise
+                time.sleep(0.2)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`; wait for whoever has it."""
+    with open(path, "a+") as file:
+        lock_file(file.fileno(), wait=True)
+        yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 from dataclasses import dataclass
@@ -107,6 +108,8 @@ def _requirements() -> list[Finding]:
 
 def _load(name: str) -> Finding:
     version = version_of(name)
+    # albumentations asks the network for a newer version while it is imported.
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     module = _IMPORTS.get(name.lower(), name.lower().replace("-", "_"))
     try:
         importlib.import_module(module)
@@ -122,6 +125,16 @@ def _load(name: str) -> Finding:
 
 def _rivals() -> list[Finding]:
     rows = []
+    successor = version_of("albumentationsx")
+    if successor is not None and version_of("albumentations") is None:
+        # It answers to the same import name, so nothing else would tell.
+        rows.append(
+            Finding(
+                "problem",
+                f"`import albumentations` is albumentationsx {successor}, which is under the AGPL",
+                "pip uninstall -y albumentationsx && pip install 'albumentations>=2.0.8,<2.1'",
+            )
+        )
     for group in _RIVALS:
         present = [name for name in group if version_of(name) is not None]
         if len(present) > 1:

@@ -4,6 +4,7 @@ config.toml            every setting, resolved
 metrics.jsonl          one object for each logged step and validation
 samples/step-N.jpg     fixed held-out pictures
 state-N.i2i            what a resume needs; the newest two are kept
+cache/                 decoded pictures that do not fit in memory; may be deleted between runs
 model.safetensors      the generator to share (CycleGAN: AtoB and BtoA)
 run.lock               held while a process trains here
 """
@@ -13,12 +14,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from img2img.atomic import sweep_stale, write_atomic
+from img2img.atomic import lock_file, sweep_stale, write_atomic
 from img2img.checkpoint import load_state, save_state
 from img2img.errors import EnvironmentFault, ModelError, describe_os_error
 
@@ -30,7 +30,8 @@ _BINDING = ("method", "settings", "crop_size", "domains")
 # A difference in these is said; the run goes on, no longer the uninterrupted one to the bit.
 _LOOSE = (
     "batch_size", "load_size", "centre_crop", "flip", "augment", "diffaugment", "ada", "seed",
-    "precision", "ema", "clip_grad", "accumulate", "data_fingerprint", "threads", "processes",
+    "precision", "ema", "clip_grad", "accumulate", "data_fingerprint",
+    "albumentations_digest", "threads", "processes",
 )  # fmt: skip
 
 
@@ -47,7 +48,7 @@ def claimed(out: Path) -> Iterator[None]:
         raise EnvironmentFault(f"{out}: {describe_os_error(error)}") from None
     with lock:
         try:
-            _lock(lock.fileno())
+            lock_file(lock.fileno())
         except OSError:
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
@@ -57,19 +58,6 @@ def claimed(out: Path) -> Iterator[None]:
         lock.flush()
         sweep_stale(out)
         yield
-
-
-def _lock(descriptor: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        # One byte far behind the text, so that the refused process can still read who holds it.
-        os.lseek(descriptor, 2**20, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class Log:

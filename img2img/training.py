@@ -27,12 +27,13 @@ from img2img import runs
 from img2img.atomic import write_atomic
 from img2img.augment import AdaptiveAugment, Augment, AugmentConfig, DiffAugment, JudgedView
 from img2img.checkpoint import save_model
-from img2img.data import Loading, epoch_order
+from img2img.data import Albument, Feed, Loading, OnDevice, Request, epoch_order, settle
 from img2img.devices import TYPES, Precision, choose_device, choose_precision
 from img2img.ema import Average, averaged
 from img2img.errors import (
     ConfigError,
     Diverged,
+    EnvironmentFault,
     proposal,
 )
 from img2img.modelinfo import ModelInfo
@@ -82,6 +83,9 @@ class TrainConfig(Settings):
     precision: Precision = "auto"
     threads: int | None = Field(None, ge=1)
     cache_mb: int = Field(4096, ge=0)
+    on_device: OnDevice = "auto"
+    workers: int = Field(0, ge=0, le=64)
+    albumentations: Path | None = None
     max_minutes: float | None = Field(None, gt=0)
     log_every: int = Field(50, ge=1)
     sample_every: int = Field(1000, ge=1)
@@ -182,9 +186,9 @@ def train(
     memory, and writes nothing.
 
     Raises:
-        ConfigError, DataError: before anything is written.
+        ConfigError, DataError: before anything is written, but for decoded pictures in out/cache.
         ModelError: the run folder holds another run.
-        EnvironmentFault: the run folder cannot be written.
+        EnvironmentFault: the run folder cannot be written, or data workers die (saved before).
         Diverged: NaN or Inf; the last saved state is finite.
     """
     # --- settings
@@ -210,18 +214,30 @@ def train(
     def told(done: int, total: int) -> None:
         listen({"event": "data", "done": done, "total": total})
 
-    def loading(size: int) -> Loading:
+    def warned(text: str) -> None:
+        listen({"event": "warning", "text": text})
+
+    albument = Albument(config.albumentations) if config.albumentations else None
+    if albument:
+        albument.check(config.load_size, _channels(settings))
+
+    def loading(size: int, albument: Albument | None = None) -> Loading:
         return Loading(
             size,
             centre_crop=config.centre_crop,
             swap=getattr(settings, "direction", "AtoB") == "BtoA",
             channels=_channels(settings),
             cache_bytes=config.cache_mb * 2**20,
+            cache=None if dry_run else config.out / "cache",
+            shared=config.workers > 0,
+            albument=albument,
             held_out=config.held_out,
             seed=config.seed,
         )
 
-    data = method.open(settings, config.data, "train", loading(config.load_size), told)
+    data = method.open(settings, config.data, "train", loading(config.load_size, albument), told)
+    workers = 0 if settle(data.stores, config.on_device, device) else config.workers
+    feed = Feed(data, workers, device.type == "cuda" and data.stores[0].kind != "device", warned)
 
     # --- networks
     torch.manual_seed(config.seed)
@@ -249,11 +265,12 @@ def train(
         "precision": precision,
         "domains": list(data.domains),
         "data_fingerprint": data.fingerprint(),
+        "albumentations_digest": albument.digest if albument else None,
         "threads": torch.get_num_threads(),
         "processes": processes.count,
     }
     claim = processes.first and not dry_run
-    with runs.claimed(config.out) if claim else contextlib.nullcontext():
+    with runs.claimed(config.out) if claim else contextlib.nullcontext(), feed:
         # --- resume
         step = 0
         state = None if dry_run else runs.newest_state(config.out, facts, listen)
@@ -261,7 +278,7 @@ def train(
             step = _restore(state, trainer, average, view, processes.rank)
         elif config.init is not None:
             for text in warm_start(trainer, config.init):
-                listen({"event": "warning", "text": text})
+                warned(text)
             if average:
                 average = Average(trainer, config.ema)
         listen(
@@ -277,6 +294,8 @@ def train(
                 "precision": precision,
                 "reason": reason,
                 "threads": torch.get_num_threads(),
+                "pictures_from": data.stores[0].kind,
+                "workers": workers,
                 "parameters": {n: _count(net) for n, net in trainer.nets.items()},
             }
         )
@@ -306,7 +325,17 @@ def train(
                 listen({"event": "saved", "step": step})
             processes.wait()
 
+        def requests(step: int) -> list[Request]:
+            """What a step is made of: one request for each micro-batch."""
+            epoch, first = step // per_epoch, (step % per_epoch) * per_step
+            chosen = epoch_order(config.seed, epoch, len(data))[first : first + per_step]
+            chunks = (
+                chosen[k : k + config.batch_size] for k in range(0, len(chosen), config.batch_size)
+            )
+            return [Request(c, epoch, processes.share(len(c))) for c in chunks]
+
         # --- the loop
+        feed.begin(r for ahead in range(step, total) for r in requests(ahead))
         while step < total:
             late = config.max_minutes is not None and (
                 time.monotonic() - began > config.max_minutes * 60
@@ -316,23 +345,25 @@ def train(
                 listen({"event": "stopped", "step": step, "steps": total, "time_is_up": late})
                 break
             epoch = step // per_epoch
-            chosen = epoch_order(config.seed, epoch, len(data))
-            chosen = chosen[(step % per_epoch) * per_step :][:per_step]
             factor = lr_factor(config, step, per_epoch)
             for optimizer in trainer.optimizers.values():
                 for group in optimizer.param_groups:
                     group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
             trainer.number = step
-            chunks = [
-                chosen[k : k + config.batch_size] for k in range(0, len(chosen), config.batch_size)
-            ]
-            for part, indices in enumerate(chunks):
-                share = processes.share(len(indices))
-                batch = data.batch(indices, epoch, share).on(device)
+            parts = requests(step)
+            for part, request in enumerate(parts):
+                indices, _, share = request
+                try:
+                    batch = feed.take(request).on(device)
+                except EnvironmentFault:
+                    # In the middle of a step, or for the other processes, there is no whole state.
+                    if part == 0 and processes.count == 1 and not dry_run:
+                        save()
+                    raise
                 torch.manual_seed(_mix(config.seed, step, part, processes.rank))
                 trainer.augment.begin(step, indices[share])
                 view.begin(step, indices[share])
-                trainer.descent.part, trainer.descent.parts = part, len(chunks)
+                trainer.descent.part, trainer.descent.parts = part, len(parts)
                 try:
                     with torch.autocast(device.type, TYPES[precision], precision != "fp32"):
                         tally.add(trainer.step(batch))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from img2img.data import LabelledData, Loading, PairedData, UnpairedData
-from img2img.errors import ConfigError, DataError
+import img2img.data.paired
+from img2img.data import LabelledData, Loading, PairedData, UnpairedData, settle
+from img2img.errors import ConfigError, DataError, EnvironmentFault
+from img2img.images import Picture
 from tests.conftest import picture
 
 
@@ -30,11 +36,153 @@ def test_side_by_side_pairs(pairs: Path) -> None:
     assert torch.equal(swapped.a, batch.b) and torch.equal(swapped.b, batch.a)
 
 
-@pytest.mark.parametrize("cache", [0, 2**30])
-def test_the_cache_changes_nothing(pairs: Path, cache: int) -> None:
-    data = open_pairs(pairs, size=40, cache_bytes=cache)
-    assert torch.equal(data.batch([2]).a, open_pairs(pairs, size=40).batch([2]).a)
-    assert len(data.store._cache) == (6 if cache else 0)
+def test_the_place_of_the_pictures_changes_nothing(pairs: Path, tmp_path: Path) -> None:
+    expected = open_pairs(pairs, size=40)
+    assert expected.store.kind == "memory"
+    mapped = {"cache_bytes": 0, "cache": tmp_path / "cache"}
+    places: dict[str, PairedData] = {
+        "decoded": open_pairs(pairs, size=40, cache_bytes=0),
+        "mapped": open_pairs(pairs, size=40, **mapped),
+        "device": open_pairs(pairs, size=40, **mapped),
+    }
+    assert settle(places["device"].stores, "yes", torch.device("cpu"))
+    for kind, data in places.items():
+        assert data.store.kind == kind
+        for indices in ([2], [5, 0, 3]):
+            a, b = data.batch(indices), expected.batch(indices)
+            assert torch.equal(a.a, b.a) and torch.equal(a.b, b.b), kind
+            # The memory format may choose another convolution and other last bits.
+            assert (a.a.stride(), a.b.stride()) == (b.a.stride(), b.b.stride()), kind
+
+
+def test_every_layout_lives_on_a_device(tmp_path: Path) -> None:
+    piles(tmp_path / "piles", 3, 5)
+    people(tmp_path / "people")
+    for kind, root in ((UnpairedData, "piles"), (LabelledData, "people")):
+        here, there = (kind(tmp_path / root, "train", Loading(6)) for _ in range(2))
+        assert settle(there.stores, "yes", torch.device("cpu"))
+        assert {store.kind for store in there.stores} == {"device"}
+        name = "b" if kind is UnpairedData else "x"
+        for epoch in range(3):
+            a, b = (getattr(d.batch([0, 4, 2], epoch), name) for d in (here, there))
+            assert torch.equal(a, b)
+
+
+def test_the_device_is_chosen_by_its_free_memory(pairs: Path) -> None:
+    data, cuda = open_pairs(pairs, size=40), torch.device("cuda")
+    needed = data.store.bytes
+    assert needed == 6 * 2 * 3 * 40 * 40
+    moved: list[torch.device] = []
+    data.store.move_to = moved.append  # type: ignore[method-assign, assignment]
+    assert not settle(data.stores, "auto", cuda, free=4 * needed - 1)
+    assert not settle(data.stores, "auto", torch.device("cpu"), free=2**40)
+    assert not settle(data.stores, "no", cuda, free=2**40)
+    assert not moved
+    assert settle(data.stores, "auto", cuda, free=4 * needed) and moved == [cuda]
+
+    def full(device: torch.device) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried")
+
+    data.store.move_to = full  # type: ignore[method-assign]
+    with pytest.raises(EnvironmentFault, match=r"no room for 0 MB .* on_device=no"):
+        settle(data.stores, "yes", cuda)
+
+
+# --- the file of decoded pictures
+
+
+def open_mapped(pairs: Path, tmp_path: Path, size: int = 40) -> PairedData:
+    return open_pairs(pairs, size=size, cache_bytes=0, cache=tmp_path / "cache")
+
+
+def decodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Every picture that is decoded from now on."""
+    read: list[Path] = []
+    real = img2img.data.paired.read_picture
+
+    def counting(path: Path) -> Picture:
+        read.append(path)
+        return real(path)
+
+    monkeypatch.setattr(img2img.data.paired, "read_picture", counting)
+    return read
+
+
+def test_pictures_are_decoded_once_into_one_file(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = decodings(monkeypatch)
+    first = open_mapped(pairs, tmp_path)
+    assert len(read) == 6
+    again = open_mapped(pairs, tmp_path)
+    assert torch.equal(again.batch([3, 1]).b, first.batch([3, 1]).b) and len(read) == 6
+    (rows,) = (tmp_path / "cache").glob("*.u8")
+    assert rows.stat().st_size == first.store.bytes
+    assert isinstance(again.store._rows, np.memmap)
+
+
+def test_a_changed_picture_or_setting_is_decoded_anew_and_the_old_file_goes(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_mapped(pairs, tmp_path)
+    path = pairs / "train" / "0.png"
+    time = path.stat().st_mtime_ns
+    Image.fromarray(np.zeros((48, 96, 3), np.uint8)).save(path)
+    os.utime(path, ns=(time + 10**9, time + 10**9))
+    assert open_mapped(pairs, tmp_path).batch([0]).a.max() == 0
+    os.utime(path, ns=(time + 2 * 10**9, time + 2 * 10**9))  # the time alone counts as well
+    read = decodings(monkeypatch)
+    open_mapped(pairs, tmp_path)
+    assert len(read) == 6
+    assert open_mapped(pairs, tmp_path, size=44).batch([0]).a.shape[2] == 44
+    names = {p.suffix for p in (tmp_path / "cache").iterdir()}
+    assert len(list((tmp_path / "cache").iterdir())) == 3 and names == {".u8", ".json", ""}
+
+
+@pytest.mark.parametrize("damage", ["no index", "short", "other index"])
+def test_half_a_cache_is_never_used(pairs: Path, tmp_path: Path, damage: str) -> None:
+    whole = open_mapped(pairs, tmp_path).batch([4]).a
+    (rows,), (index,) = ((tmp_path / "cache").glob(f"*.{s}") for s in ("u8", "json"))
+    if damage == "no index":
+        index.unlink()
+        rows.write_bytes(bytes(rows.stat().st_size))
+    elif damage == "short":
+        rows.write_bytes(rows.read_bytes()[:-1])
+    else:
+        rows.write_bytes(bytes(rows.stat().st_size))
+        index.write_text(index.read_text().replace('"format": 1', '"format": 0'))
+    assert torch.equal(open_mapped(pairs, tmp_path).batch([4]).a, whole)
+
+
+def test_unusable_pictures_leave_no_cache(pairs: Path, tmp_path: Path) -> None:
+    (pairs / "train" / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"1 training pictures unusable: .*broken.png"):
+        open_mapped(pairs, tmp_path)
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == ["lock"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on the size of files is POSIX")
+def test_a_full_disk_is_said(pairs: Path, tmp_path: Path) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(EnvironmentFault, match=r"cache: disk full while .* raise cache_mb"):
+            open_mapped(pairs, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == ["lock"]
+
+
+def test_too_little_room_is_said_before_decoding(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = decodings(monkeypatch)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(EnvironmentFault, match="0 MB are free; make room"):
+        open_mapped(pairs, tmp_path)
+    assert not read
 
 
 def test_pictures_are_loaded_as_the_references_do(pairs: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ def test_two_wheels_of_one_import_name(monkeypatch: pytest.MonkeyPatch) -> None:
     (row,) = problems()
     assert "albumentations and albumentationsx overwrite each other" in row.what
     assert row.mend.startswith("pip uninstall -y albumentations albumentationsx && pip install ")
+
+
+def test_the_successor_under_another_licence_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, albumentations=None, albumentationsx="2.5.1")
+    (row,) = [f for f in doctor.examine() if "albumentationsx" in f.what]
+    assert row.status == "problem" and "AGPL" in row.what
+    assert row.mend.startswith("pip uninstall -y albumentationsx && pip install 'albumentations>=")
+    assert os.environ["NO_ALBUMENTATIONS_UPDATE"] == "1"
 
 
 def test_a_missing_package_of_a_present_extra(monkeypatch: pytest.MonkeyPatch) -> None:

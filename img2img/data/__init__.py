@@ -1,17 +1,25 @@
 """Folder layouts -> datasets of uint8 pictures; what is wrong with a folder, all at once."""
 
+from img2img.data.albument import Albument
 from img2img.data.labelled import LabelledBatch, LabelledData
 from img2img.data.paired import PairedBatch, PairedData
+from img2img.data.prefetch import Feed, Request
+from img2img.data.residence import OnDevice, settle
 from img2img.data.store import Loading, epoch_order
 from img2img.data.unpaired import UnpairedBatch, UnpairedData
 
 __all__ = [
+    "Albument",
+    "Feed",
     "LabelledBatch",
     "LabelledData",
     "Loading",
+    "OnDevice",
     "PairedBatch",
     "PairedData",
+    "Request",
     "UnpairedBatch",
     "UnpairedData",
     "epoch_order",
+    "settle",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,10 @@ from img2img.data.store import (
     fingerprint,
     hold_out,
     listing,
-    load_picture,
+    read_one,
 )
 from img2img.errors import DataError, proposal
-from img2img.images import Pixels, find_pictures, to_network
+from img2img.images import find_pictures, to_network
 
 Labels = NDArray[np.float32]
 
@@ -92,13 +93,11 @@ class LabelledData:
         if not rows and split == "train":
             raise DataError(f"{root}: no labelled pictures found. {_LAYOUTS}")
         self.rows, self.names = rows, [row.name for row in rows]
-        channels = loading.channels[0]
-
-        def read(index: int) -> tuple[Pixels]:
-            return (load_picture(rows[index].path, loading, channels),)
-
-        self.store = Store(len(rows), read, loading.size**2 * channels, loading.cache_bytes)
+        channels, files = loading.channels[0], [row.path for row in rows]
+        read = partial(read_one, files, loading, channels)
+        self.store = Store(split, len(rows), read, (channels,), loading, root, files)
         self.store.check(on_progress)
+        self.stores = [self.store]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -114,12 +113,13 @@ class LabelledData:
         """The `share` of the pictures `indices` as uint8 (N, C, size, size) with labels; the
         permutation that gives the targets goes over all of `indices` and is drawn from (seed,
         epoch, first index)."""
-        (x,) = self.store.batch(indices[share])
+        own = indices[share]
+        (x,) = self.store.batch(own, self.loading.draws(epoch, own))
         label = torch.tensor([self.rows[i].label for i in indices])
         seed = [self.loading.seed, 3, epoch, indices[0]]
         order = np.random.default_rng(seed).permutation(len(indices))
         target = label[torch.from_numpy(order)]
-        return LabelledBatch(x, label[share], target[share], list(indices[share]))
+        return LabelledBatch(x, label[share], target[share], list(own))
 
 
 _LAYOUTS = (

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -73,36 +74,42 @@ class PairedData:
         if split == "train" and not self.pairs:
             raise DataError(f"{root}: no pairs of pictures found. {_LAYOUTS}")
         self.names = [pair.name for pair in self.pairs]
-        bytes_each = loading.size**2 * sum(loading.channels)
-        self.store = Store(len(self.pairs), self._read, bytes_each, loading.cache_bytes)
+        read = partial(_read, self.pairs, loading)
+        self.store = Store(
+            split, len(self.pairs), read, loading.channels, loading, root, self._files()
+        )
         self.store.check(on_progress)
+        self.stores = [self.store]
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def fingerprint(self) -> str:
         """A hash of the names and sizes of the files, to tell whether the data changed."""
-        files = [path for pair in self.pairs for path in (pair.a, pair.b) if path is not None]
-        return fingerprint(self.root, files)
+        return fingerprint(self.root, self._files())
 
     def batch(
         self, indices: Sequence[int], epoch: int = 0, share: slice = slice(None)
     ) -> PairedBatch:
         """The pairs `indices` as uint8 tensors (N, C, size, size)."""
         indices = list(indices[share])
-        a, b = self.store.batch(indices)
-        return PairedBatch(a, b, list(indices))
+        a, b = self.store.batch(indices, self.loading.draws(epoch, indices))
+        return PairedBatch(a, b, indices)
 
-    def _read(self, index: int) -> tuple[Pixels, Pixels]:
-        pair, loading = self.pairs[index], self.loading
-        cin, cout = loading.channels
-        ca, cb = (cout, cin) if loading.swap else (cin, cout)
-        if pair.b is not None:
-            a, b = load_picture(pair.a, loading, ca), load_picture(pair.b, loading, cb)
-        else:
-            left, right = _halves(pair.a)
-            a, b = fit(left, loading, ca), fit(right, loading, cb)
-        return (b, a) if loading.swap else (a, b)
+    def _files(self) -> list[Path]:
+        return [path for pair in self.pairs for path in (pair.a, pair.b) if path is not None]
+
+
+def _read(pairs: Sequence[Pair], loading: Loading, index: int) -> tuple[Pixels, Pixels]:
+    pair = pairs[index]
+    cin, cout = loading.channels
+    ca, cb = (cout, cin) if loading.swap else (cin, cout)
+    if pair.b is not None:
+        a, b = load_picture(pair.a, loading, ca), load_picture(pair.b, loading, cb)
+    else:
+        left, right = _halves(pair.a)
+        a, b = fit(left, loading, ca), fit(right, loading, cb)
+    return (b, a) if loading.swap else (a, b)
 
 
 def _halves(path: Path) -> tuple[Pixels, Pixels]:

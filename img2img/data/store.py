@@ -1,26 +1,36 @@
-"""Pictures decoded once: uint8 at load size, kept in memory while they fit."""
+"""Pictures decoded once: uint8 at load size, kept in memory while they fit, else in one mapped
+file, or on the device."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import PIL
 import torch
 from PIL import Image
 from torch import Tensor
 
+from img2img.data.albument import Albument
+from img2img.data.cache import content_key, decoded_once, open_rows
 from img2img.errors import ConfigError, DataError, PictureError
 from img2img.images import Pixels, read_picture, resize_pixels
 
 Split = Literal["train", "held-out"]
 MAX_HELD_OUT = 100
+Kind = Literal["memory", "mapped", "decoded", "device"]
+Draw = tuple[int, int, int, int]  # seed, epoch, index, which
 _SHOWN = 20
+_DECODERS = 4
+_CHUNK = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,10 @@ class Loading:
         swap: B is the input of paired data.
         channels: of the network's input and output: 3 for RGB, 1 for grey (BT.601 luma).
         cache_bytes: pictures are kept in memory while all of them fit.
+        cache: folder for the file of decoded pictures, used where they do not fit in memory or
+            are `shared`; without a folder they are decoded each time.
+        shared: several processes read the pictures, which a file serves and memory does not.
+        albument: changes training pictures before they are batched.
         held_out: how many pictures (or pairs) to hold out where the folder does not say; by
             default 5 %, at most 100.
         seed: of every draw that a data set makes.
@@ -43,6 +57,9 @@ class Loading:
     swap: bool = False
     channels: tuple[int, int] = (3, 3)
     cache_bytes: int = 4 << 30
+    cache: Path | None = None
+    shared: bool = False
+    albument: Albument | None = None
     held_out: int | None = None
     seed: int = 0
 
@@ -50,67 +67,178 @@ class Loading:
         if not set(self.channels) <= {1, 3}:
             raise ConfigError(f"pictures have 3 channels or 1 (grey), not {self.channels}")
 
+    def draws(self, epoch: int, indices: Sequence[int], which: int = 0) -> list[Draw]:
+        """What picture `which` of each of the samples `indices` of an epoch is drawn from."""
+        return [(self.seed, epoch, index, which) for index in indices]
+
 
 Progress = Callable[[int, int], None]
 Read = Callable[[int], tuple[Pixels, ...]]
 
 
 class Store:
-    """Samples of one or more pictures each, read by `read(index)`.
+    """Samples of one or more pictures each, `read` from `files` below `root`.
+
+    Attributes:
+        kind: where the pictures come from: `memory`, a `mapped` file, `decoded` each time, or the
+            `device`.
 
     Raises:
-        DataError: every sample that cannot be read, listed at once.
+        DataError: from `check`, every sample that cannot be read, listed at once.
     """
 
-    def __init__(self, count: int, read: Read, bytes_each: int, cache_bytes: int):
-        self._count, self._read = count, read
-        self._keep = count * bytes_each <= cache_bytes
-        self._cache: dict[int, tuple[Pixels, ...]] = {}
+    def __init__(
+        self,
+        name: str,
+        count: int,
+        read: Read,
+        channels: tuple[int, ...],
+        loading: Loading,
+        root: Path,
+        files: Sequence[Path],
+    ):
+        self.name, self._count, self._read = name, count, read
+        self._channels, self._loading, self._root, self._files = channels, loading, root, files
+        self.shape = (count, loading.size**2 * sum(channels))
+        self.kind: Kind = self._choose()
+        self._rows: Pixels | None = None
+        self._path: Path | None = None
+        self._device: tuple[Tensor, ...] | None = None
 
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def bytes(self) -> int:
+        """Of all pictures together."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def albument(self) -> Albument | None:
+        """The user's pipeline, where there is one."""
+        return self._loading.albument
+
     def sample(self, index: int) -> tuple[Pixels, ...]:
         """The pictures of one sample, uint8 (H, W, C) each."""
-        kept = self._cache.get(index)
-        if kept is None:
-            kept = self._read(index)
-            if self._keep:
-                self._cache[index] = kept
-        return kept
+        if self._rows is None and self._path is not None:
+            self._rows = open_rows(self._path, self.shape)
+        if self._rows is None:
+            return self._read(index)
+        return self._columns(self._rows[index])
 
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
-        """One uint8 tensor (N, C, H, W) for each picture of a sample."""
-        samples = [self.sample(i) for i in indices]
+    def batch(
+        self, picks: Sequence[int], draws: Sequence[Draw] = (), only: int | None = None
+    ) -> tuple[Tensor, ...]:
+        """One uint8 tensor (N, C, H, W) for each picture of a sample, or for picture `only`.
+        `draws`, one a pick, are what the user's pipeline draws from."""
+        wanted = slice(None) if only is None else slice(only, only + 1)
+        if self._device is not None:
+            places = torch.tensor(picks, device=self._device[0].device)
+            return tuple(x[places].permute(0, 3, 1, 2) for x in self._device[wanted])
+        samples = [self.sample(i)[wanted] for i in picks]
+        if self.albument is not None and draws:
+            pairs = zip(samples, draws, strict=True)
+            samples = [self.albument(pictures, draw) for pictures, draw in pairs]
         return tuple(
             torch.from_numpy(np.stack(column)).permute(0, 3, 1, 2)
             for column in zip(*samples, strict=True)
         )
 
     def check(self, on_progress: Progress | None = None) -> None:
-        """Read every sample once, so that what is wrong is known before the first step."""
+        """Read every sample once, so that what is wrong is known before the first step, and keep
+        it where it is to be kept."""
+        if self.kind == "mapped":
+            assert self._loading.cache is not None
+            key = content_key(self._root, self._files, self._settings())
+            rows = self._every(on_progress)
+            self._path = decoded_once(self._loading.cache, self.name, key, self.shape, rows)
+        elif self.kind == "memory":
+            kept = np.empty(self.shape, np.uint8)
+            for index, row in enumerate(self._every(on_progress)):
+                kept[index] = row
+            self._rows = kept
+        else:
+            for _ in self._every(on_progress):
+                pass
 
-        def attempt(index: int) -> str | None:
+    def move_to(self, device: torch.device) -> None:
+        """Keep all pictures on `device` from now on; a batch is one gather for
+        each picture of a sample."""
+        side = self._loading.size
+        kept = tuple(
+            torch.empty((self._count, side, side, c), dtype=torch.uint8, device=device)
+            for c in self._channels
+        )
+        each = max(1, _CHUNK // max(1, self.shape[1]))
+        for first in range(0, self._count, each):
+            span = range(first, min(first + each, self._count))
+            columns = zip(*(self.sample(i) for i in span), strict=True)
+            for there, column in zip(kept, columns, strict=True):
+                there[first : first + len(span)] = torch.from_numpy(np.stack(column)).to(device)
+        self._device, self._rows, self._path, self.kind = kept, None, None, "device"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs; it maps the file for itself."""
+        return self.__dict__ | {"_rows": None, "_device": None}
+
+    def _choose(self) -> Kind:
+        fits = self.bytes <= self._loading.cache_bytes
+        if self._loading.cache is not None and self._count and (self._loading.shared or not fits):
+            return "mapped"
+        return "memory" if fits else "decoded"
+
+    def _settings(self) -> list[Any]:
+        x = self._loading
+        return [x.size, x.centre_crop, x.swap, self._channels, PIL.__version__]
+
+    def _columns(self, rows: Any) -> tuple[Any, ...]:
+        """(..., bytes) as (..., size, size, C) for each picture; an array or a tensor."""
+        side, found, start = self._loading.size, [], 0
+        for count in self._channels:
+            end = start + side * side * count
+            found.append(rows[..., start:end].reshape(*rows.shape[:-1], side, side, count))
+            start = end
+        return tuple(found)
+
+    def _every(self, on_progress: Progress | None) -> Iterator[Pixels]:
+        """Every sample as a row, in order and a few at a time; at the end DataError, if some
+        could not be read."""
+
+        def attempt(index: int) -> Pixels | str:
             try:
-                self.sample(index)
+                return _row(self._read(index))
             except PictureError as error:
                 return str(error)
-            return None
 
-        problems = []
-        with ThreadPoolExecutor(4) as pool:
-            for done, problem in enumerate(pool.map(attempt, range(self._count)), 1):
-                if problem:
-                    problems.append(problem)
+        problems, waiting = [], deque[Future[Pixels | str]]()
+        blank = np.zeros(self.shape[1], np.uint8)
+        with ThreadPoolExecutor(_DECODERS) as pool:
+            indices = iter(range(self._count))
+            for done in range(1, self._count + 1):
+                for index in itertools.islice(indices, 4 * _DECODERS - len(waiting)):
+                    waiting.append(pool.submit(attempt, index))
+                row = waiting.popleft().result()
+                if isinstance(row, str):
+                    problems.append(row)
+                yield blank if isinstance(row, str) else row
                 if on_progress:
                     on_progress(done, self._count)
         if problems:
             raise DataError(listing(f"{len(problems)} training pictures unusable", problems))
 
 
+def _row(pictures: tuple[Pixels, ...]) -> Pixels:
+    return np.concatenate([p.reshape(-1) for p in pictures])
+
+
 def load_picture(path: Path, loading: Loading, channels: int) -> Pixels:
     """One picture file as the network's side of it: uint8 (size, size, channels)."""
     return fit(read_picture(path).pixels, loading, channels)
+
+
+def read_one(files: Sequence[Path], loading: Loading, channels: int, index: int) -> tuple[Pixels]:
+    """Sample `index` where a sample is one picture."""
+    return (load_picture(files[index], loading, channels),)
 
 
 def fit(pixels: Pixels, loading: Loading, channels: int) -> Pixels:
@@ -148,8 +276,8 @@ def listing(head: str, rows: list[str]) -> str:
     return f"{head}: {'; '.join(rows[:_SHOWN])}{more}"
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, count: int) -> tuple[int, ...]:
-    """The order of an epoch: a permutation drawn from (seed, epoch). Asked for at every step and
-    drawn once an epoch."""
+    """The order of an epoch: a permutation drawn from (seed, epoch). Asked for at every step,
+    here and some batches ahead, and drawn once an epoch."""
     return tuple(np.random.default_rng([seed, 1, epoch]).permutation(count).tolist())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,10 @@ from img2img.data.store import (
     Store,
     fingerprint,
     hold_out,
-    load_picture,
+    read_one,
 )
 from img2img.errors import DataError
-from img2img.images import Pixels, find_pictures, to_network
+from img2img.images import find_pictures, to_network
 
 
 @dataclass(frozen=True)
@@ -71,24 +72,26 @@ class UnpairedData:
                 if "no pairs" not in str(error):
                     raise
                 raise DataError(f"{root}: no two piles of pictures found. {_LAYOUTS}") from None
-            self.names = self._pairs.names
+            self.names, self.stores = self._pairs.names, self._pairs.stores
             return
         for name, pile in zip("AB", piles, strict=True):
             if split == "train" and not pile:
                 raise DataError(f"{root}: pile {name} holds no pictures. {_LAYOUTS}")
         self._files = piles
-        self._stores = [
-            _store(pile, loading, channels)
-            for pile, channels in zip(piles, loading.channels, strict=True)
-        ]
-        for store in self._stores:
+        half = replace(loading, cache_bytes=loading.cache_bytes // 2)
+        self.stores = [
+            Store(f"{split}-{name}", len(pile), partial(read_one, pile, half, channels),
+                  (channels,), half, root, pile)
+            for name, pile, channels in zip("ab", piles, loading.channels, strict=True)
+        ]  # fmt: skip
+        for store in self.stores:
             store.check(on_progress)
         self.names = [str(p.relative_to(root)) for p in max(piles, key=len)]
 
     def __len__(self) -> int:
         if self._pairs is not None:
             return len(self._pairs)
-        sizes = [len(store) for store in self._stores]
+        sizes = [len(store) for store in self.stores]
         return max(sizes) if self.split == "train" else min(sizes)
 
     def fingerprint(self) -> str:
@@ -106,15 +109,18 @@ class UnpairedData:
             if self._pairs is not None:
                 a, b = self._pairs.store.batch(indices)
                 return UnpairedBatch(a, b, list(indices), paired=True)
-            (a,), (b,) = (store.batch(indices) for store in self._stores)
+            (a,), (b,) = (store.batch(indices) for store in self.stores)
             return UnpairedBatch(a, b, list(indices))
+        # Without relation, so each pile has draws of its own.
+        draws = [self.loading.draws(epoch, indices, which) for which in (0, 1)]
         if self._pairs is not None:
-            a = self._pairs.store.batch(indices)[0]
-            b = self._pairs.store.batch(self._drawn(indices, epoch, len(self._pairs)))[1]
+            (a,) = self._pairs.store.batch(indices, draws[0], only=0)
+            others = self._drawn(indices, epoch, len(self._pairs))
+            (b,) = self._pairs.store.batch(others, draws[1], only=1)
             return UnpairedBatch(a, b, list(indices))
-        first, second = self._stores
-        (a,) = first.batch([i % len(first) for i in indices])
-        (b,) = second.batch(self._drawn(indices, epoch, len(second)))
+        first, second = self.stores
+        (a,) = first.batch([i % len(first) for i in indices], draws[0])
+        (b,) = second.batch(self._drawn(indices, epoch, len(second)), draws[1])
         return UnpairedBatch(a, b, list(indices))
 
     def _drawn(self, indices: Sequence[int], epoch: int, count: int) -> list[int]:
@@ -125,13 +131,6 @@ class UnpairedData:
 _LAYOUTS = (
     "Expected trainA/ and trainB/, train/A and train/B, A/ and B/, or side-by-side pairs in train/."
 )
-
-
-def _store(files: list[Path], loading: Loading, channels: int) -> Store:
-    def read(index: int) -> tuple[Pixels]:
-        return (load_picture(files[index], loading, channels),)
-
-    return Store(len(files), read, loading.size**2 * channels, loading.cache_bytes // 2)
 
 
 def _piles(root: Path, split: Split, held_out: int | None) -> tuple[list[Path], list[Path]] | None:
