@@ -31,7 +31,7 @@ _BINDING = ("method", "settings", "crop_size", "domains")
 _LOOSE = (
     "batch_size", "load_size", "centre_crop", "flip", "augment", "diffaugment", "ada", "seed",
     "precision", "ema", "clip_grad", "accumulate", "data_fingerprint",
-    "albumentations_digest", "threads", "processes",
+    "albumentations_digest", "jpeg_decoder", "threads", "processes",
 )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from img2img.atomic import write_atomic
 from img2img.augment import AdaptiveAugment, Augment, AugmentConfig, DiffAugment, JudgedView
 from img2img.checkpoint import save_model
 from img2img.data import Albument, Feed, Loading, OnDevice, Request, epoch_order, settle
+from img2img.data.jpeg import JpegDecoder, check_decoder
 from img2img.devices import TYPES, Precision, choose_device, choose_precision
 from img2img.ema import Average, averaged
 from img2img.errors import (
@@ -86,6 +87,7 @@ class TrainConfig(Settings):
     on_device: OnDevice = "auto"
     workers: int = Field(0, ge=0, le=64)
     albumentations: Path | None = None
+    jpeg_decoder: JpegDecoder = "pillow"
     max_minutes: float | None = Field(None, gt=0)
     log_every: int = Field(50, ge=1)
     sample_every: int = Field(1000, ge=1)
@@ -217,6 +219,7 @@ def train(
     def warned(text: str) -> None:
         listen({"event": "warning", "text": text})
 
+    check_decoder(config.jpeg_decoder)
     albument = Albument(config.albumentations) if config.albumentations else None
     if albument:
         albument.check(config.load_size, _channels(settings))
@@ -231,6 +234,7 @@ def train(
             cache=None if dry_run else config.out / "cache",
             shared=config.workers > 0,
             albument=albument,
+            jpeg=str(device) if config.jpeg_decoder == "torchvision" else "",
             held_out=config.held_out,
             seed=config.seed,
         )

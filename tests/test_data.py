@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-import img2img.data.paired
+import img2img.data.store
 from img2img.data import LabelledData, Loading, PairedData, UnpairedData, settle
 from img2img.errors import ConfigError, DataError, EnvironmentFault
 from img2img.images import Picture
@@ -98,13 +98,13 @@ def open_mapped(pairs: Path, tmp_path: Path, size: int = 40) -> PairedData:
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Every picture that is decoded from now on."""
     read: list[Path] = []
-    real = img2img.data.paired.read_picture
+    real = img2img.data.store.read_picture
 
     def counting(path: Path) -> Picture:
         read.append(path)
         return real(path)
 
-    monkeypatch.setattr(img2img.data.paired, "read_picture", counting)
+    monkeypatch.setattr(img2img.data.store, "read_picture", counting)
     return read
 
 

@@ -27,9 +27,10 @@ from img2img.data.store import (
     hold_out,
     listing,
     load_picture,
+    pixels_of,
 )
 from img2img.errors import DataError, PictureError
-from img2img.images import Pixels, find_pictures, read_picture, to_network
+from img2img.images import Pixels, find_pictures, to_network
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,13 @@ def _read(pairs: Sequence[Pair], loading: Loading, index: int) -> tuple[Pixels, 
     if pair.b is not None:
         a, b = load_picture(pair.a, loading, ca), load_picture(pair.b, loading, cb)
     else:
-        left, right = _halves(pair.a)
+        left, right = _halves(pair.a, loading)
         a, b = fit(left, loading, ca), fit(right, loading, cb)
     return (b, a) if loading.swap else (a, b)
 
 
-def _halves(path: Path) -> tuple[Pixels, Pixels]:
-    pixels = read_picture(path).pixels
+def _halves(path: Path, loading: Loading) -> tuple[Pixels, Pixels]:
+    pixels = pixels_of(path, loading)
     height, width = pixels.shape[:2]
     if width % 2 or width < 2:
         raise PictureError(f"{path}: a side-by-side picture needs an even width, not {width}")

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from img2img.data.albument import Albument
 from img2img.data.cache import content_key, decoded_once, open_rows
+from img2img.data.jpeg import decode
 from img2img.errors import ConfigError, DataError, PictureError
 from img2img.images import Pixels, read_picture, resize_pixels
 
@@ -47,6 +48,7 @@ class Loading:
             are `shared`; without a folder they are decoded each time.
         shared: several processes read the pictures, which a file serves and memory does not.
         albument: changes training pictures before they are batched.
+        jpeg: the device on which torchvision decodes JPEG files; without one Pillow decodes.
         held_out: how many pictures (or pairs) to hold out where the folder does not say; by
             default 5 %, at most 100.
         seed: of every draw that a data set makes.
@@ -60,6 +62,7 @@ class Loading:
     cache: Path | None = None
     shared: bool = False
     albument: Albument | None = None
+    jpeg: str = ""
     held_out: int | None = None
     seed: int = 0
 
@@ -189,7 +192,7 @@ class Store:
 
     def _settings(self) -> list[Any]:
         x = self._loading
-        return [x.size, x.centre_crop, x.swap, self._channels, PIL.__version__]
+        return [x.size, x.centre_crop, x.swap, self._channels, PIL.__version__, x.jpeg]
 
     def _columns(self, rows: Any) -> tuple[Any, ...]:
         """(..., bytes) as (..., size, size, C) for each picture; an array or a tensor."""
@@ -233,7 +236,13 @@ def _row(pictures: tuple[Pixels, ...]) -> Pixels:
 
 def load_picture(path: Path, loading: Loading, channels: int) -> Pixels:
     """One picture file as the network's side of it: uint8 (size, size, channels)."""
-    return fit(read_picture(path).pixels, loading, channels)
+    return fit(pixels_of(path, loading), loading, channels)
+
+
+def pixels_of(path: Path, loading: Loading) -> Pixels:
+    """One picture file as uint8 (H, W, 3), decoded as `loading` says."""
+    decoded = decode(path, loading.jpeg) if loading.jpeg else None
+    return read_picture(path).pixels if decoded is None else decoded
 
 
 def read_one(files: Sequence[Path], loading: Loading, channels: int, index: int) -> tuple[Pixels]:
