@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
+from img2img.nets.blocks import share_statistics
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,23 @@ class Processes:
         for gradient, part in zip(gradients, flat.split(sizes), strict=True):
             gradient.copy_(part.view_as(gradient))
 
-    def average_buffers(self, nets: Iterable[nn.Module]) -> None:
-        """Average running statistics, which every process gathers from its own share."""
-        self.average([b for net in nets for b in net.buffers() if b.is_floating_point()])
+    def synchronise(self, nets: Iterable[nn.Module]) -> None:
+        """Batch norm in training takes the statistics of the whole batch."""
+        if self.count > 1:
+            for net in nets:
+                share_statistics(net, self.mean_through, self.count)
+
+    def mean_through(self, value: Tensor) -> Tensor:
+        """The mean over the processes, through which gradients pass, also those of gradients."""
+        return _Sum.apply(value) / self.count  # type: ignore[no-untyped-call, no-any-return]
+
+    def total(self, counts: list[int]) -> list[int]:
+        """The sums of whole numbers over the processes."""
+        if self.count == 1:
+            return counts
+        sums = torch.tensor(counts, device=_message_device())
+        dist.all_reduce(sums)
+        return [int(n) for n in sums.tolist()]
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a scalar over the processes."""
@@ -88,8 +103,7 @@ class Processes:
         """True for all when any process says yes."""
         if self.count == 1:
             return wish
-        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-        flag = torch.tensor([int(wish)], device=device)
+        flag = torch.tensor([int(wish)], device=_message_device())
         dist.all_reduce(flag, dist.ReduceOp.MAX)
         return bool(flag.item())
 
@@ -105,3 +119,22 @@ class Processes:
         """Wait for all processes."""
         if self.count > 1:
             dist.barrier()
+
+
+def _message_device() -> str:
+    return "cuda" if dist.get_backend() == "nccl" else "cpu"
+
+
+class _Sum(torch.autograd.Function):
+    """y = the sum of x over the processes. Each y depends on each x, so the gradient of the sum of
+    all processes' losses with respect to x is the sum of their gradients with respect to y."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Sum.apply(gradient)  # type: ignore[no-untyped-call, no-any-return]

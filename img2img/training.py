@@ -248,12 +248,14 @@ def train(
     trainer = method.build(settings, data, config.crop_size)
     for net in trainer.nets.values():
         net.to(device)
+    processes.synchronise(trainer.nets.values())
     changes = AugmentConfig.parse(config.augment, "augment.")
     trainer.augment = Augment(config.crop_size, config.flip, config.seed, changes)
     view = _view(config, getattr(settings, "gan", "vanilla"))
     trainer.view = view
     if isinstance(view, AdaptiveAugment):
         trainer.heard = _listener(view)
+        view.total = processes.total
     trainer.descent.clip = config.clip_grad
     trainer.descent.average = processes.average
     if precision == "fp16":
@@ -319,9 +321,9 @@ def train(
 
         def save() -> None:
             parts = processes.gather(trainer.state_dict())
-            processes.average_buffers(trainer.nets.values())
+            seen = view.state_dict() if isinstance(view, AdaptiveAugment) else None
             if processes.first:
-                state = _state(trainer, average, view, step, facts, parts)
+                state = _state(trainer, average, seen, step, facts, parts)
                 runs.store_state(config.out, step, state)
                 if step:  # an untrained network is no model
                     with averaged(average):
@@ -498,13 +500,13 @@ def _toml(config: TrainConfig, settings: dict[str, Any]) -> bytes:
 def _state(
     trainer: Trainer,
     average: Average | None,
-    view: JudgedView,
+    seen: dict[str, Any] | None,
     step: int,
     facts: Event,
     parts: list[Any],
 ) -> dict[str, Any]:
     return {
-        "view": view.state_dict() if isinstance(view, AdaptiveAugment) else None,
+        "view": seen,
         "step": step,
         "nets": {n: net.state_dict() for n, net in trainer.nets.items()},
         "optimizers": {n: o.state_dict() for n, o in trainer.optimizers.items()},
@@ -523,7 +525,7 @@ def _restore(
     rank: int,
 ) -> int:
     if isinstance(view, AdaptiveAugment) and state["view"]:
-        view.load_state_dict(state["view"])
+        view.load_state_dict(state["view"], first=rank == 0)
     for name, net in trainer.nets.items():
         net.load_state_dict(state["nets"][name])
     for name, optimizer in trainer.optimizers.items():

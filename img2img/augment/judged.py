@@ -12,7 +12,7 @@ clamped, for a clamp would stop the gradient, and a discriminator has no need of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -178,13 +178,15 @@ class AdaptiveAugment(JudgedView):
         self.p, self.p_max, self.midpoint = p, p_max, midpoint
         self.r_t: float | None = None
         """The last measured r_t; None before the first step of p."""
+        self.total: Callable[[list[int]], list[int]] = lambda counts: counts
+        """Adds counts up over the processes that see parts of one batch, so that all have one p."""
         self._signs: Tensor | int = 0
         self._logits, self._pictures, self._updates = 0, 0, 0
 
     def update(self, real_logits: Tensor, batch: int) -> None:
         """Tell what D said to `batch` real pictures, seen through this view: logits of any shape
         (those of a PatchGAN are averaged). Every `interval` updates p moves by one step (eq. in
-        sec. 3.1); only then is the device waited for."""
+        sec. 3.1); only then are the device and the other processes waited for."""
         centred = real_logits.detach() - self.midpoint
         self._signs = self._signs + (centred > 0).sum() - (centred < 0).sum()
         self._logits += centred.numel()
@@ -192,27 +194,31 @@ class AdaptiveAugment(JudgedView):
         self._updates += 1
         if self._updates < self.interval:
             return
-        self.r_t = int(self._signs) / self._logits
-        step = float(np.sign(self.r_t - self.target)) * self._pictures / (self.ada_kimg * 1000)
+        signs, logits, pictures = self.total([int(self._signs), self._logits, self._pictures])
+        self.r_t = signs / logits
+        step = float(np.sign(self.r_t - self.target)) * pictures / (self.ada_kimg * 1000)
         self.p = min(max(self.p + step, 0.0), self.p_max)
         self._signs, self._logits, self._pictures, self._updates = 0, 0, 0, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers: p and what was gathered since its last step; a resume is exact."""
+        """Plain numbers: p and what all processes gathered since its last step, however many they
+        are; a resume is exact. To be called in all of them."""
+        signs, logits, pictures = self.total([int(self._signs), self._logits, self._pictures])
         return {
             "p": self.p,
             "r_t": self.r_t,
-            "signs": int(self._signs),
-            "logits": self._logits,
-            "pictures": self._pictures,
+            "signs": signs,
+            "logits": logits,
+            "pictures": pictures,
             "updates": self._updates,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The opposite of `state_dict`."""
-        self.p, self.r_t = state["p"], state["r_t"]
-        self._signs, self._logits = state["signs"], state["logits"]
-        self._pictures, self._updates = state["pictures"], state["updates"]
+    def load_state_dict(self, state: dict[str, Any], first: bool = True) -> None:
+        """The opposite of `state_dict`. Only the `first` of several processes takes the counts,
+        which `total` adds up."""
+        self.p, self.r_t, self._updates = state["p"], state["r_t"], state["updates"]
+        counts = [state[name] if first else 0 for name in ("signs", "logits", "pictures")]
+        self._signs, self._logits, self._pictures = counts
 
     def _apply(self, x: Tensor, condition: int, generators: list[np.random.Generator]) -> Tensor:
         if self.p == 0:

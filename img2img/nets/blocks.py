@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -36,14 +37,39 @@ class BatchNorm(nn.BatchNorm2d):
     `statistics = "batch"`: each picture is normalised by its own statistics, which is what the
     pix2pix reference does at test time with batches of one, and independent of the picture's
     neighbours in a batch. `statistics = "running"`: the averages kept while training.
+
+    In training each of several processes sees an equal part of the batch; see `share_statistics`.
     """
 
     statistics: NormStatistics = "batch"
+    parts = 1
+    mean_of_parts: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.mean_of_parts is not None:
+            return self._whole_batch(x, self.mean_of_parts)
         if self.training or self.statistics == "running":
             return super().forward(x)
         return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+
+    def _whole_batch(self, x: Tensor, mean_of_parts: Callable[[Tensor], Tensor]) -> Tensor:
+        """What one process would compute from all parts; the gradient crosses over as well."""
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.momentum is not None and self.num_batches_tracked is not None
+        with torch.autocast(x.device.type, enabled=False):
+            wide = x.float()
+            mean = mean_of_parts(wide.mean((0, 2, 3)))
+            centred = wide - mean[:, None, None]
+            # From the centred values: E[x^2] - E[x]^2 would lose digits.
+            var = mean_of_parts(centred.square().mean((0, 2, 3)))
+            scale = self.weight * (var + self.eps).rsqrt()
+            y = centred * scale[:, None, None] + self.bias[:, None, None]
+        n = self.parts * x.numel() // x.shape[1]
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * n / (n - 1), self.momentum)
+            self.num_batches_tracked += 1
+        return y.to(x.dtype)
 
 
 def norm_layer(norm: Norm, channels: int, affine: bool = False) -> nn.Module:
@@ -60,6 +86,15 @@ def set_norm_statistics(net: nn.Module, statistics: NormStatistics) -> None:
     for module in net.modules():
         if isinstance(module, BatchNorm):
             module.statistics = statistics
+
+
+def share_statistics(net: nn.Module, mean_of_parts: Callable[[Tensor], Tensor], parts: int) -> None:
+    """Let every BatchNorm of `net` normalise by the whole batch in training, of which `parts`
+    processes see equal parts. `mean_of_parts` averages a tensor over them and can be differentiated
+    (torch's SyncBatchNorm does the same, but not on the CPU, nor twice)."""
+    for module in net.modules():
+        if isinstance(module, BatchNorm):
+            module.mean_of_parts, module.parts = mean_of_parts, parts
 
 
 class ReflectPad(nn.Module):
