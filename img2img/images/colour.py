@@ -61,7 +61,7 @@ def to_srgb_16(colours: Pixels, profile: bytes | None, picture: Picture) -> Pixe
             picture.icc = True
             return colours
         matrix = _matrix_profile(profile)
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError, struct.error):
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError, IndexError, struct.error):
         pass  # `to_srgb` says what is wrong with it
     if matrix is None:
         image = to_srgb(Image.fromarray(to_8_bits(colours)), profile, picture)
@@ -69,6 +69,7 @@ def to_srgb_16(colours: Pixels, profile: bytes | None, picture: Picture) -> Pixe
             return colours
         picture.notes.append("16 bits reduced to 8 by a colour profile of tables")
         return np.asarray(image.convert("RGB"))
+    picture.icc = True
     curves, to_xyz = matrix
     flat, out = colours.reshape(-1, 3), np.empty((colours.size // 3, 3), np.uint16)
     change = (_XYZ_TO_SRGB @ to_xyz).T
@@ -76,8 +77,27 @@ def to_srgb_16(colours: Pixels, profile: bytes | None, picture: Picture) -> Pixe
         part = flat[start : start + _BLOCK]
         linear = np.stack([curves[c][part[:, c]] for c in range(3)], 1) @ change
         out[start : start + _BLOCK] = np.rint(_srgb_curve(linear.clip(0, 1)) * 65535)
-    picture.icc = True
     return out.reshape(colours.shape)
+
+
+def grey_to_srgb_16(grey: Pixels, profile: bytes | None, picture: Picture) -> Pixels:
+    """uint16 (H, W, 1) through the curve of a grey profile; one of another kind is ignored, and
+    `picture.notes` says so."""
+    if not profile:
+        return grey
+    try:
+        if profile[16:20] != b"GRAY":
+            if not is_srgb(profile):
+                raise ValueError("it is not for grey")
+            picture.icc = True
+            return grey
+        curve = _curve(_tags(profile)[b"kTRC"])
+    except (ImageCms.PyCMSError, OSError, ValueError, KeyError, IndexError, struct.error) as error:
+        picture.notes.append(f"colour profile ignored, taken as sRGB ({_line(error)})")
+        return grey
+    picture.icc = True
+    table = np.rint(_srgb_curve(curve.clip(0, 1)) * 65535).astype(np.uint16)
+    return table[grey]
 
 
 @functools.lru_cache(maxsize=8)
@@ -105,16 +125,21 @@ def _matrix_profile(
     has tables or is of another colour space."""
     if profile[16:24] != b"RGB XYZ ":
         return None
-    (count,) = struct.unpack_from(">I", profile, 128)
-    tags = {}
-    for k in range(min(count, 100)):
-        name, offset, size = struct.unpack_from(">4sII", profile, 132 + 12 * k)
-        tags[name] = profile[offset : offset + size]
+    tags = _tags(profile)
     wanted = (b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC")
     if b"A2B0" in tags or any(name not in tags for name in wanted):
         return None
     columns = [np.array(struct.unpack_from(">3i", tags[name], 8)) / 65536 for name in wanted[:3]]
     return [_curve(tags[name]) for name in wanted[3:]], np.stack(columns, 1)
+
+
+def _tags(profile: bytes) -> dict[bytes, bytes]:
+    (count,) = struct.unpack_from(">I", profile, 128)
+    tags = {}
+    for k in range(min(count, 100)):
+        name, offset, size = struct.unpack_from(">4sII", profile, 132 + 12 * k)
+        tags[name] = profile[offset : offset + size]
+    return tags
 
 
 def _curve(tag: bytes) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from img2img.errors import PictureError
-from img2img.images.colour import to_srgb, to_srgb_16
+from img2img.images.colour import grey_to_srgb_16, to_srgb, to_srgb_16
 from img2img.images.values import Picture, Pixels, to_8_bits
 
 # Pillow has no mode for colours of 16 bits: its unpackers `X;16B` and `X;16L` each keep one byte of
@@ -85,11 +85,10 @@ def fill_deep(
     if alpha is None and key is not None:
         same = (colours == np.array(key, np.int64).reshape(1, 1, -1)).all(2)
         alpha = np.where(same, 0, 65535).astype(np.uint16)
-    colours = np.repeat(colours, 3, 2) if count < 3 else np.ascontiguousarray(colours)
-    if profile and count < 3:
-        picture.notes.append("colour profile of a 16-bit grey picture ignored")
-        profile = None
-    picture.pixels = to_srgb_16(colours, profile, picture)
+    if count < 3:
+        picture.pixels = np.repeat(grey_to_srgb_16(colours, profile, picture), 3, 2)
+    else:
+        picture.pixels = to_srgb_16(np.ascontiguousarray(colours), profile, picture)
     if alpha is not None and not (alpha == 65535).all():
         picture.alpha = alpha.copy()
 

@@ -83,13 +83,18 @@ def _as(alpha: Pixels, pixels: Pixels) -> Pixels:
 
 
 def _save(path: Path, samples: Pixels, picture: Picture, quality: int) -> None:
-    icc = SRGB_BYTES if picture.icc else b""
+    # A grey file may carry a grey profile only, and untagged grey is taken as sRGB's anyway.
+    icc = SRGB_BYTES if picture.icc and samples.shape[2] > 2 else b""
     exif, xmp = exif_to_write(picture), xmp_to_write(picture)
     if picture.format == "PNG":
         with open(path, "wb") as file:
             write_png(file, samples, icc, exif, xmp, picture.dpi, picture.software)
         return
     if picture.format == "TIFF":
+        if (
+            samples.shape[2] == 2
+        ):  # grey with alpha of 16 bits is read by few, Pillow not among them
+            samples = samples[:, :, [0, 0, 0, 1]]
         with open(path, "wb") as file:
             write_tiff(file, samples, icc, exif, xmp, picture.dpi)
         return
