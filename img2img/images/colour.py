@@ -38,6 +38,10 @@ def to_srgb(image: Image.Image, profile: bytes | None, picture: Picture) -> Imag
         if is_srgb(profile):
             picture.icc = True
             return image
+        if profile[16:20] == b"GRAY" and image.mode == "L":
+            wide = np.asarray(image)[:, :, None].astype(np.uint16) * np.uint16(257)
+            grey = to_8_bits(grey_to_srgb_16(wide, profile, picture))
+            return Image.fromarray(grey[:, :, 0])
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = {"GRAY": "L", "CMYK": "CMYK"}.get(source.profile.xcolor_space.strip(), "RGB")
         if (mode == "CMYK") != (image.mode == "CMYK"):
@@ -98,6 +102,15 @@ def grey_to_srgb_16(grey: Pixels, profile: bytes | None, picture: Picture) -> Pi
     picture.icc = True
     table = np.rint(_srgb_curve(curve.clip(0, 1)) * 65535).astype(np.uint16)
     return table[grey]
+
+
+def lab_to_srgb(image: Image.Image) -> Image.Image:
+    """CIE Lab (D50) of 8 bits as sRGB."""
+    source = ImageCms.createProfile("LAB")
+    converted = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
+    if converted is None:
+        raise ValueError("CIE Lab cannot be converted")
+    return converted
 
 
 @functools.lru_cache(maxsize=8)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from img2img.errors import PictureError
-from img2img.images.colour import grey_to_srgb_16, to_srgb, to_srgb_16
+from img2img.images.colour import grey_to_srgb_16, lab_to_srgb, to_srgb, to_srgb_16
 from img2img.images.values import Picture, Pixels, to_8_bits
 
 # Pillow has no mode for colours of 16 bits: its unpackers `X;16B` and `X;16L` each keep one byte of
@@ -106,6 +106,8 @@ def fill(picture: Picture, image: Image.Image, profile: bytes | None) -> None:
         if not (alpha == 255).all():
             picture.alpha = alpha.copy()
         image = image.convert("RGB")
+    if image.mode == "LAB":
+        image, profile = lab_to_srgb(image), None
     picture.pixels = np.array(to_srgb(image, profile, picture).convert("RGB"))
 
 
