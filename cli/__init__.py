@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 
 
 def main() -> None:
@@ -16,6 +18,9 @@ def main() -> None:
     from img2img.errors import Img2ImgError
 
     debug = "--debug" in sys.argv
+    if not debug:  # Pillow warns of what a result or an error says anyway
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
         app(prog_name="img2img")
     except Img2ImgError as error:

@@ -52,19 +52,35 @@ def translate_command(
     runner: Annotated[str, typer.Option(help="auto, onnxruntime or torch.")] = "auto",
     device: Device = "auto",
     format: Annotated[
-        str | None, typer.Option(help="jpg, png, webp, tiff or bmp; default: as the input.")
+        str | None,
+        typer.Option(help="jpg, png, webp, avif, tiff or bmp; default: by the input's suffix."),
     ] = None,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="For JPEG and WebP.")] = 95,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="For JPEG, WebP and AVIF.")] = 95,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Translate again what is in OUT already.")
     ] = False,
+    strip_metadata: Annotated[
+        bool, typer.Option("--strip-metadata", help="Write no EXIF and no XMP.")
+    ] = False,
+    strip_gps: Annotated[
+        bool, typer.Option("--strip-gps", help="Keep EXIF and XMP, but not the place.")
+    ] = False,
+    salvage: Annotated[
+        bool, typer.Option("--salvage", help="Take what can be decoded of a damaged picture.")
+    ] = False,
+    max_megapixels: Annotated[
+        float, typer.Option(min=0.001, help="Larger pictures are refused before decoding.")
+    ] = 400.0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Translate pictures; folders are searched recursively and their trees kept."""
     from img2img.cli import translate
 
-    translate.run(inputs, out, model, runner, device, format, quality, overwrite, json)
+    translate.run(
+        inputs, out, model, runner, device, format, quality, overwrite, json,
+        strip_metadata, strip_gps, salvage, max_megapixels,
+    )  # fmt: skip
 
 
 @app.command("train")

@@ -24,8 +24,13 @@ def run(
     quality: int,
     overwrite: bool,
     json: bool,
+    strip_metadata: bool,
+    strip_gps: bool,
+    salvage: bool,
+    max_megapixels: float,
 ) -> None:
-    from img2img.images import encode_format
+    import img2img
+    from img2img.images import Reading, encode_format
     from img2img.pretrained import default_name, find_model
     from img2img.runners import open_runner, suffixes_for
     from img2img.translate import check_output, plan, translate
@@ -33,10 +38,17 @@ def run(
     if "" in (*inputs, model):
         raise UsageError("an empty name was given as an input or as -m")
     suffix = encode_format(format)[1] if format else None
+    reading = Reading(
+        deep=True,
+        salvage=salvage,
+        max_pixels=round(max_megapixels * 10**6),
+        metadata="strip" if strip_metadata else "no-gps" if strip_gps else "keep",
+    )
     jobs = plan(_expand(inputs), out, suffix)
     path = find_model(model or default_name(), suffixes_for(runner))
     check_output(out)
     translator = open_runner(path, device, runner)
+    software = f"img2img {img2img.__version__}, model {translator.info.name}"
     if json:
         say_json(
             {
@@ -54,7 +66,9 @@ def run(
     began = time.monotonic()
     with stop_flag() as stop, _progress(len(jobs), json) as listen:
         try:
-            summary = translate(jobs, translator, quality, overwrite, listen, stop)
+            summary = translate(
+                jobs, translator, quality, overwrite, listen, stop, reading, software
+            )
         finally:
             listen.close()
     seconds = time.monotonic() - began

@@ -9,29 +9,30 @@ import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from img2img.atomic import sweep_stale
 from img2img.errors import EnvironmentFault, PictureError, UsageError, describe_os_error
 from img2img.images import (
+    HOLDS_16_BITS,
     Picture,
     Pixels,
-    encode_format,
+    Reading,
     find_pictures,
     read_picture,
     write_picture,
+    written_format,
 )
 
 Event = dict[str, Any]
-# Formats that are read but not written: their pictures become PNG.
-_WRITTEN = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 _AHEAD = 3
+_DEEP = Reading(deep=True)
 
 
 class Translator(Protocol):
-    """Anything that turns uint8 (H, W, 3) into uint8 (H, W, 3) of the same size."""
+    """Anything that turns uint8 or uint16 (H, W, 3) into such, or (H, W, 1), of the same size."""
 
     def __call__(self, pixels: Pixels) -> Pixels: ...
 
@@ -78,7 +79,8 @@ def plan(inputs: Sequence[Path], out: Path, suffix: str | None = None) -> list[J
             found = list(find_pictures(source))
             if not found:
                 raise UsageError(
-                    f"{source}: no picture in this folder (jpg, png, webp, tiff, bmp, gif)"
+                    f"{source}: no picture in this folder "
+                    "(jpg, png, webp, avif, heic, tiff, bmp, gif)"
                 )
             rows += [(p, p.relative_to(source)) for p in found]
         elif source.exists():
@@ -125,8 +127,8 @@ def check_output(out: Path) -> None:
 
 def _renamed(relative: Path, suffix: str | None) -> Path:
     own = relative.suffix.lower()
-    if suffix is None:
-        return relative if own in _WRITTEN else relative.with_suffix(".png")
+    if suffix is None:  # what is read but not written (GIF, HEIC) becomes PNG
+        return relative if written_format(relative) else relative.with_suffix(".png")
     same = {suffix, *({".jpg", ".jpeg", ".jpe", ".jfif"} if suffix == ".jpg" else ())}
     return relative if own in same else relative.with_suffix(suffix)
 
@@ -142,11 +144,14 @@ def translate(
     overwrite: bool = False,
     listen: Callable[[Event], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
+    reading: Reading = _DEEP,
+    software: str = "",
 ) -> Summary:
     """Translate `jobs`, reading and writing beside the network; outputs appear whole or not at all.
 
     An output that exists already is skipped unless `overwrite`. `listen` receives one event for
     each input: `{"event": "picture", "input", "output", "status": done|skipped|failed, ...}`.
+    `software` is named in the outputs' metadata, unless `reading` strips it.
 
     Raises:
         EnvironmentFault: nothing can be written any more (disk full, read-only); what was
@@ -174,14 +179,15 @@ def translate(
             else:
                 summary.done += 1
                 height, width = picture.pixels.shape[:2]
-                tell(job, "done", width=width, height=height, notes=picture.notes)
+                more = {"salvaged": True} if picture.salvaged else {}
+                tell(job, "done", width=width, height=height, notes=picture.notes, **more)
 
     for folder in {job.target.parent for job in jobs}:
         if folder.is_dir():
             sweep_stale(folder)
     with ThreadPoolExecutor(_AHEAD) as readers, ThreadPoolExecutor(2) as writers:
         try:
-            for job, picture, reason in _read_ahead(jobs, overwrite, readers):
+            for job, picture, reason in _read_ahead(jobs, overwrite, readers, reading):
                 if should_stop():
                     break
                 if picture is None:
@@ -198,6 +204,7 @@ def translate(
                     fail(job, f"{width}x{height} does not fit the memory")
                     continue
                 picture.format = _format_of(job.target)
+                picture.software = "" if reading.metadata == "strip" else software
                 writing.append((job, picture, writers.submit(_write, job, picture, quality)))
                 finish(until=2)
             finish(until=0)
@@ -209,7 +216,7 @@ def translate(
 
 
 def _read_ahead(
-    jobs: Iterable[Job], overwrite: bool, pool: ThreadPoolExecutor
+    jobs: Iterable[Job], overwrite: bool, pool: ThreadPoolExecutor, reading: Reading
 ) -> Iterator[tuple[Job, Picture | None, str | None]]:
     """(job, picture, None), or (job, None, reason), or (job, None, None) for one to skip; in
     order, with `_AHEAD` pictures decoded ahead."""
@@ -226,7 +233,10 @@ def _read_ahead(
 
     for job in jobs:
         skip = not overwrite and job.target.exists()
-        waiting.append((job, None if skip else pool.submit(read_picture, job.source)))
+        # Read in the depth that will be written, so that values are rounded once.
+        deep = reading.deep and _format_of(job.target) in HOLDS_16_BITS
+        how = replace(reading, deep=deep)
+        waiting.append((job, None if skip else pool.submit(read_picture, job.source, how)))
         if len(waiting) > _AHEAD:
             yield take()
     while waiting:
@@ -246,8 +256,10 @@ def _write(job: Job, picture: Picture, quality: int) -> None:
 
 
 def _format_of(target: Path) -> str:
-    suffix = target.suffix.lower()
-    return encode_format({".jpe": "jpg", ".jfif": "jpg"}.get(suffix, suffix))[0]
+    format = written_format(target)
+    if format is None:
+        raise UsageError(f"{target}: no format that is written has this suffix")
+    return format
 
 
 def _without_path(error: PictureError, path: Path) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2img.errors import ModelError
-from img2img.images import Pixels, from_network, to_network
+from img2img.images import Pixels, as_values, from_network, to_network
 from img2img.modelinfo import ModelInfo
 
 Float = NDArray[np.float32]
@@ -33,13 +33,14 @@ class Runner(ABC):
         """(N, in_channels, H, W) in [-1, 1], any H and W -> (N, out_channels, H, W)."""
 
     def __call__(self, pixels: Pixels) -> Pixels:
-        """Translate one picture: uint8 (H, W, 3) -> uint8 (H, W, 3) of the same size."""
-        values: NDArray[Any] = pixels.astype(np.float32)
+        """Translate one picture: uint8 or uint16 (H, W, 3) -> the same type, (H, W, 3) of the same
+        size; (H, W, 1) from a model of one channel."""
+        values: NDArray[Any] = as_values(pixels)
         if self.info.in_channels == 1:
             values = (values @ _LUMA)[:, :, None]
         x = np.ascontiguousarray(to_network(values).transpose(2, 0, 1)[None])
-        y = from_network(self.infer(x)[0].transpose(1, 2, 0))
-        return np.repeat(y, 3, 2) if y.shape[2] == 1 else np.ascontiguousarray(y)
+        y = self.infer(x)[0].transpose(1, 2, 0)
+        return np.ascontiguousarray(from_network(y, bits=8 * pixels.dtype.itemsize))
 
 
 def check_channels(info: ModelInfo, where: str) -> None:

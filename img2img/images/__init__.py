@@ -1,0 +1,47 @@
+"""The one place where a file becomes pixels and pixels become a file.
+
+Pixels are uint8 RGB, (H, W, 3), upright, sRGB; uint16 where 16 bits were asked for. Networks see
+float in [-1, 1]: `to_network` and `from_network` own that convention and work on numpy arrays and
+torch tensors alike.
+"""
+
+from img2img.images.folders import find_pictures
+from img2img.images.formats import (
+    FORMATS,
+    HOLDS_16_BITS,
+    encode_format,
+    is_picture_name,
+    written_format,
+)
+from img2img.images.reading import read_picture
+from img2img.images.sheets import contact_sheet, resize_pixels
+from img2img.images.values import (
+    MAX_PIXELS,
+    Picture,
+    Pixels,
+    Reading,
+    as_values,
+    from_network,
+    to_network,
+)
+from img2img.images.writing import write_picture
+
+__all__ = [
+    "FORMATS",
+    "HOLDS_16_BITS",
+    "MAX_PIXELS",
+    "Picture",
+    "Pixels",
+    "Reading",
+    "as_values",
+    "contact_sheet",
+    "encode_format",
+    "find_pictures",
+    "from_network",
+    "is_picture_name",
+    "read_picture",
+    "resize_pixels",
+    "to_network",
+    "write_picture",
+    "written_format",
+]

@@ -1,0 +1,150 @@
+"""A file becomes pixels."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from img2img.errors import PictureError, describe_os_error
+from img2img.images import modes
+from img2img.images.formats import OPENERS, READABLE, sniff, written_format
+from img2img.images.guard import check_structure, open_regular
+from img2img.images.metadata import take_metadata, take_orientation
+from img2img.images.values import Picture, Reading
+
+_AS_THEY_ARE = Reading()
+
+
+def read_picture(path: Path | str, reading: Reading = _AS_THEY_ARE) -> Picture:
+    """Decode one picture file completely; its content says the format, not its name.
+
+    Upright by EXIF orientation; a colour profile is converted to sRGB; whatever its mode, it
+    becomes RGB and, where it is transparent, alpha. Of several frames the first is taken, and said
+    so. docs/reference/pictures.md has the table.
+
+    Raises:
+        PictureError: whatever is wrong with the file, in one line that names it.
+    """
+    try:
+        with open_regular(path) as file:
+            return _decode(file, Path(path), reading)
+    except PictureError as error:
+        raise PictureError(f"{path}: {error}") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise PictureError(f"{path}: {describe_os_error(error)}") from None
+        raise PictureError(f"{path}: cannot be decoded: {reason(error)}") from None
+    # Decoders raise SyntaxError, ValueError, TypeError, MemoryError and more on damaged files.
+    except Exception as error:
+        raise PictureError(f"{path}: cannot be decoded: {reason(error)}") from None
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error, or its kind where it says nothing."""
+    text = (str(error).strip().splitlines() or [""])[0]
+    return text if text else type(error).__name__
+
+
+def _decode(file: BinaryIO, path: Path, reading: Reading) -> Picture:
+    format = sniff(file.read(64))
+    if format is None:
+        raise PictureError("not a picture, or damaged")
+    file.seek(0)
+    forgiven = check_structure(file, format, reading.salvage)
+    picture = Picture(np.empty((0, 0, 3), np.uint8), format=format)
+    if path.suffix.lower() in READABLE and not _named_so(path, format):
+        picture.notes.append(f"a {format} in spite of its name")
+
+    def opened() -> Image.Image:
+        file.seek(0)
+        image = OPENERS[format](file)
+        _check_size(image, reading.max_pixels)
+        return image
+
+    image = opened()
+    _note_frames(image, picture)
+    raw = modes.raw_mode(image)
+    fault = _load(image, reading.salvage)
+    if fault and format == "JPEG":
+        image, fault = _jpeg_with_end(file), fault
+    orientation = take_orientation(image, picture)
+    profile = image.info.get("icc_profile")
+    if modes.is_deep(raw):
+        low = _low(opened, raw, reading.salvage)
+        samples = modes.deep_array(image, low, raw)
+        modes.fill_deep(picture, samples, image.info, profile)
+    elif image.mode.startswith("I;16"):
+        modes.fill_deep(picture, modes.grey_array(image, raw), image.info, profile)
+    else:
+        modes.fill(picture, image, profile)
+    if not reading.deep or picture.pixels.dtype == np.uint8:
+        modes.reduce_to_8(picture)
+    picture.pixels = modes.turn(picture.pixels, orientation)
+    if picture.alpha is not None:
+        picture.alpha = modes.turn(picture.alpha, orientation)
+    height, width = picture.pixels.shape[:2]
+    take_metadata(image, picture, (width, height), reading.metadata)
+    if fault or forgiven:
+        picture.salvaged = True
+        picture.notes.append(f"salvaged from a damaged file: {fault or forgiven}")
+    return picture
+
+
+def _named_so(path: Path, format: str) -> bool:
+    if format in ("GIF", "HEIC"):
+        return path.suffix.lower() in {"GIF": (".gif",), "HEIC": (".heic", ".heif")}[format]
+    if path.suffix.lower() == ".avif":
+        return format == "AVIF"
+    return written_format(path) == format
+
+
+def _check_size(image: Image.Image, limit: int) -> None:
+    width, height = image.size
+    if width * height > limit:
+        raise PictureError(
+            f"{width}x{height} is more than the limit of {limit / 10**6:g} megapixels"
+        )
+
+
+def _note_frames(image: Image.Image, picture: Picture) -> None:
+    # Counting the frames of a GIF or the pages of a TIFF would walk through the whole file.
+    if picture.format in ("GIF", "TIFF"):
+        if getattr(image, "is_animated", False):
+            picture.notes.append(
+                "first of several " + ("frames" if picture.format == "GIF" else "pages")
+            )
+    elif (frames := getattr(image, "n_frames", 1)) > 1:
+        picture.notes.append(f"first of {frames} frames")
+
+
+def _load(image: Image.Image, salvage: bool) -> str | None:
+    """Decode; returns the fault where the file is damaged and `salvage` kept what was decoded."""
+    try:
+        image.load()
+    except Exception as error:
+        if not salvage or getattr(image, "_im", None) is None:
+            raise
+        # Pillow decodes into the image as it goes; without tiles it counts as loaded.
+        image.tile = []  # type: ignore[attr-defined]
+        return reason(error)
+    return None
+
+
+def _jpeg_with_end(file: BinaryIO) -> Image.Image:
+    """A truncated JPEG with the missing end put on, which makes libjpeg fill up the rest."""
+    file.seek(0)
+    image = OPENERS["JPEG"](io.BytesIO(file.read() + b"\xff\xd9"))
+    _load(image, salvage=True)
+    return image
+
+
+def _low(opened: Callable[[], Image.Image], raw: str, salvage: bool) -> Image.Image:
+    image = opened()
+    modes.take_low_bytes(image, raw)
+    _load(image, salvage)
+    return image

@@ -1,0 +1,35 @@
+"""Pictures resized, and laid out beside each other."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from img2img.images.values import Pixels
+
+
+def resize_pixels(pixels: Pixels, width: int, height: int) -> Pixels:
+    """Resize uint8 (H, W, C) with an antialiased bicubic filter, as the references do."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def contact_sheet(rows: list[list[Pixels]], titles: list[str] | None = None) -> Pixels:
+    """Lay equally sized uint8 (H, W, 3) pictures out in rows, with `titles` above the columns."""
+    from PIL import ImageDraw
+
+    gap, head = 4, 16 if titles else 0
+    height, width = rows[0][0].shape[:2]
+    columns = max(len(row) for row in rows)
+    sheet = Image.new(
+        "RGB", (columns * (width + gap) + gap, len(rows) * (height + gap) + gap + head), "white"
+    )
+    draw = ImageDraw.Draw(sheet)
+    for k, title in enumerate(titles or []):
+        draw.text((gap + k * (width + gap), 2), title, fill="black")
+    for r, row in enumerate(rows):
+        for k, pixels in enumerate(row):
+            position = (gap + k * (width + gap), head + gap + r * (height + gap))
+            sheet.paste(Image.fromarray(pixels), position)
+    return np.asarray(sheet)

@@ -1,0 +1,87 @@
+"""The value ranges of pixels and of networks, and what a decoded picture is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+# uint8 everywhere in training; uint16 (full range) only where `Reading.deep` asked for it.
+Pixels = NDArray[Any]
+MetadataChoice = Literal["keep", "no-gps", "strip"]
+MAX_PIXELS = 400_000_000
+
+
+def to_network(pixels: Any) -> Any:
+    """Values 0..255 -> [-1, 1]; arrays and tensors of a floating type."""
+    return pixels / 127.5 - 1.0
+
+
+def from_network(values: NDArray[np.floating[Any]], bits: int = 8) -> Pixels:
+    """[-1, 1] -> uint8 0..255 or, with `bits` 16, uint16 0..65535; clipped, rounded once to
+    nearest."""
+    if bits == 16:
+        wide = (values.astype(np.float64) + 1.0) * 32767.5
+        return np.clip(np.rint(wide), 0, 65535).astype(np.uint16)
+    return np.clip(np.rint((values + 1.0) * 127.5), 0, 255).astype(np.uint8)
+
+
+def as_values(pixels: Pixels) -> NDArray[np.float32]:
+    """uint8 or uint16 pixels -> float32 0..255 of the same shape."""
+    values = pixels.astype(np.float32)
+    return values / np.float32(257.0) if pixels.dtype == np.uint16 else values
+
+
+def to_8_bits(pixels: Pixels) -> NDArray[np.uint8]:
+    """uint16 0..65535 -> uint8 0..255, rounded to nearest; uint8 as it is."""
+    if pixels.dtype != np.uint16:
+        return pixels
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How pictures are read.
+
+    Attributes:
+        deep: pictures of 16 bits stay uint16; otherwise they are reduced to 8 bits, and said so.
+        salvage: what can be decoded of a damaged or truncated file is taken, and said so.
+        max_pixels: larger pictures are refused before they are decoded.
+        metadata: `keep` EXIF and XMP, `no-gps` without the place, `strip` without any.
+    """
+
+    deep: bool = False
+    salvage: bool = False
+    max_pixels: int = MAX_PIXELS
+    metadata: MetadataChoice = "keep"
+
+
+@dataclass
+class Picture:
+    """A decoded picture and what must survive its translation.
+
+    Attributes:
+        pixels: uint8 or uint16 (H, W, 3) RGB, upright, sRGB; (H, W, 1) is written as grey.
+        alpha: (H, W) of the same type, or None for an opaque picture; never premultiplied.
+        exif: EXIF block as bytes, orientation already corrected, or b"".
+        xmp: XMP packet as bytes, corrected likewise, or b"".
+        icc: True when the file carried a colour profile (the output is then tagged sRGB).
+        dpi: pixels per inch, horizontal and vertical, where the file said so.
+        format: name of the file format, as in `FORMATS`.
+        software: named in the metadata as what made the picture, or "".
+        salvaged: True when the file was damaged and `pixels` are what could be decoded.
+        notes: conversions that lost something, in words.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+    exif: bytes = b""
+    xmp: bytes = b""
+    icc: bool = False
+    dpi: tuple[float, float] | None = None
+    format: str = "PNG"
+    software: str = ""
+    salvaged: bool = False
+    notes: list[str] = field(default_factory=list)
