@@ -6,6 +6,7 @@ samples/step-N.jpg     fixed held-out pictures
 state-N.i2i            what a resume needs; the newest two are kept
 cache/                 decoded pictures that do not fit in memory; may be deleted between runs
 model.safetensors      the generator to share (CycleGAN: AtoB and BtoA)
+tensorboard/           the same rows and sheets for TensorBoard, when asked for
 run.lock               held while a process trains here
 """
 

@@ -26,6 +26,7 @@ import img2img
 from img2img import runs
 from img2img.atomic import write_atomic
 from img2img.augment import AdaptiveAugment, Augment, AugmentConfig, DiffAugment, JudgedView
+from img2img.board import board, require_tensorboard
 from img2img.checkpoint import save_model
 from img2img.data import Albument, Feed, Loading, OnDevice, Request, epoch_order, settle
 from img2img.devices import TYPES, Precision, choose_device, choose_precision
@@ -39,7 +40,7 @@ from img2img.errors import (
 from img2img.modelinfo import ModelInfo
 from img2img.processes import Processes
 from img2img.runs import Event, Listener
-from img2img.samples import validate
+from img2img.samples import sheet_of, validate
 from img2img.settings import Settings
 from img2img.trainers import TRAINERS, Trainer
 from img2img.warmstart import warm_start
@@ -86,6 +87,7 @@ class TrainConfig(Settings):
     on_device: OnDevice = "auto"
     workers: int = Field(0, ge=0, le=64)
     albumentations: Path | None = None
+    tensorboard: bool = False
     max_minutes: float | None = Field(None, gt=0)
     log_every: int = Field(50, ge=1)
     sample_every: int = Field(1000, ge=1)
@@ -192,6 +194,8 @@ def train(
         Diverged: NaN or Inf; the last saved state is finite.
     """
     # --- settings
+    if config.tensorboard and not dry_run:
+        require_tensorboard()
     if config.method not in TRAINERS:
         raise ConfigError(f"unknown method '{config.method}'.{proposal(config.method, TRAINERS)}")
     method = TRAINERS[config.method]
@@ -270,7 +274,10 @@ def train(
         "processes": processes.count,
     }
     claim = processes.first and not dry_run
-    with runs.claimed(config.out) if claim else contextlib.nullcontext(), feed:
+    with contextlib.ExitStack() as kept:
+        if claim:
+            kept.enter_context(runs.claimed(config.out))
+        kept.enter_context(feed)
         # --- resume
         step = 0
         state = None if dry_run else runs.newest_state(config.out, facts, listen)
@@ -304,13 +311,16 @@ def train(
         elif processes.first:
             write_atomic(config.out / "config.toml", _toml(config, facts["settings"]))
             log = runs.Log(config.out / "metrics.jsonl", step)
+        shown = config.tensorboard and claim
+        curves = kept.enter_context(board(config.out / "tensorboard" if shown else None, step))
         quality: dict[str, float] = {}
         began, first = time.monotonic(), step
         tally = Tally()
 
-        def tell(row: Event) -> None:
+        def tell(row: Event, sheet: Path | None = None) -> None:
             if processes.first and not dry_run:
                 log.write(row)
+                curves(row, sheet)
                 listen(row)
 
         def save() -> None:
@@ -395,7 +405,8 @@ def train(
                 if processes.first:
                     with averaged(average):
                         quality = validate(config.out, trainer, held_out, step, device)
-                    tell({"event": "validation", "step": step, **quality})
+                    row = {"event": "validation", "step": step, **quality}
+                    tell(row, sheet_of(config.out, step))
                 processes.wait()
             if step % config.save_every == 0 or step == total:
                 save()
