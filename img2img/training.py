@@ -88,6 +88,7 @@ class TrainConfig(Settings):
     workers: int = Field(0, ge=0, le=64)
     albumentations: Path | None = None
     tensorboard: bool = False
+    checkpointing: bool = False
     max_minutes: float | None = Field(None, gt=0)
     log_every: int = Field(50, ge=1)
     sample_every: int = Field(1000, ge=1)
@@ -248,6 +249,8 @@ def train(
     trainer = method.build(settings, data, config.crop_size)
     for net in trainer.nets.values():
         net.to(device)
+    for generator in trainer.generators.values():
+        generator.checkpointing = config.checkpointing
     changes = AugmentConfig.parse(config.augment, "augment.")
     trainer.augment = Augment(config.crop_size, config.flip, config.seed, changes)
     view = _view(config, getattr(settings, "gan", "vanilla"))

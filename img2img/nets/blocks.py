@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 Norm = Literal["instance", "batch", "none"]
 Padding = Literal["reflect", "zero"]
@@ -39,8 +42,13 @@ class BatchNorm(nn.BatchNorm2d):
     """
 
     statistics: NormStatistics = "batch"
+    recomputing: bool = False
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.recomputing and self.running_mean is not None and self.running_var is not None:
+            # Copies: this batch has been counted in the running statistics already.
+            copies = self.running_mean.clone(), self.running_var.clone()
+            return F.batch_norm(x, *copies, self.weight, self.bias, training=True, eps=self.eps)
         if self.training or self.statistics == "running":
             return super().forward(x)
         return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
@@ -60,6 +68,27 @@ def set_norm_statistics(net: nn.Module, statistics: NormStatistics) -> None:
     for module in net.modules():
         if isinstance(module, BatchNorm):
             module.statistics = statistics
+
+
+def recomputed(part: nn.Module, x: Tensor) -> Tensor:
+    """`part(x)`, keeping only `x` and computing the inside once more in the backward pass
+    (arXiv 1604.06174, sec. 4.1). The same values, gradients and running statistics; dropout draws
+    the same numbers again."""
+    norms = [module for module in part.modules() if isinstance(module, BatchNorm)]
+
+    @contextlib.contextmanager
+    def again() -> Iterator[None]:
+        for norm in norms:
+            norm.recomputing = True
+        try:
+            yield
+        finally:
+            for norm in norms:
+                norm.recomputing = False
+
+    return checkpoint(
+        part, x, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), again())
+    )
 
 
 class ReflectPad(nn.Module):
