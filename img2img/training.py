@@ -28,8 +28,21 @@ from img2img.atomic import write_atomic
 from img2img.augment import AdaptiveAugment, Augment, AugmentConfig, DiffAugment, JudgedView
 from img2img.board import board, require_tensorboard
 from img2img.checkpoint import save_model
+from img2img.compiling import compile_generators, uncompiled
 from img2img.data import Albument, Feed, Loading, OnDevice, Request, epoch_order, settle
-from img2img.devices import TYPES, Precision, choose_device, choose_precision
+from img2img.devices import (
+    FORMATS,
+    TYPES,
+    Compilation,
+    Compile,
+    CudaGraphs,
+    MemoryFormat,
+    Precision,
+    choose_compilation,
+    choose_device,
+    choose_memory_format,
+    choose_precision,
+)
 from img2img.ema import Average, averaged
 from img2img.errors import (
     ConfigError,
@@ -89,6 +102,9 @@ class TrainConfig(Settings):
     albumentations: Path | None = None
     tensorboard: bool = False
     checkpointing: bool = False
+    memory_format: MemoryFormat = "auto"
+    compile: Compile = "auto"
+    cuda_graphs: CudaGraphs = "auto"
     max_minutes: float | None = Field(None, gt=0)
     log_every: int = Field(50, ge=1)
     sample_every: int = Field(1000, ge=1)
@@ -209,6 +225,10 @@ def train(
     processes = Processes.join()
     device = processes.device(choose_device(config.device))
     precision, reason = choose_precision(config.precision, device)
+    layout, layout_reason = choose_memory_format(config.memory_format, device, precision)
+    compilation = choose_compilation(
+        config.compile, config.cuda_graphs, device, processes.count, config.checkpointing
+    )
     if config.threads:
         torch.set_num_threads(config.threads)
     listen = listen if processes.first else lambda event: None
@@ -248,9 +268,21 @@ def train(
     torch.manual_seed(config.seed)
     trainer = method.build(settings, data, config.crop_size)
     for net in trainer.nets.values():
-        net.to(device)
+        net.to(device).to(memory_format=FORMATS[layout])  # type: ignore[call-overload]
     for generator in trainer.generators.values():
         generator.checkpointing = config.checkpointing
+    share = config.batch_size // processes.count
+    fallen = compile_generators(
+        trainer.generators.values(),
+        compilation,
+        share,
+        config.crop_size,
+        precision,
+        processes.agree,
+    )
+    if fallen:
+        warned(fallen)
+        compilation = Compilation(False, "the check against the plain networks failed")
     changes = AugmentConfig.parse(config.augment, "augment.")
     trainer.augment = Augment(config.crop_size, config.flip, config.seed, changes)
     view = _view(config, getattr(settings, "gan", "vanilla"))
@@ -270,6 +302,8 @@ def train(
         **config.model_dump(mode="json"),
         "settings": _resolved(trainer, settings),
         "precision": precision,
+        "memory_format": layout,
+        "compiled": str(compilation),
         "domains": list(data.domains),
         "data_fingerprint": data.fingerprint(),
         "albumentations_digest": albument.digest if albument else None,
@@ -303,6 +337,10 @@ def train(
                 "processes": processes.count,
                 "precision": precision,
                 "reason": reason,
+                "memory_format": layout,
+                "memory_format_reason": layout_reason,
+                "compile": str(compilation),
+                "compile_reason": compilation.reason,
                 "threads": torch.get_num_threads(),
                 "pictures_from": data.stores[0].kind,
                 "workers": workers,
@@ -363,6 +401,8 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
             trainer.number = step
+            if compilation.graphs:
+                torch.compiler.cudagraph_mark_step_begin()
             parts = requests(step)
             for part, request in enumerate(parts):
                 indices, _, share = request
@@ -406,7 +446,7 @@ def train(
                 )
             if (step % config.sample_every == 0 or step == total) and len(held_out):
                 if processes.first:
-                    with averaged(average):
+                    with averaged(average), uncompiled(compilation):
                         quality = validate(config.out, trainer, held_out, step, device)
                     row = {"event": "validation", "step": step, **quality}
                     tell(row, sheet_of(config.out, step))
@@ -538,6 +578,7 @@ def _restore(
         net.load_state_dict(state["nets"][name])
     for name, optimizer in trainer.optimizers.items():
         optimizer.load_state_dict(state["optimizers"][name])
+        _lay_out(optimizer)
     parts = state["trainer"]
     trainer.load_state_dict(parts[rank % len(parts)])
     if average:
@@ -548,6 +589,14 @@ def _restore(
     if trainer.descent.scaler and state["scaler"]:
         trainer.descent.scaler.load_state_dict(state["scaler"])
     return int(state["step"])
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    # The fused kernel walks weights and averages side by side, whatever their strides say.
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
+                kept[name] = torch.empty_like(parameter).copy_(value)
 
 
 # --- what a run shows
