@@ -151,6 +151,8 @@ class _Teller:
         return (
             f"{how}: {e['pictures']} pictures or pairs{domains}, {e['held_out']} held out, "
             f"{e['steps']} steps, {e['device']}, {many}{e['precision']} ({e['reason']}), "
+            f"{e['memory_format']} ({e['memory_format_reason']}), "
+            f"{e['compile']} ({e['compile_reason']}), "
             f"{e['threads']} threads, pictures {_SOURCES[e['pictures_from']]}{helped}, "
             f"parameters: {networks}"
         )

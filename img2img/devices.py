@@ -1,14 +1,20 @@
-"""Which device computes, in which precision, and why."""
+"""Which device computes, in which precision and memory format, compiled or not, and why."""
 
 from __future__ import annotations
 
-from typing import Literal
+import importlib
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 
 from img2img.errors import ConfigError, EnvironmentFault, UsageError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+MemoryFormat = Literal["auto", "contiguous", "channels_last"]
+Compile = Literal["auto", "on", "off"]
+CudaGraphs = Literal["auto", "off"]
+Choice = tuple[Literal["contiguous", "channels_last"], str]
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -50,3 +56,67 @@ def choose_precision(wish: Precision, device: torch.device) -> tuple[str, str]:
                 return "bf16", f"this CPU has {kind}"
         return "fp32", "this CPU has no bf16 arithmetic"
     return "fp32", f"bf16 is not proven on {device.type}"
+
+
+def choose_memory_format(wish: MemoryFormat, device: torch.device, precision: str) -> Choice:
+    """How the networks' weights lie in memory, as `contiguous` or `channels_last`, and why."""
+    if wish != "auto":
+        return wish, "as told"
+    if device.type == "cuda" and precision != "fp32":
+        return "channels_last", "tensor cores read it so"
+    if device.type == "cuda":
+        return "contiguous", "fp32"
+    return "contiguous", f"channels_last was not faster on {device.type}"
+
+
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """Whether generators are compiled, with CUDA graphs or not, and why.
+
+    Attributes:
+        wished: the user said so, so that failing is an error.
+        graphs: CUDA graphs replay the kernels of a pass.
+    """
+
+    on: bool
+    reason: str
+    wished: bool = False
+    graphs: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of torch.compile: dropout draws the numbers that plain networks draw."""
+        return {"fallback_random": True} | ({"triton.cudagraphs": True} if self.graphs else {})
+
+    def __str__(self) -> str:
+        if not self.on:
+            return "plain"
+        return "compiled with CUDA graphs" if self.graphs else "compiled"
+
+
+def choose_compilation(
+    wish: Compile, graphs: CudaGraphs, device: torch.device, processes: int, checkpointing: bool
+) -> Compilation:
+    """Whether torch.compile pays here. CUDA graphs only with one process, since the averaging of
+    gradients between processes is not part of them.
+
+    Raises:
+        ConfigError: compile=on together with checkpointing, which the compiler decides by itself.
+    """
+    if checkpointing and wish == "on":
+        raise ConfigError("compile=on chooses itself what to recompute; use checkpointing=false")
+    replayed = graphs == "auto" and device.type == "cuda" and processes == 1
+    if wish != "auto":
+        return Compilation(wish == "on", "as told", wish == "on", replayed and wish == "on")
+    if device.type != "cuda":
+        return Compilation(False, f"compiling was not faster on {device.type}")
+    if checkpointing:
+        return Compilation(False, "checkpointing")
+    try:
+        importlib.import_module("triton")
+    except ImportError:
+        return Compilation(False, "triton is not installed")
+    return Compilation(True, "triton is here", graphs=replayed)

@@ -6,6 +6,7 @@ samples/step-N.jpg     fixed held-out pictures
 state-N.i2i            what a resume needs; the newest two are kept
 cache/                 decoded pictures that do not fit in memory; may be deleted between runs
 model.safetensors      the generator to share (CycleGAN: AtoB and BtoA)
+tensorboard/           the same rows and sheets for TensorBoard, when asked for
 run.lock               held while a process trains here
 """
 
@@ -30,7 +31,7 @@ _BINDING = ("method", "settings", "crop_size", "domains")
 # A difference in these is said; the run goes on, no longer the uninterrupted one to the bit.
 _LOOSE = (
     "batch_size", "load_size", "centre_crop", "flip", "augment", "diffaugment", "ada", "seed",
-    "precision", "ema", "clip_grad", "accumulate", "data_fingerprint",
+    "precision", "memory_format", "compiled", "ema", "clip_grad", "accumulate", "data_fingerprint",
     "albumentations_digest", "jpeg_decoder", "threads", "processes",
 )  # fmt: skip
 
@@ -131,7 +132,7 @@ def _compare(path: Path, then: Mapping[str, Any], now: Mapping[str, Any], listen
             f"{path}: this run was started with other settings ({'; '.join(binding)}); "
             "use another -o, or the settings of config.toml"
         )
-    loose = [d for n in _LOOSE for d in _differences(n, then.get(n), now.get(n))]
+    loose = [d for n in _LOOSE if n in then for d in _differences(n, then.get(n), now.get(n))]
     if loose:
         listen({"event": "warning", "text": f"the resume is not bit-exact: {'; '.join(loose)}"})
 

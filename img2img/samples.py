@@ -21,6 +21,11 @@ def to_pixels(x: Tensor) -> list[Pixels]:
     return [np.repeat(p, 3, 2) if p.shape[2] == 1 else p for p in pixels]
 
 
+def sheet_of(out: Path, step: int) -> Path:
+    """Where the sample sheet of `step` lies in the run folder `out`."""
+    return out / "samples" / f"step-{step:08d}.jpg"
+
+
 _METRICS = {"l1": metrics.l1, "psnr": metrics.psnr, "ssim": metrics.ssim}
 
 
@@ -50,5 +55,5 @@ def validate(
                 if short != "ssim" or min(x.shape[2:]) >= 11:
                     figures.setdefault(prefix + short, []).append(metric(x, y))
     sheet = Picture(contact_sheet(rows, titles), format="JPEG")
-    write_picture(out / "samples" / f"step-{step:08d}.jpg", sheet, quality=92)
+    write_picture(sheet_of(out, step), sheet, quality=92)
     return {n: float(torch.cat(v).mean()) for n, v in figures.items()}

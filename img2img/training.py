@@ -26,10 +26,24 @@ import img2img
 from img2img import runs
 from img2img.atomic import write_atomic
 from img2img.augment import AdaptiveAugment, Augment, AugmentConfig, DiffAugment, JudgedView
+from img2img.board import board, require_tensorboard
 from img2img.checkpoint import save_model
+from img2img.compiling import compile_generators, uncompiled
 from img2img.data import Albument, Feed, Loading, OnDevice, Request, epoch_order, settle
 from img2img.data.jpeg import JpegDecoder, check_decoder
-from img2img.devices import TYPES, Precision, choose_device, choose_precision
+from img2img.devices import (
+    FORMATS,
+    TYPES,
+    Compilation,
+    Compile,
+    CudaGraphs,
+    MemoryFormat,
+    Precision,
+    choose_compilation,
+    choose_device,
+    choose_memory_format,
+    choose_precision,
+)
 from img2img.ema import Average, averaged
 from img2img.errors import (
     ConfigError,
@@ -40,7 +54,7 @@ from img2img.errors import (
 from img2img.modelinfo import ModelInfo
 from img2img.processes import Processes
 from img2img.runs import Event, Listener
-from img2img.samples import validate
+from img2img.samples import sheet_of, validate
 from img2img.settings import Settings
 from img2img.trainers import TRAINERS, Trainer
 from img2img.warmstart import warm_start
@@ -88,6 +102,11 @@ class TrainConfig(Settings):
     workers: int = Field(0, ge=0, le=64)
     albumentations: Path | None = None
     jpeg_decoder: JpegDecoder = "pillow"
+    tensorboard: bool = False
+    checkpointing: bool = False
+    memory_format: MemoryFormat = "auto"
+    compile: Compile = "auto"
+    cuda_graphs: CudaGraphs = "auto"
     max_minutes: float | None = Field(None, gt=0)
     log_every: int = Field(50, ge=1)
     sample_every: int = Field(1000, ge=1)
@@ -194,6 +213,8 @@ def train(
         Diverged: NaN or Inf; the last saved state is finite.
     """
     # --- settings
+    if config.tensorboard and not dry_run:
+        require_tensorboard()
     if config.method not in TRAINERS:
         raise ConfigError(f"unknown method '{config.method}'.{proposal(config.method, TRAINERS)}")
     method = TRAINERS[config.method]
@@ -206,6 +227,10 @@ def train(
     processes = Processes.join()
     device = processes.device(choose_device(config.device))
     precision, reason = choose_precision(config.precision, device)
+    layout, layout_reason = choose_memory_format(config.memory_format, device, precision)
+    compilation = choose_compilation(
+        config.compile, config.cuda_graphs, device, processes.count, config.checkpointing
+    )
     if config.threads:
         torch.set_num_threads(config.threads)
     listen = listen if processes.first else lambda event: None
@@ -247,8 +272,21 @@ def train(
     torch.manual_seed(config.seed)
     trainer = method.build(settings, data, config.crop_size)
     for net in trainer.nets.values():
-        net.to(device)
+        net.to(device).to(memory_format=FORMATS[layout])  # type: ignore[call-overload]
     processes.synchronise(trainer.nets.values())
+    for generator in trainer.generators.values():
+        generator.checkpointing = config.checkpointing
+    fallen = compile_generators(
+        trainer.generators.values(),
+        compilation,
+        config.batch_size // processes.count,
+        config.crop_size,
+        precision,
+        processes.agree,
+    )
+    if fallen:
+        warned(fallen)
+        compilation = Compilation(False, "the check against the plain networks failed")
     changes = AugmentConfig.parse(config.augment, "augment.")
     trainer.augment = Augment(config.crop_size, config.flip, config.seed, changes)
     view = _view(config, getattr(settings, "gan", "vanilla"))
@@ -269,6 +307,8 @@ def train(
         **config.model_dump(mode="json"),
         "settings": _resolved(trainer, settings),
         "precision": precision,
+        "memory_format": layout,
+        "compiled": str(compilation),
         "domains": list(data.domains),
         "data_fingerprint": data.fingerprint(),
         "albumentations_digest": albument.digest if albument else None,
@@ -276,7 +316,10 @@ def train(
         "processes": processes.count,
     }
     claim = processes.first and not dry_run
-    with runs.claimed(config.out) if claim else contextlib.nullcontext(), feed:
+    with contextlib.ExitStack() as kept:
+        if claim:
+            kept.enter_context(runs.claimed(config.out))
+        kept.enter_context(feed)
         # --- resume
         step = 0
         state = None if dry_run else runs.newest_state(config.out, facts, listen)
@@ -299,6 +342,10 @@ def train(
                 "processes": processes.count,
                 "precision": precision,
                 "reason": reason,
+                "memory_format": layout,
+                "memory_format_reason": layout_reason,
+                "compile": str(compilation),
+                "compile_reason": compilation.reason,
                 "threads": torch.get_num_threads(),
                 "pictures_from": data.stores[0].kind,
                 "workers": workers,
@@ -310,13 +357,16 @@ def train(
         elif processes.first:
             write_atomic(config.out / "config.toml", _toml(config, facts["settings"]))
             log = runs.Log(config.out / "metrics.jsonl", step)
+        shown = config.tensorboard and claim
+        curves = kept.enter_context(board(config.out / "tensorboard" if shown else None, step))
         quality: dict[str, float] = {}
         began, first = time.monotonic(), step
         tally = Tally()
 
-        def tell(row: Event) -> None:
+        def tell(row: Event, sheet: Path | None = None) -> None:
             if processes.first and not dry_run:
                 log.write(row)
+                curves(row, sheet)
                 listen(row)
 
         def save() -> None:
@@ -356,6 +406,8 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
             trainer.number = step
+            if compilation.graphs:
+                torch.compiler.cudagraph_mark_step_begin()
             parts = requests(step)
             for part, request in enumerate(parts):
                 indices, _, share = request
@@ -399,9 +451,10 @@ def train(
                 )
             if (step % config.sample_every == 0 or step == total) and len(held_out):
                 if processes.first:
-                    with averaged(average):
+                    with averaged(average), uncompiled(compilation):
                         quality = validate(config.out, trainer, held_out, step, device)
-                    tell({"event": "validation", "step": step, **quality})
+                    row = {"event": "validation", "step": step, **quality}
+                    tell(row, sheet_of(config.out, step))
                 processes.wait()
             if step % config.save_every == 0 or step == total:
                 save()
@@ -530,6 +583,7 @@ def _restore(
         net.load_state_dict(state["nets"][name])
     for name, optimizer in trainer.optimizers.items():
         optimizer.load_state_dict(state["optimizers"][name])
+        _lay_out(optimizer)
     parts = state["trainer"]
     trainer.load_state_dict(parts[rank % len(parts)])
     if average:
@@ -540,6 +594,14 @@ def _restore(
     if trainer.descent.scaler and state["scaler"]:
         trainer.descent.scaler.load_state_dict(state["scaler"])
     return int(state["step"])
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    # The fused kernel walks weights and averages side by side, whatever their strides say.
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
+                kept[name] = torch.empty_like(parameter).copy_(value)
 
 
 # --- what a run shows

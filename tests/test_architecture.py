@@ -18,6 +18,7 @@ FLOORS = {
     "foreign": 2,
     "translate": 4, "export": 4, "trainers": 4, "metrics": 4, "doctor": 4,
     "runs": 5, "processes": 5, "devices": 5, "ema": 5, "samples": 5, "warmstart": 5,
+    "board": 5, "compiling": 5,
     "training": 5,
     "cli": 6,
 }  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 Norm = Literal["instance", "batch", "none"]
 Padding = Literal["reflect", "zero"]
@@ -44,10 +46,15 @@ class BatchNorm(nn.BatchNorm2d):
     statistics: NormStatistics = "batch"
     parts = 1
     mean_of_parts: Callable[[Tensor], Tensor] | None = None
+    recomputing: bool = False
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and self.mean_of_parts is not None:
             return self._whole_batch(x, self.mean_of_parts)
+        if self.recomputing and self.running_mean is not None and self.running_var is not None:
+            # Copies: this batch has been counted in the running statistics already.
+            copies = self.running_mean.clone(), self.running_var.clone()
+            return F.batch_norm(x, *copies, self.weight, self.bias, training=True, eps=self.eps)
         if self.training or self.statistics == "running":
             return super().forward(x)
         return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
@@ -64,6 +71,8 @@ class BatchNorm(nn.BatchNorm2d):
             var = mean_of_parts(centred.square().mean((0, 2, 3)))
             scale = self.weight * (var + self.eps).rsqrt()
             y = centred * scale[:, None, None] + self.bias[:, None, None]
+        if self.recomputing:  # this batch has been counted in the running statistics already
+            return y.to(x.dtype)
         n = self.parts * x.numel() // x.shape[1]
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
@@ -95,6 +104,27 @@ def share_statistics(net: nn.Module, mean_of_parts: Callable[[Tensor], Tensor], 
     for module in net.modules():
         if isinstance(module, BatchNorm):
             module.mean_of_parts, module.parts = mean_of_parts, parts
+
+
+def recomputed(part: nn.Module, x: Tensor) -> Tensor:
+    """`part(x)`, keeping only `x` and computing the inside once more in the backward pass
+    (arXiv 1604.06174, sec. 4.1). The same values, gradients and running statistics; dropout draws
+    the same numbers again."""
+    norms = [module for module in part.modules() if isinstance(module, BatchNorm)]
+
+    @contextlib.contextmanager
+    def again() -> Iterator[None]:
+        for norm in norms:
+            norm.recomputing = True
+        try:
+            yield
+        finally:
+            for norm in norms:
+                norm.recomputing = False
+
+    return checkpoint(
+        part, x, use_reentrant=False, context_fn=lambda: (contextlib.nullcontext(), again())
+    )
 
 
 class ReflectPad(nn.Module):

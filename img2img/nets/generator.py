@@ -15,6 +15,7 @@ from img2img.nets.blocks import (
     NormStatistics,
     SelfAttention,
     mirror_to,
+    recomputed,
     round_up,
     set_norm_statistics,
 )
@@ -30,6 +31,8 @@ class Generator(nn.Module, ABC):
     `domain` float (N, domains) where the configuration has domains. Returns
     (N, out_channels, H, W) in [-1, 1]. A picture whose sides are not multiples of `multiple_of`,
     or shorter than `minimum`, is extended by reflection at the bottom and right, and cropped back.
+
+    With `checkpointing` set, training keeps less: what `part` runs is computed again for gradients.
     """
 
     Config: ClassVar[type[Settings]]
@@ -41,6 +44,7 @@ class Generator(nn.Module, ABC):
         self.in_channels: int = config.in_channels
         self.out_channels: int = config.out_channels
         self.domains: int = config.domains
+        self.checkpointing = False
 
     @property
     @abstractmethod
@@ -88,6 +92,12 @@ class Generator(nn.Module, ABC):
         if not torch.compiler.is_exporting() and (h, w) == (height, width):
             return self.translate(x)
         return self.translate(mirror_to(x, h, w))[:, :, :height, :width]
+
+    def part(self, module: nn.Module, x: Tensor) -> Tensor:
+        """`module(x)`; when `checkpointing` while training, without keeping what lies inside."""
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            return recomputed(module, x)
+        return module(x)
 
     def with_domain(self, x: Tensor, domain: Tensor | None) -> Tensor:
         """Append `domain` (N, domains) as constant planes (arXiv 1711.09020, sec. 7.1)."""

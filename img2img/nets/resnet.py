@@ -125,7 +125,8 @@ class ResNetGenerator(Generator):
         return max(2 ** (self.config.downs + 1), 4)
 
     def translate(self, x: Tensor) -> Tensor:
-        if self.attention is None:
-            return self.layers(x)
-        x = self.attention(self.layers[: self._attended](x))
-        return self.layers[self._attended :](x)
+        for position, layer in enumerate(self.layers):
+            if self.attention is not None and position == self._attended:
+                x = self.attention(x)
+            x = self.part(layer, x) if isinstance(layer, ResidualBlock) else layer(x)
+        return x

@@ -101,10 +101,11 @@ class UNetGenerator(Generator):
     def translate(self, x: Tensor) -> Tensor:
         skips: list[Tensor] = []
         for down in self.downs:
-            x = down(x)
+            x = self.part(down, x)
             skips.append(x)
         for position, up in enumerate(self.ups):
-            x = up(skips.pop() if position == 0 else torch.cat([skips.pop(), x], 1))
+            x = skips.pop() if position == 0 else torch.cat([skips.pop(), x], 1)
+            x = self.part(up, x)
             if self.attention is not None and position == self._attended:
                 x = self.attention(x)
         return x
