@@ -17,7 +17,6 @@ import torch
 from img2img.atomic import atomic_path
 from img2img.checkpoint import load_model
 from img2img.errors import (
-    ConfigError,
     EnvironmentFault,
     MissingExtra,
     ModelError,
@@ -34,23 +33,27 @@ MAX_LEVELS = 1
 MAX_MEAN_LEVELS = 0.01
 # (batch, height, width); odd sizes and batches above one among them.
 _SHAPES = ((1, 256, 256), (3, 128, 192), (1, 250, 333), (3, 65, 97))
+_DOMAIN_SHAPE = (1, 96, 128)
 
 
 @dataclass(frozen=True)
 class Parity:
-    """Differences between two outputs at one shape, in 8-bit levels."""
+    """Differences between two outputs at one shape, in 8-bit levels; `domain` names the domains
+    that the batch went to, separated by spaces."""
 
     batch: int
     height: int
     width: int
     max_levels: int
     mean_levels: float
+    domain: str = ""
 
 
 def export_onnx(source: Path, target: Path) -> list[Parity]:
     """Export the `.safetensors` model `source` to `target`; return the parity table.
 
-    The graph takes and gives float32 (N, C, H, W) in [-1, 1] of any N, H, W; extending to the
+    The graph takes and gives float32 (N, C, H, W) in [-1, 1] of any N, H, W; that of a model of
+    several domains takes `domain`, float32 (N, domains), as a second input. Extending to the
     size rules and cropping back happen inside it. The file is compared with the PyTorch generator
     before it takes its name.
 
@@ -60,8 +63,6 @@ def export_onnx(source: Path, target: Path) -> list[Parity]:
         EnvironmentFault: the target cannot be written.
     """
     generator, info = load_model(source)
-    if info.domains:
-        raise ConfigError(f"{source}: models with domains cannot be exported yet")
     data = to_onnx(generator, info)
     try:
         with atomic_path(target, durable=True) as temporary:
@@ -89,17 +90,21 @@ def to_onnx(generator: Generator, info: ModelInfo) -> bytes:
     example = torch.zeros(
         2, generator.in_channels, 2 * generator.minimum + 1, 3 * generator.minimum + 2
     )
+    examples, shapes = [example], [{0: dynamic, 2: dynamic, 3: dynamic}]
+    if generator.domains:
+        examples.append(torch.zeros(2, generator.domains))
+        shapes.append({0: dynamic})
     with _quiet():
         program = torch.onnx.export(
             generator.eval(),
-            (example,),
+            tuple(examples),
             dynamo=True,
             external_data=False,
             verbose=False,
             opset_version=OPSET,
-            input_names=["input"],
+            input_names=["input", "domain"][: len(examples)],
             output_names=["output"],
-            dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},),
+            dynamic_shapes=tuple(shapes),
         )
     if program is None:
         raise ModelError("torch gave no ONNX program")
@@ -145,17 +150,27 @@ def _quiet() -> Any:
 
 
 def compare(generator: Generator, runner: OnnxRunner) -> list[Parity]:
-    """Run both on the same smooth random pictures at four shapes."""
+    """Run both on the same smooth random pictures at four shapes; where there are domains, the
+    pictures of a batch go to different ones, and one more picture goes to each."""
     random = np.random.default_rng(0)
+    names = runner.info.domains
+    rows: list[tuple[tuple[int, int, int], list[int]]] = [
+        (shape, [k % len(names) for k in range(shape[0])] if names else []) for shape in _SHAPES
+    ]
+    rows += [(_DOMAIN_SHAPE, [k]) for k in range(len(names))]
     table = []
-    for batch, height, width in _SHAPES:
+    for (batch, height, width), chosen in rows:
         coarse = torch.from_numpy(
             random.uniform(-1, 1, (batch, generator.in_channels, 9, 9)).astype(np.float32)
         )
         x = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+        domain = torch.eye(len(names))[chosen] if names else None
         with torch.inference_mode():
-            expected = from_network(generator(x).numpy()).astype(int)
-        given = from_network(runner.infer(x.numpy())).astype(int)
+            expected = from_network(generator(x, domain).numpy()).astype(int)
+        vector = None if domain is None else domain.numpy()
+        given = from_network(runner.infer(x.numpy(), vector)).astype(int)
         difference = np.abs(expected - given)
-        table.append(Parity(batch, height, width, int(difference.max()), float(difference.mean())))
+        worst, mean = int(difference.max()), float(difference.mean())
+        told = " ".join(names[k] for k in chosen)
+        table.append(Parity(batch, height, width, worst, mean, told))
     return table

@@ -31,6 +31,8 @@ class ModelInfo:
         tiling: `exact` or `statistics` (tiles change the result).
         size: side in pixels of the training crops.
         domains: names of the domain vector's entries, in order.
+        one_hot: exactly one entry is 1 (folders); else any may be (attributes).
+        exclusive: groups of domains of which at most one is 1 (hair colours).
         direction: what goes in and what comes out, in words.
         training: provenance: data, steps, settings, versions, device.
         licence: of the weights, with any restriction that the training data bring.
@@ -51,6 +53,8 @@ class ModelInfo:
     value_range: tuple[float, float] = (-1.0, 1.0)
     dropout: str = "off"
     domains: tuple[str, ...] = ()
+    one_hot: bool = False
+    exclusive: tuple[tuple[str, ...], ...] = ()
     direction: str = "A -> B"
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = "unknown"
@@ -79,8 +83,10 @@ class ModelInfo:
         if missing:
             raise ModelError(f"{where}: its metadata lacks {', '.join(missing)}")
         kept = {n: v for n, v in values.items() if n in known}
-        kept["domains"] = tuple(kept.get("domains", ()))
-        kept["value_range"] = tuple(kept.get("value_range", (-1.0, 1.0)))
+        kept["domains"] = _tupled(kept.get("domains", ()))
+        groups = _tupled(kept.get("exclusive", ()))
+        kept["exclusive"] = _tupled(map(_tupled, groups)) if isinstance(groups, tuple) else groups
+        kept["value_range"] = _tupled(kept.get("value_range", (-1.0, 1.0)))
         info = ModelInfo(**kept)
         info.check(where)
         return info
@@ -99,8 +105,26 @@ class ModelInfo:
                 raise ModelError(f"{where}: metadata field {name} is not a table")
         if self.value_range != (-1.0, 1.0):
             raise ModelError(f"{where}: value range {self.value_range} is not supported")
-        if not all(isinstance(name, str) for name in self.domains):
-            raise ModelError(f"{where}: metadata field domains is not a list of names")
+        if not _names(self.domains) or len(set(self.domains)) < len(self.domains):
+            raise ModelError(f"{where}: metadata field domains is not a list of names, each once")
+        if not isinstance(self.one_hot, bool):
+            raise ModelError(f"{where}: metadata field one_hot is {self.one_hot!r}")
+        if not isinstance(self.exclusive, tuple) or not all(map(_names, self.exclusive)):
+            raise ModelError(f"{where}: metadata field exclusive is not a list of lists of names")
+        strange = {name for group in self.exclusive for name in group} - {*self.domains}
+        if strange:
+            raise ModelError(
+                f"{where}: metadata field exclusive names {', '.join(sorted(strange))}, "
+                "which is no domain"
+            )
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, (list, tuple, map)) else value
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
 
 
 def _required(f: dataclasses.Field[Any]) -> bool:

@@ -654,6 +654,8 @@ def _publish(
             tiling=generator.tiling,
             size=config.crop_size,
             domains=tuple(data.domains),
+            one_hot=trainer.one_hot,
+            exclusive=trainer.exclusive,
             direction=trainer.directions[key],
             licence=config.licence,
             quality={n: round(v, 4) for n, v in quality.items() if math.isfinite(v)},

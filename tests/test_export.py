@@ -15,10 +15,10 @@ from img2img import export
 from img2img.checkpoint import load_model, save_model
 from img2img.errors import EnvironmentFault, ModelError, ParityError, UsageError
 from img2img.export import export_onnx
-from img2img.modelinfo import KEY
+from img2img.modelinfo import KEY, ModelInfo
 from img2img.runners import RUNNERS, open_runner
 from img2img.runners.onnx import DIGEST_KEY
-from tests.conftest import info_of, small_generator
+from tests.conftest import info_of, picture, small_generator
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,67 @@ def test_every_runner_keeps_the_contract(name: str, model_file: Path, onnx_file:
         open_runner(path, "cuda:63", name)
     with pytest.raises(UsageError, match="takes"):
         open_runner(model_file if path == onnx_file else onnx_file, "cpu", name)
+
+
+def stargan(path: Path, name: str = "resnet", **more: object) -> Path:
+    """A random model of three domains."""
+    options: dict[str, object] = {"domains": 3, "dropout": False}
+    options |= {"padding": "zero", "affine": True, "kernel": 4} if name == "resnet" else {}
+    generator = small_generator(name, **options)
+    named: dict[str, object] = {"method": "stargan", "domains": ("Dark", "Fair", "Glasses")}
+    save_model(path, generator, info_of(generator, **named | more))
+    return path
+
+
+@pytest.mark.parametrize("name", ["resnet", "unet"])
+def test_models_of_several_domains_export_and_say_the_same(tmp_path: Path, name: str) -> None:
+    source = stargan(tmp_path / "m.safetensors", name, exclusive=(("Dark", "Fair"),))
+    table = export_onnx(source, tmp_path / "m.onnx")
+    told = [row.domain for row in table]
+    assert told[1] == "Dark Fair Glasses" and told[4:] == ["Dark", "Fair", "Glasses"]
+    assert max(row.max_levels for row in table) <= 1
+    graph = onnx.load(str(tmp_path / "m.onnx")).graph
+    dims = [[bool(d.dim_param) for d in v.type.tensor_type.shape.dim] for v in graph.input]
+    assert dims == [[True, False, True, True], [True, False]]
+    runners = [open_runner(tmp_path / f, "cpu") for f in ("m.safetensors", "m.onnx")]
+    assert runners[0].info == runners[1].info
+    assert runners[1].info.exclusive == (("Dark", "Fair"),) and not runners[1].info.one_hot
+    pixels = np.asarray(picture(45, 37, 5))
+    for domain in ((1, 0, 0), (0, 1, 1), (0, 0, 0)):
+        a, b = (runner(pixels, domain).astype(int) for runner in runners)
+        assert np.abs(a - b).max() <= 1 and a.shape == pixels.shape
+    first, second = (runners[1](pixels, d).astype(int) for d in ((1, 0, 0), (0, 1, 0)))
+    assert np.abs(first - second).max() > 1  # the domain matters
+    for runner in runners:
+        with pytest.raises(UsageError, match=r"needs a domain vector of shape \(1, 3\), not None"):
+            runner(pixels)
+        with pytest.raises(UsageError, match=r"not \(1, 2\)"):
+            runner(pixels, (1, 0))
+
+
+def test_a_model_without_domains_wants_none(model_file: Path, onnx_file: Path) -> None:
+    for path in (model_file, onnx_file):
+        with pytest.raises(UsageError, match="needs no domain"):
+            open_runner(path, "cpu")(np.zeros((9, 9, 3), np.uint8), (1,))
+
+
+def test_what_a_model_says_of_its_domains_is_checked() -> None:
+    values = info_of(small_generator("unet", domains=2), domains=("a", "b")).to_dict()
+    old = {k: v for k, v in values.items() if k not in ("one_hot", "exclusive")}
+    assert (
+        ModelInfo.from_dict(old, "x").exclusive == () and not ModelInfo.from_dict(old, "x").one_hot
+    )
+    assert ModelInfo.from_dict(values | {"exclusive": [["a", "b"]]}, "x").exclusive == (("a", "b"),)
+    for wrong, words in (
+        ({"one_hot": 1}, "one_hot is 1"),
+        ({"exclusive": 3}, "exclusive is not a list of lists"),
+        ({"exclusive": ["ab"]}, "exclusive is not a list of lists"),
+        ({"exclusive": [["a", "c"]]}, "exclusive names c, which is no domain"),
+        ({"domains": ["a", "a"]}, "domains is not a list of names, each once"),
+        ({"domains": "ab"}, "domains is not a list of names, each once"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            ModelInfo.from_dict(values | wrong, "x")
 
 
 def test_grey_models_take_and_give_pictures(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from img2img.errors import ModelError
+from img2img.errors import ModelError, UsageError
 from img2img.images import Pixels, as_values, from_network, to_network
 from img2img.modelinfo import ModelInfo
 
@@ -29,17 +30,23 @@ class Runner(ABC):
     description: str
 
     @abstractmethod
-    def infer(self, x: Float) -> Float:
-        """(N, in_channels, H, W) in [-1, 1], any H and W -> (N, out_channels, H, W)."""
+    def infer(self, x: Float, domain: Float | None = None) -> Float:
+        """(N, in_channels, H, W) in [-1, 1], any H and W -> (N, out_channels, H, W).
 
-    def __call__(self, pixels: Pixels) -> Pixels:
+        `domain`: float32 (N, domains) of 0 and 1 for a model of several domains.
+        Raises UsageError for a domain that is missing, misshapen or not wanted.
+        """
+
+    def __call__(self, pixels: Pixels, domain: Sequence[float] | None = None) -> Pixels:
         """Translate one picture: uint8 or uint16 (H, W, 3) -> the same type, (H, W, 3) of the same
-        size; (H, W, 1) from a model of one channel."""
+        size, (H, W, 1) from a model of one channel; to `domain`, one 0 or 1 for each of
+        `info.domains`, where the model has them."""
         values: NDArray[Any] = as_values(pixels)
         if self.info.in_channels == 1:
             values = (values @ _LUMA)[:, :, None]
         x = np.ascontiguousarray(to_network(values).transpose(2, 0, 1)[None])
-        y = self.infer(x)[0].transpose(1, 2, 0)
+        vector = None if domain is None else np.array([domain], np.float32)
+        y = self.infer(x, vector)[0].transpose(1, 2, 0)
         return np.ascontiguousarray(from_network(y, bits=8 * pixels.dtype.itemsize))
 
 
@@ -50,8 +57,14 @@ def check_channels(info: ModelInfo, where: str) -> None:
             f"{where}: takes {info.in_channels} and gives {info.out_channels} channels; "
             "pictures are translated by models of 1 or 3 channels"
         )
-    if info.domains:
-        raise ModelError(
-            f"{where}: a model of several domains ({', '.join(info.domains)}); "
-            "choosing one is not supported yet"
+
+
+def check_domain(info: ModelInfo, x: Float, domain: Float | None) -> None:
+    """Raise UsageError unless `domain` is what the model wants for the batch `x`."""
+    wanted = (x.shape[0], len(info.domains)) if info.domains else None
+    given = None if domain is None else domain.shape
+    if given != wanted:
+        raise UsageError(
+            f"{info.name}: needs {f'a domain vector of shape {wanted}' if wanted else 'no domain'}"
+            f", not {given}"
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from img2img.errors import EnvironmentFault, ModelError, UsageError, describe_os_error
 from img2img.modelinfo import KEY, ModelInfo
-from img2img.runners.base import Float, Runner, check_channels
+from img2img.runners.base import Float, Runner, check_channels, check_domain
 from img2img.runners.cuda import cuda_device_count
 
 DIGEST_KEY = "img2img_sha256"
@@ -79,18 +79,24 @@ class OnnxRunner(Runner):
         self.info = _info(self._session, path)
         check_channels(self.info, str(path))
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
-            raise ModelError(f"{path}: needs one float input and one output")
-        if inputs[0].shape[1] != self.info.in_channels:
-            raise ModelError(
-                f"{path}: its input has {inputs[0].shape[1]} channels, its metadata says "
-                f"{self.info.in_channels}"
-            )
-        self._input = inputs[0].name
+        wide = [self.info.in_channels, *([len(self.info.domains)] if self.info.domains else [])]
+        floats = all(value.type == "tensor(float)" for value in inputs)
+        if len(inputs) != len(wide) or len(outputs) != 1 or not floats:
+            also = " and one for the domain" if self.info.domains else ""
+            raise ModelError(f"{path}: needs one float input{also}, and one output")
+        for value, width, what in zip(inputs, wide, ("channels", "domains"), strict=False):
+            if value.shape[1] != width:
+                raise ModelError(
+                    f"{path}: its {value.name} has {value.shape[1]} {what}, its metadata says "
+                    f"{width}"
+                )
+        self._inputs = [value.name for value in inputs]
         self.description = f"onnxruntime {'cpu' if wanted.startswith('CPU') else device} fp32"
 
-    def infer(self, x: Float) -> Float:
-        return self._session.run(None, {self._input: x})[0]
+    def infer(self, x: Float, domain: Float | None = None) -> Float:
+        check_domain(self.info, x, domain)
+        given = (x,) if domain is None else (x, domain)
+        return self._session.run(None, dict(zip(self._inputs, given, strict=True)))[0]
 
 
 def _providers(onnxruntime: Any, device: str) -> list[tuple[str, dict[str, str]]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from img2img.checkpoint import load_model
 from img2img.errors import EnvironmentFault, MissingExtra, UsageError
-from img2img.runners.base import Float, Runner, check_channels
+from img2img.runners.base import Float, Runner, check_channels, check_domain
 
 
 class TorchRunner(Runner):
@@ -41,7 +41,9 @@ class TorchRunner(Runner):
         self._torch, self._place = torch, place
         self.description = f"torch {place} fp32"
 
-    def infer(self, x: Float) -> Float:
+    def infer(self, x: Float, domain: Float | None = None) -> Float:
+        check_domain(self.info, x, domain)
+        given = (x,) if domain is None else (x, domain)
         with self._torch.inference_mode():
-            y = self._generator(self._torch.from_numpy(x).to(self._place))
+            y = self._generator(*(self._torch.from_numpy(v).to(self._place) for v in given))
             return y.float().cpu().numpy()

@@ -104,6 +104,7 @@ class Trainer(ABC):
         nets, optimizers: by name; both are saved and restored by the loop.
         generators: what is published, by the name of its model file.
         directions: for each of them, what goes in and what comes out, in words.
+        one_hot, exclusive: which domain vectors make sense, as `ModelInfo` has them.
         augment: the augmentation, set by the loop before the first step.
         view: how a discriminator looks at pictures: `view(x, condition_channels)`.
         heard: told what a discriminator answered to how many real pictures.
@@ -120,6 +121,8 @@ class Trainer(ABC):
     optimizers: dict[str, torch.optim.Optimizer]
     generators: dict[str, Generator]
     directions: dict[str, str]
+    one_hot: bool = False
+    exclusive: tuple[tuple[str, ...], ...] = ()
     augment: Augment
 
     def __init__(self) -> None:

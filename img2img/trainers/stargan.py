@@ -72,7 +72,7 @@ class StarGANTrainer(Trainer):
         self.domains = tuple(domains)
         # Folders are exclusive by themselves: a picture lies in one.
         self.groups = [list(range(len(domains)))] if one_hot else self._groups(c.exclusive)
-        self.one_hot = one_hot
+        self.one_hot, self.exclusive = one_hot, () if one_hot else c.exclusive
         options = _GENERATOR if c.generator == "resnet" else _UNET
         self.G = build_generator(
             c.generator, options | {"domains": len(domains)} | c.generator_options
