@@ -271,14 +271,9 @@ def train(
         net.to(device).to(memory_format=FORMATS[layout])  # type: ignore[call-overload]
     for generator in trainer.generators.values():
         generator.checkpointing = config.checkpointing
-    share = config.batch_size // processes.count
+    each, nets = config.batch_size // processes.count, trainer.generators.values()
     fallen = compile_generators(
-        trainer.generators.values(),
-        compilation,
-        share,
-        config.crop_size,
-        precision,
-        processes.agree,
+        nets, compilation, each, config.crop_size, precision, processes.agree
     )
     if fallen:
         warned(fallen)
