@@ -66,7 +66,7 @@ def choose_memory_format(wish: MemoryFormat, device: torch.device, precision: st
         return "channels_last", "tensor cores read it so"
     if device.type == "cuda":
         return "contiguous", "fp32"
-    return "contiguous", f"channels_last was not faster on {device.type}"
+    return "contiguous", _unproven("channels_last", device)
 
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -112,7 +112,7 @@ def choose_compilation(
     if wish != "auto":
         return Compilation(wish == "on", "as told", wish == "on", replayed and wish == "on")
     if device.type != "cuda":
-        return Compilation(False, f"compiling was not faster on {device.type}")
+        return Compilation(False, _unproven("compiling", device))
     if checkpointing:
         return Compilation(False, "checkpointing")
     try:
@@ -120,3 +120,10 @@ def choose_compilation(
     except ImportError:
         return Compilation(False, "triton is not installed")
     return Compilation(True, "triton is here", graphs=replayed)
+
+
+def _unproven(what: str, device: torch.device) -> str:
+    known = (
+        "was not faster on the CPU" if device.type == "cpu" else f"is not proven on {device.type}"
+    )
+    return f"{what} {known}"

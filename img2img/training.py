@@ -276,13 +276,9 @@ def train(
     processes.synchronise(trainer.nets.values())
     for generator in trainer.generators.values():
         generator.checkpointing = config.checkpointing
+    each, nets = config.batch_size // processes.count, trainer.generators.values()
     fallen = compile_generators(
-        trainer.generators.values(),
-        compilation,
-        config.batch_size // processes.count,
-        config.crop_size,
-        precision,
-        processes.agree,
+        nets, compilation, each, config.crop_size, precision, processes.agree
     )
     if fallen:
         warned(fallen)

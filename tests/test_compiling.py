@@ -135,7 +135,7 @@ def test_a_compiler_that_fails_is_said_in_one_line(monkeypatch: pytest.MonkeyPat
     not any(map(shutil.which, COMPILERS)), reason="torch.compile on the CPU needs a C++ compiler"
 )
 def test_a_compiled_training_publishes_plain_names(pairs: Path, tmp_path: Path) -> None:
-    options = {"width": 4, "depth": 2, "norm": "instance", "dropout": False}
+    options = {"width": 4, "depth": 2, "norm": "none", "dropout": False}
     settings = SMALL | {"generator_options": options}
     events: list[dict[str, Any]] = []
     config = config_of(
@@ -145,6 +145,8 @@ def test_a_compiled_training_publishes_plain_names(pairs: Path, tmp_path: Path) 
     assert [e["compile"] for e in events if e["event"] == "start"] == ["compiled"]
     train(config_of(pairs, tmp_path / "plain", steps=2, sample_every=2, settings=settings))
     a, b = final(tmp_path / "run")["nets"]["G"], final(tmp_path / "plain")["nets"]["G"]
-    assert a.keys() == b.keys() and all(torch.allclose(a[n], b[n], atol=1e-5) for n in a)
+    assert a.keys() == b.keys()
+    # Two steps of Adam move a weight by 4e-4.
+    assert max(float((a[n] - b[n]).abs().max()) for n in a) < 2e-5
     net, _ = load_model(tmp_path / "run" / "model.safetensors")
     assert same(net.state_dict(), a)
