@@ -71,7 +71,7 @@ def _decode(file: BinaryIO, path: Path, reading: Reading) -> Picture:
     raw = modes.raw_mode(image)
     fault = _load(image, reading.salvage)
     if fault and format == "JPEG":
-        image, fault = _jpeg_with_end(file), fault
+        image = _jpeg_with_end(file)
     orientation = take_orientation(image, picture)
     profile = image.info.get("icc_profile")
     if modes.is_deep(raw):
