@@ -523,6 +523,40 @@ def test_alpha_in_a_format_without_is_laid_on_white_and_said(tmp_path: Path) -> 
     assert read.notes == ["BMP has no transparency; laid on white"]
 
 
+def test_sixteen_bits_in_a_format_of_eight_are_rounded_and_said(tmp_path: Path) -> None:
+    pixels, alpha = noise(8, 8, 3, dtype=np.uint16), noise(8, 8, dtype=np.uint16, seed=1)
+    read = Picture(pixels, alpha, format="BMP")
+    write_picture(tmp_path / "x.bmp", read)
+    cover = alpha[:, :, None] / 65535
+    expected = (pixels * cover + 65535 * (1 - cover)) / 257
+    with Image.open(tmp_path / "x.bmp") as image:
+        assert np.abs(np.asarray(image) - expected).max() < 2
+    assert read.notes == ["16 bits reduced to 8", "BMP has no transparency; laid on white"]
+
+
+def test_a_model_of_8_bits_keeps_an_alpha_of_16(tmp_path: Path) -> None:
+    alpha = noise(8, 8, dtype=np.uint16)
+    write_picture(tmp_path / "x.png", Picture(noise(8, 8, 3), alpha))
+    back = read_picture(tmp_path / "x.png", DEEP)
+    assert back.pixels.dtype == np.uint8 and back.alpha is not None
+    assert np.abs(back.alpha - alpha / 257).max() <= 0.5
+
+
+@pytest.mark.parametrize("value", ["much", (0, 1), (72,), None, (float("nan"), 1)])
+def test_an_odd_resolution_loses_no_picture(
+    value: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(file: Any) -> Image.Image:
+        image = Image.open(file)
+        image.info["dpi"] = value
+        return image
+
+    monkeypatch.setitem(formats.OPENERS, "JPEG", opened)
+    picture(8, 6, 1).save(tmp_path / "x.jpg")
+    read = read_picture(tmp_path / "x.jpg")
+    assert read.pixels.shape == (6, 8, 3) and read.dpi is None
+
+
 def test_premultiplied_alpha_is_undone(tmp_path: Path) -> None:
     samples = np.array([[[100, 50, 25, 128], [0, 0, 0, 0]]], np.uint8)
     data = bytearray(makers.tiff(samples))

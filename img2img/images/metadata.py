@@ -5,6 +5,7 @@ Thumbnails, IPTC, comments and text chunks are left behind: they show or describ
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 from PIL import Image
@@ -46,9 +47,10 @@ def take_metadata(
 ) -> None:
     """Put EXIF, XMP and resolution of `image` into `picture`, for an upright picture of `size`.
     What is damaged is dropped, and said so."""
-    dpi = image.info.get("dpi")
-    if isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < float(v) < 65536 for v in dpi):
-        picture.dpi = (float(dpi[0]), float(dpi[1]))
+    with contextlib.suppress(TypeError, ValueError, ArithmeticError):
+        across, down = (float(v) for v in image.info.get("dpi", ()))
+        if 0 < across < 65536 and 0 < down < 65536:
+            picture.dpi = (across, down)
     if choice == "strip":
         return
     try:

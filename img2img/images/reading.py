@@ -53,7 +53,7 @@ def reason(error: BaseException) -> str:
 def _decode(file: BinaryIO, path: Path, reading: Reading) -> Picture:
     format = sniff(file.read(64))
     if format is None:
-        raise PictureError("not a picture, or damaged")
+        raise PictureError("cannot be decoded: not a picture, or damaged")
     file.seek(0)
     forgiven = check_structure(file, format, reading.salvage)
     picture = Picture(np.empty((0, 0, 3), np.uint8), format=format)
@@ -71,7 +71,7 @@ def _decode(file: BinaryIO, path: Path, reading: Reading) -> Picture:
     raw = modes.raw_mode(image)
     fault = _load(image, reading.salvage)
     if fault and format == "JPEG":
-        image, fault = _jpeg_with_end(file), fault
+        image = _jpeg_with_end(file)
     orientation = take_orientation(image, picture)
     profile = image.info.get("icc_profile")
     if modes.is_deep(raw):
