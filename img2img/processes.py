@@ -81,7 +81,7 @@ class Processes:
 
     def mean_through(self, value: Tensor) -> Tensor:
         """The mean over the processes, through which gradients pass, also those of gradients."""
-        return _Sum.apply(value) / self.count  # type: ignore[no-untyped-call, no-any-return]
+        return _Sum.apply(value) / self.count
 
     def total(self, counts: list[int]) -> list[int]:
         """The sums of whole numbers over the processes."""
@@ -137,4 +137,4 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _Sum.apply(gradient)  # type: ignore[no-untyped-call, no-any-return]
+        return _Sum.apply(gradient)

@@ -28,7 +28,14 @@ from img2img.atomic import write_atomic
 from img2img.augment import AdaptiveAugment, Augment, AugmentConfig, DiffAugment, JudgedView
 from img2img.checkpoint import save_model
 from img2img.data import Albument, Feed, Loading, OnDevice, Request, epoch_order, settle
-from img2img.devices import TYPES, Precision, choose_device, choose_precision
+from img2img.devices import (
+    TYPES,
+    Precision,
+    choose_device,
+    choose_precision,
+    peak_memory,
+    settle_device,
+)
 from img2img.ema import Average, averaged
 from img2img.errors import (
     ConfigError,
@@ -301,8 +308,11 @@ def train(
                 "parameters": {n: _count(net) for n, net in trainer.nets.items()},
             }
         )
+        warm_up = 0
         if dry_run:
-            total = min(total, _DRY_STEPS)
+            warm_up, total = _dry_steps(total, trainer.period)
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
         elif processes.first:
             write_atomic(config.out / "config.toml", _toml(config, facts["settings"]))
             log = runs.Log(config.out / "metrics.jsonl", step)
@@ -343,7 +353,8 @@ def train(
                 time.monotonic() - began > config.max_minutes * 60
             )
             if processes.agree(should_stop() or late):
-                save()
+                if not dry_run:
+                    save()
                 listen({"event": "stopped", "step": step, "steps": total, "time_is_up": late})
                 break
             epoch = step // per_epoch
@@ -378,6 +389,9 @@ def train(
 
             # --- telling
             if dry_run:
+                if step == warm_up:
+                    settle_device(device)
+                    began = time.monotonic()
                 continue
             if step % config.log_every == 0 or step == total:
                 rate = (step - first) / (time.monotonic() - began)
@@ -402,15 +416,21 @@ def train(
             if step % config.save_every == 0 or step == total:
                 save()
         else:
+            settle_device(device)
             seconds = time.monotonic() - began
             if dry_run:
-                listen(_estimate(config, facts, per_epoch, seconds / max(1, step), device))
+                each = seconds / (step - warm_up)
+                listen(_estimate(config, facts, per_epoch, each, trainer, device))
             else:
                 listen({"event": "done", "step": step, "seconds": seconds, **quality})
     return config.out / f"{next(iter(trainer.generators))}.safetensors"
 
 
-_DRY_STEPS = 6
+def _dry_steps(total: int, period: int) -> tuple[int, int]:
+    """How many steps warm up, and how many are taken in all: a period and at least five more, in
+    whole periods, for what a step costs differs within one; fewer in shorter runs."""
+    steps = min(period + -(-5 // period) * period, total // period * period) or total
+    return (period if steps > period else 0), steps
 
 
 def _view(config: TrainConfig, gan: str) -> JudgedView:
@@ -542,24 +562,21 @@ def _restore(
 
 
 def _estimate(
-    config: TrainConfig, facts: Event, per_epoch: int, seconds: float, device: torch.device
+    config: TrainConfig,
+    facts: Event,
+    per_epoch: int,
+    seconds: float,
+    trainer: Trainer,
+    device: torch.device,
 ) -> Event:
     steps = config.steps or (config.epochs + config.epochs_decay) * per_epoch
-    if device.type == "cuda":
-        memory = torch.cuda.max_memory_allocated(device)
-    else:
-        try:
-            import resource
-
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        except ImportError:
-            memory = 0
     return {
         "event": "dry-run",
         "steps": steps,
         "seconds_per_step": seconds,
         "seconds": steps * seconds,
-        "memory_bytes": memory,
+        "memory_bytes": peak_memory(device),
+        "parameters": {n: _count(net) for n, net in trainer.nets.items()},
         "config": facts,
     }
 
