@@ -119,6 +119,10 @@ def _as_toml(table: dict[str, Any]) -> str:
     return tomli_w.dumps({k: v for k, v in table.items() if v is not None})
 
 
+def _sizes(parameters: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in parameters.items())
+
+
 class _Teller:
     """Prints the loop's events."""
 
@@ -143,7 +147,6 @@ class _Teller:
         return f"read {e['done']} of {e['total']} pictures"
 
     def _start(self, e: dict[str, Any]) -> str:
-        networks = ", ".join(f"{n} {count / 1e6:.2f} M" for n, count in e["parameters"].items())
         how = f"resumed at step {e['step']}" if e["step"] else "new run"
         domains = f" of {len(e['domains'])} domains" if e["domains"] else ""
         helped = f" by {e['workers']} workers" if e["workers"] else ""
@@ -154,7 +157,7 @@ class _Teller:
             f"{e['memory_format']} ({e['memory_format_reason']}), "
             f"{e['compile']} ({e['compile_reason']}), "
             f"{e['threads']} threads, pictures {_SOURCES[e['pictures_from']]}{helped}, "
-            f"parameters: {networks}"
+            f"parameters: {_sizes(e['parameters'])}"
         )
 
     def _warning(self, e: dict[str, Any]) -> str:
@@ -187,7 +190,8 @@ class _Teller:
         say(_as_toml(e["config"]))
         return (
             f"dry run: {e['steps']} steps of {e['seconds_per_step']:.3g} s, in all about "
-            f"{duration(e['seconds'])}{memory}; nothing was written"
+            f"{duration(e['seconds'])}{memory}, parameters: {_sizes(e['parameters'])}; "
+            "nothing was written"
         )
 
     def _done(self, e: dict[str, Any]) -> str:

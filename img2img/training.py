@@ -43,6 +43,8 @@ from img2img.devices import (
     choose_device,
     choose_memory_format,
     choose_precision,
+    peak_memory,
+    settle_device,
 )
 from img2img.ema import Average, averaged
 from img2img.errors import (
@@ -276,9 +278,9 @@ def train(
     processes.synchronise(trainer.nets.values())
     for generator in trainer.generators.values():
         generator.checkpointing = config.checkpointing
-    each, nets = config.batch_size // processes.count, trainer.generators.values()
+    apiece, nets = config.batch_size // processes.count, trainer.generators.values()
     fallen = compile_generators(
-        nets, compilation, each, config.crop_size, precision, processes.agree
+        nets, compilation, apiece, config.crop_size, precision, processes.agree
     )
     if fallen:
         warned(fallen)
@@ -348,8 +350,11 @@ def train(
                 "parameters": {n: _count(net) for n, net in trainer.nets.items()},
             }
         )
+        warm_up = 0
         if dry_run:
-            total = min(total, _DRY_STEPS)
+            warm_up, total = _dry_steps(total, trainer.period)
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
         elif processes.first:
             write_atomic(config.out / "config.toml", _toml(config, facts["settings"]))
             log = runs.Log(config.out / "metrics.jsonl", step)
@@ -393,7 +398,8 @@ def train(
                 time.monotonic() - began > config.max_minutes * 60
             )
             if processes.agree(should_stop() or late):
-                save()
+                if not dry_run:
+                    save()
                 listen({"event": "stopped", "step": step, "steps": total, "time_is_up": late})
                 break
             epoch = step // per_epoch
@@ -430,6 +436,9 @@ def train(
 
             # --- telling
             if dry_run:
+                if step == warm_up:
+                    settle_device(device)
+                    began = time.monotonic()
                 continue
             if step % config.log_every == 0 or step == total:
                 rate = (step - first) / (time.monotonic() - began)
@@ -455,15 +464,21 @@ def train(
             if step % config.save_every == 0 or step == total:
                 save()
         else:
+            settle_device(device)
             seconds = time.monotonic() - began
             if dry_run:
-                listen(_estimate(config, facts, per_epoch, seconds / max(1, step), device))
+                each = seconds / (step - warm_up)
+                listen(_estimate(config, facts, per_epoch, each, trainer, device))
             else:
                 listen({"event": "done", "step": step, "seconds": seconds, **quality})
     return config.out / f"{next(iter(trainer.generators))}.safetensors"
 
 
-_DRY_STEPS = 6
+def _dry_steps(total: int, period: int) -> tuple[int, int]:
+    """How many steps warm up, and how many are taken in all: a period and at least five more, in
+    whole periods, for what a step costs differs within one; fewer in shorter runs."""
+    steps = min(period + -(-5 // period) * period, total // period * period) or total
+    return (period if steps > period else 0), steps
 
 
 def _view(config: TrainConfig, gan: str) -> JudgedView:
@@ -604,24 +619,21 @@ def _lay_out(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _estimate(
-    config: TrainConfig, facts: Event, per_epoch: int, seconds: float, device: torch.device
+    config: TrainConfig,
+    facts: Event,
+    per_epoch: int,
+    seconds: float,
+    trainer: Trainer,
+    device: torch.device,
 ) -> Event:
     steps = config.steps or (config.epochs + config.epochs_decay) * per_epoch
-    if device.type == "cuda":
-        memory = torch.cuda.max_memory_allocated(device)
-    else:
-        try:
-            import resource
-
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        except ImportError:
-            memory = 0
     return {
         "event": "dry-run",
         "steps": steps,
         "seconds_per_step": seconds,
         "seconds": steps * seconds,
-        "memory_bytes": memory,
+        "memory_bytes": peak_memory(device),
+        "parameters": {n: _count(net) for n, net in trainer.nets.items()},
         "config": facts,
     }
 

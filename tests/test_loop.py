@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
+from img2img import devices
 from img2img.checkpoint import load_model, load_state, read_model_info
-from img2img.devices import choose_precision
+from img2img.devices import choose_precision, peak_memory
 from img2img.ema import Average
 from img2img.errors import ConfigError, ModelError
 from img2img.runs import states_of
@@ -261,8 +263,72 @@ def test_a_dry_run_estimates_and_writes_nothing(
     last = events[-1]
     assert last["event"] == "dry-run" and last["steps"] == 5000
     assert last["seconds"] == pytest.approx(5000 * last["seconds_per_step"])
-    assert last["memory_bytes"] > 0 or sys.platform == "win32"
+    assert last["memory_bytes"] > 2**20
+    assert (
+        last["parameters"].keys()
+        == TRAINERS[method]
+        .build(TRAINERS[method].Config.parse(SETTINGS[method]), _Domains, 32)
+        .nets.keys()
+        and min(last["parameters"].values()) > 0
+    )
     assert not (tmp_path / "run").exists()
+
+
+class _Domains:
+    domains, one_hot = ("a", "b", "c"), True
+
+
+@pytest.mark.parametrize(("method", "steps", "expected"), [
+    ("pix2pix", 5000, 2), ("pix2pix", 1, 102), ("stargan", 5000, 7), ("stargan", 3, 107),
+])  # fmt: skip
+def test_a_dry_run_leaves_the_warm_up_out_and_measures_whole_periods(
+    method: str, steps: int, expected: float, data: dict[str, Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    now = [0.0]
+
+    def step(self: Any, batch: Any) -> dict[str, torch.Tensor]:
+        now[0] += 2 + 10 * ((self.number + 1) % self.period == 0 and self.period > 1)
+        now[0] += 100 * (self.number < self.period)  # slow while everything is new
+        return {}
+
+    monkeypatch.setattr(TRAINERS[method], "step", step)
+    monkeypatch.setattr("img2img.training.time", SimpleNamespace(monotonic=lambda: now[0]))
+    events: list[dict[str, Any]] = []
+    config = config_of(method, data, tmp_path / "run", steps=steps)
+    train(config, events.append, dry_run=True)
+    assert events[-1]["seconds_per_step"] == expected
+
+
+def test_a_stopped_dry_run_writes_nothing(data: dict[str, Path], tmp_path: Path) -> None:
+    train(config_of("pix2pix", data, tmp_path / "run"), should_stop=Stop(2), dry_run=True)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="resource is not there")
+@pytest.mark.parametrize(("system", "unit"), [("darwin", 1), ("linux", 1024)])
+def test_peak_memory_in_bytes_everywhere(
+    system: str, unit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = SimpleNamespace(ru_maxrss=5000)
+    monkeypatch.setattr("resource.getrusage", lambda who: used)
+    monkeypatch.setattr("sys.platform", system)
+    assert peak_memory(torch.device("cpu")) == 5000 * unit
+
+
+def test_peak_memory_on_windows_is_that_of_the_working_set() -> None:
+    def ask(process: Any, counters: Any, size: int) -> int:
+        assert process == "this" and size == 72 == counters._obj.cb  # of 64-bit Windows
+        counters._obj.PeakWorkingSetSize, counters._obj.WorkingSetSize = 2**33, 5
+        return 1
+
+    def this() -> str:
+        return "this"
+
+    kernel32 = SimpleNamespace(K32GetProcessMemoryInfo=ask, GetCurrentProcess=this)
+    assert devices._windows_peak(kernel32) == 2**33
+    kernel32.K32GetProcessMemoryInfo = lambda *_: 0
+    assert devices._windows_peak(kernel32) == 0
 
 
 def test_warm_start_from_a_model_a_run_and_a_reference(

@@ -110,6 +110,7 @@ class Trainer(ABC):
         heard: told what a discriminator answered to how many real pictures.
         descent: how a gradient is followed.
         number: of the step, from 0, set by the loop.
+        period: after how many steps the work repeats itself.
     """
 
     name: ClassVar[str]
@@ -126,7 +127,7 @@ class Trainer(ABC):
     augment: Augment
 
     def __init__(self) -> None:
-        self.number = 0
+        self.number, self.period = 0, 1
         self.descent = Descent()
         self.view: Callable[[Tensor, int], Tensor] = lambda x, condition_channels: x
         self.heard: Callable[[Any, int], None] = lambda answer, count: None

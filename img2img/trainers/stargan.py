@@ -69,6 +69,7 @@ class StarGANTrainer(Trainer):
     def __init__(self, config: StarGANConfig, domains: Sequence[str], size: int, one_hot: bool):
         super().__init__()
         self.config = c = config
+        self.period = c.n_critic
         self.domains = tuple(domains)
         # Folders are exclusive by themselves: a picture lies in one.
         self.groups = [list(range(len(domains)))] if one_hot else self._groups(c.exclusive)
