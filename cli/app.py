@@ -21,6 +21,10 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
+Direction = Annotated[
+    str | None, typer.Option(help="AtoB or BtoA: which model of a CycleGAN run; default AtoB.")
+]
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -58,13 +62,25 @@ def translate_command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Translate again what is in OUT already.")
     ] = False,
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Where a model of several domains goes; A+B or all too."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Table of the pictures' own attributes, which --domain then changes."),
+    ] = None,
+    direction: Direction = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Translate pictures; folders are searched recursively and their trees kept."""
     from img2img.cli import translate
 
-    translate.run(inputs, out, model, runner, device, format, quality, overwrite, json)
+    translate.run(
+        inputs, out, model, runner, device, format, quality, overwrite, json,
+        domain or [], labels, direction,
+    )  # fmt: skip
 
 
 @app.command("train")
@@ -137,13 +153,14 @@ def train_command(
 def export_command(
     model: Annotated[str, typer.Argument(help="A .safetensors file, a run or a shipped name.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The .onnx file to write.")],
+    direction: Direction = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Export a model to ONNX; published only when it says the same as its source."""
     from img2img.cli import export
 
-    export.run(model, out, json)
+    export.run(model, out, json, direction)
 
 
 @app.command("models")

@@ -24,19 +24,35 @@ def run(
     quality: int,
     overwrite: bool,
     json: bool,
+    domains: list[str],
+    labels: Path | None,
+    direction: str | None,
 ) -> None:
+    from img2img.domains import ALL, targets_of
     from img2img.images import encode_format
-    from img2img.pretrained import default_name, find_model
+    from img2img.pretrained import default_name, find_model, taken_for_granted
     from img2img.runners import open_runner, suffixes_for
-    from img2img.translate import check_output, plan, translate
+    from img2img.tables import Labels
+    from img2img.translate import check_output, plan, plan_domains, translate
 
     if "" in (*inputs, model):
         raise UsageError("an empty name was given as an input or as -m")
     suffix = encode_format(format)[1] if format else None
-    jobs = plan(_expand(inputs), out, suffix)
-    path = find_model(model or default_name(), suffixes_for(runner))
-    check_output(out)
+    paths = _expand(inputs)
+    jobs = plan(paths, out, suffix)
+    wish = model or default_name()
+    path = find_model(wish, suffixes_for(runner), direction)
+    granted = taken_for_granted(wish, direction)
+    if granted:
+        note(granted)
     translator = open_runner(path, device, runner)
+    info = translator.info
+    targets = targets_of(info, domains, labels is not None)
+    if targets:
+        apart = len(targets) > 1 or (ALL in domains and ALL not in info.domains)
+        known = Labels(labels, info.domains) if labels else None
+        jobs = plan_domains(paths, out, suffix, info, targets, known, apart)
+    check_output(out)
     if json:
         say_json(
             {
