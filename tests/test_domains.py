@@ -187,3 +187,24 @@ def test_runs_of_two_directions(cli: Cli, photos: Path, tmp_path: Path) -> None:
     # An ONNX file of the other direction does not change what is taken for granted.
     done = cli("translate", photos / "two.png", "-o", "again", "-m", "run")
     assert "model AtoB " in done.stderr
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_a_run_publishes_what_its_domains_are(cli: Cli, tmp_path: Path, table: bool) -> None:
+    for k in range(4):
+        folder = tmp_path / "data" / ("images" if table else f"train/{'ab'[k % 2]}")
+        folder.mkdir(parents=True, exist_ok=True)
+        picture(32, 32, k).save(folder / f"{k}.png")
+    more = []
+    if table:
+        rows = "".join(f"{k}.png,{k % 2},{1 - k % 2}\n" for k in range(4))
+        (tmp_path / "data" / "t.csv").write_text("file,a,b\n" + rows)
+        more = ["--set", 'exclusive=[["a", "b"]]']
+    done = cli("train", "stargan", "data", "-o", "run", "--preset", "tiny", "--steps", "1", "--device", "cpu",
+               "--set", "load_size=32", "--set", "crop_size=32", "--batch-size", "2", *more)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(cli("models", "show", "run", "--json").stdout)
+    assert shown["domains"] == ["a", "b"] and shown["one_hot"] == (not table)
+    assert shown["exclusive"] == ([["a", "b"]] if table else [])
+    done = cli("translate", "data", "-o", "out", "-m", "run", "--domain", "a+b")
+    assert done.returncode == 2 and "exclude each other" in done.stderr
