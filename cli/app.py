@@ -21,6 +21,10 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
+Direction = Annotated[
+    str | None, typer.Option(help="AtoB or BtoA: which model of a CycleGAN run; default AtoB.")
+]
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -71,6 +75,15 @@ def translate_command(
     max_megapixels: Annotated[
         float, typer.Option(min=0.001, help="Larger pictures are refused before decoding.")
     ] = 400.0,
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Where a model of several domains goes; A+B or all too."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Table of the pictures' own attributes, which --domain then changes."),
+    ] = None,
+    direction: Direction = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -80,6 +93,7 @@ def translate_command(
     translate.run(
         inputs, out, model, runner, device, format, quality, overwrite, json,
         strip_metadata, strip_gps, salvage, max_megapixels,
+        domain or [], labels, direction,
     )  # fmt: skip
 
 
@@ -153,13 +167,14 @@ def train_command(
 def export_command(
     model: Annotated[str, typer.Argument(help="A .safetensors file, a run or a shipped name.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The .onnx file to write.")],
+    direction: Direction = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Export a model to ONNX; published only when it says the same as its source."""
     from img2img.cli import export
 
-    export.run(model, out, json)
+    export.run(model, out, json, direction)
 
 
 @app.command("models")

@@ -28,12 +28,17 @@ def run(
     strip_gps: bool,
     salvage: bool,
     max_megapixels: float,
+    domains: list[str],
+    labels: Path | None,
+    direction: str | None,
 ) -> None:
     import img2img
+    from img2img.domains import ALL, targets_of
     from img2img.images import Reading, encode_format
-    from img2img.pretrained import default_name, find_model
+    from img2img.pretrained import default_name, find_model, taken_for_granted
     from img2img.runners import open_runner, suffixes_for
-    from img2img.translate import check_output, plan, translate
+    from img2img.tables import Labels
+    from img2img.translate import check_output, plan, plan_domains, translate
 
     if "" in (*inputs, model):
         raise UsageError("an empty name was given as an input or as -m")
@@ -44,11 +49,22 @@ def run(
         max_pixels=round(max_megapixels * 10**6),
         metadata="strip" if strip_metadata else "no-gps" if strip_gps else "keep",
     )
-    jobs = plan(_expand(inputs), out, suffix)
-    path = find_model(model or default_name(), suffixes_for(runner))
-    check_output(out)
+    paths = _expand(inputs)
+    jobs = plan(paths, out, suffix)
+    wish = model or default_name()
+    path = find_model(wish, suffixes_for(runner), direction)
+    granted = taken_for_granted(wish, direction)
+    if granted:
+        note(granted)
     translator = open_runner(path, device, runner)
-    software = f"img2img {img2img.__version__}, model {translator.info.name}"
+    info = translator.info
+    targets = targets_of(info, domains, labels is not None)
+    if targets:
+        apart = len(targets) > 1 or (ALL in domains and ALL not in info.domains)
+        known = Labels(labels, info.domains) if labels else None
+        jobs = plan_domains(paths, out, suffix, info, targets, known, apart)
+    check_output(out)
+    software = f"img2img {img2img.__version__}, model {info.name}"
     if json:
         say_json(
             {

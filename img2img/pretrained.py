@@ -10,6 +10,7 @@ from typing import Any
 from img2img.errors import ModelError, UsageError, describe_os_error, proposal
 
 SUFFIXES = (".onnx", ".safetensors")
+DEFAULT_DIRECTION = "AtoB"
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,23 @@ def default_name() -> str:
     return str(_index()["default"])
 
 
-def find_model(wish: str, prefer: tuple[str, ...] = SUFFIXES) -> Path:
+def taken_for_granted(wish: str, direction: str | None) -> str:
+    """What to tell a user who gave no direction to a run that has several; empty otherwise."""
+    if direction is not None or not Path(wish).is_dir():
+        return ""
+    there = {p.stem for suffix in SUFFIXES for p in Path(wish).glob(f"*{suffix}")}
+    if DEFAULT_DIRECTION not in there or len(there) < 2:
+        return ""
+    others = " or ".join(sorted(there - {DEFAULT_DIRECTION}))
+    return f"{wish}: direction {DEFAULT_DIRECTION}; --direction {others} for the other"
+
+
+def find_model(wish: str, prefer: tuple[str, ...] = SUFFIXES, direction: str | None = None) -> Path:
     """The model file for a path, a run folder or a shipped name; `prefer` orders the suffixes.
+    `direction` chooses in a run of both directions; without it AtoB is taken.
 
     Raises:
-        UsageError: nothing of that name; the nearest known names are proposed.
+        UsageError: nothing of that name or direction; the nearest known names are proposed.
         ModelError: the file's suffix is not that of a model.
     """
     path = Path(wish)
@@ -65,7 +78,17 @@ def find_model(wish: str, prefer: tuple[str, ...] = SUFFIXES) -> Path:
         found = [p for suffix in prefer for p in sorted(path.glob(f"*{suffix}"))]
         if not found:
             raise UsageError(f"{wish}: a folder without a model file ({' or '.join(SUFFIXES)})")
-        return found[0]
+        if direction is None:
+            return next((p for p in found if p.stem == DEFAULT_DIRECTION), found[0])
+        for p in found:
+            if p.stem == direction:
+                return p
+        there = {p.stem for p in found}
+        raise UsageError(f"{wish}: no direction '{direction}' there.{proposal(direction, there)}")
+    if direction is not None:
+        raise UsageError(
+            f"--direction {direction}: only a run folder has directions, and {wish} is none"
+        )
     if path.exists():
         if not path.is_file():
             raise ModelError(f"{wish}: not a regular file")

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from img2img.atomic import sweep_stale
+from img2img.domains import Target, folders_of, vector_of
 from img2img.errors import EnvironmentFault, PictureError, UsageError, describe_os_error
 from img2img.images import (
     HOLDS_16_BITS,
@@ -25,24 +26,28 @@ from img2img.images import (
     write_picture,
     written_format,
 )
+from img2img.modelinfo import ModelInfo
+from img2img.tables import Labels
 
 Event = dict[str, Any]
 _AHEAD = 3
 _DEEP = Reading(deep=True)
 
 
-class Translator(Protocol):
-    """Anything that turns uint8 or uint16 (H, W, 3) into such, or (H, W, 1), of the same size."""
-
-    def __call__(self, pixels: Pixels) -> Pixels: ...
+# Anything that turns uint8 or uint16 (H, W, 3) into such, or (H, W, 1), of the same size. It is
+# given the picture, and the job's domain vector where the job has one.
+Translator = Callable[..., Pixels]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to translate: where it is and where it will be."""
+    """One picture to translate: where it is and where it will be; to which domain vector, if the
+    model has domains; and a `problem` known beforehand, for which it fails unread."""
 
     source: Path
     target: Path
+    domain: tuple[float, ...] | None = None
+    problem: str | None = None
 
 
 @dataclass
@@ -110,8 +115,29 @@ def plan(inputs: Sequence[Path], out: Path, suffix: str | None = None) -> list[J
     return list(jobs.values())
 
 
+def plan_domains(
+    inputs: Sequence[Path],
+    out: Path,
+    suffix: str | None,
+    info: ModelInfo,
+    targets: Sequence[Target],
+    labels: Labels | None = None,
+    apart: bool = True,
+) -> list[Job]:
+    """`plan` for each of the `targets`, `apart` in a folder of its own below `out`; mapping and
+    exceptions as there. With `labels`, a picture that they do not name fails with that reason."""
+    folders = [out / name for name in folders_of(targets)] if apart else [out]
+    jobs: list[Job] = []
+    for target, folder in zip(targets, folders, strict=True):
+        for job in plan(inputs, folder, suffix):
+            own = labels.of(job.source) if labels else None
+            problem = f"no label in {labels.path}" if labels and own is None else None
+            jobs.append(replace(job, domain=vector_of(info, target, own), problem=problem))
+    return jobs
+
+
 def check_output(out: Path) -> None:
-    """Make the output folder and see that a file can be written there, before a model is loaded.
+    """Make the output folder and see that a file can be written there, before a picture is read.
 
     Raises UsageError when `out` is a file, EnvironmentFault when nothing can be written.
     """
@@ -198,7 +224,8 @@ def translate(
                         fail(job, reason)
                     continue
                 try:
-                    picture.pixels = translator(picture.pixels)
+                    also = () if job.domain is None else (job.domain,)
+                    picture.pixels = translator(picture.pixels, *also)
                 except MemoryError:
                     height, width = picture.pixels.shape[:2]
                     fail(job, f"{width}x{height} does not fit the memory")
@@ -225,14 +252,14 @@ def _read_ahead(
     def take() -> tuple[Job, Picture | None, str | None]:
         job, future = waiting.popleft()
         if future is None:
-            return job, None, None
+            return job, None, job.problem
         try:
             return job, future.result(), None
         except PictureError as error:
             return job, None, _without_path(error, job.source)
 
     for job in jobs:
-        skip = not overwrite and job.target.exists()
+        skip = job.problem is not None or (not overwrite and job.target.exists())
         # Read in the depth that will be written, so that values are rounded once.
         deep = reading.deep and _format_of(job.target) in HOLDS_16_BITS
         how = replace(reading, deep=deep)

@@ -59,6 +59,16 @@ def small_generator(name: str = "unet", **options: object) -> Generator:
     return build_generator(name, small | options).eval()
 
 
+def stargan(path: Path, name: str = "resnet", **more: object) -> Path:
+    """Write a random model of three domains, Dark, Fair and Glasses."""
+    options: dict[str, object] = {"domains": 3, "dropout": False}
+    options |= {"padding": "zero", "affine": True, "kernel": 4} if name == "resnet" else {}
+    generator = small_generator(name, **options)
+    named: dict[str, object] = {"method": "stargan", "domains": ("Dark", "Fair", "Glasses")}
+    save_model(path, generator, info_of(generator, **named | more))
+    return path
+
+
 @pytest.fixture(scope="session")
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small valid `.safetensors` model."""

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "errors": 1, "settings": 1, "atomic": 1, "losses": 1, "augment": 1, "nets": 1,
     "modelinfo": 2, "images": 2, "checkpoint": 2, "pretrained": 2,
+    "tables": 2, "domains": 3,
     "data": 3, "runners": 3,
     "foreign": 2,
     "translate": 4, "export": 4, "trainers": 4, "metrics": 4, "doctor": 4,
@@ -25,7 +26,7 @@ FLOORS = {
 PURE = {"nets", "losses", "augment"}
 NO_TRAINING_CODE = {"translate", "runners", "export"}
 TORCH_FREE = ("images", "runners", "runners.base", "runners.onnx", "runners.cuda", "translate",
-              "errors", "atomic", "modelinfo", "pretrained", "checkpoint", "doctor", "cli")  # fmt: skip
+              "errors", "atomic", "modelinfo", "tables", "domains", "pretrained", "checkpoint", "doctor", "cli")  # fmt: skip
 
 
 def sources(root: Path) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from img2img.export import export_onnx
 from img2img.modelinfo import KEY, ModelInfo
 from img2img.runners import RUNNERS, open_runner
 from img2img.runners.onnx import DIGEST_KEY
-from tests.conftest import info_of, picture, small_generator
+from tests.conftest import info_of, picture, small_generator, stargan
 
 
 @pytest.mark.parametrize(
@@ -66,16 +66,6 @@ def test_every_runner_keeps_the_contract(name: str, model_file: Path, onnx_file:
         open_runner(path, "cuda:63", name)
     with pytest.raises(UsageError, match="takes"):
         open_runner(model_file if path == onnx_file else onnx_file, "cpu", name)
-
-
-def stargan(path: Path, name: str = "resnet", **more: object) -> Path:
-    """A random model of three domains."""
-    options: dict[str, object] = {"domains": 3, "dropout": False}
-    options |= {"padding": "zero", "affine": True, "kernel": 4} if name == "resnet" else {}
-    generator = small_generator(name, **options)
-    named: dict[str, object] = {"method": "stargan", "domains": ("Dark", "Fair", "Glasses")}
-    save_model(path, generator, info_of(generator, **named | more))
-    return path
 
 
 @pytest.mark.parametrize("name", ["resnet", "unet"])

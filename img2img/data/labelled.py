@@ -7,7 +7,6 @@ DATA/list_attr*.txt or DATA/*.csv + DATA/images/x.png   attributes -1/0/1
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +30,7 @@ from img2img.data.store import (
 )
 from img2img.errors import DataError, proposal
 from img2img.images import find_pictures, to_network
+from img2img.tables import parse_table
 
 Labels = NDArray[np.float32]
 
@@ -138,53 +138,23 @@ def _table_of(root: Path) -> Path | None:
 def read_table(
     table: Path, root: Path, attributes: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], list[Row]]:
-    """Read an attribute table: CelebA's text format (count, names, then `file v v v`) or CSV with a
-    header whose first column names the files. Values 1 mean yes, -1 and 0 no.
+    """Read an attribute table (`img2img.tables`) and find its pictures in images/ beside it.
 
     Raises:
         DataError: every missing picture, wrong row and wrong value, listed at once.
     """
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{table}: cannot be read: {error}") from None
-    if table.suffix == ".csv":
-        lines = [row for row in csv.reader(text.splitlines()) if row]
-        names, body = (lines[0][1:] if lines else []), lines[1:]
-    else:
-        lines = [line.split() for line in text.splitlines() if line.strip()]
-        if len(lines) < 2 or len(lines[0]) != 1 or not lines[0][0].isdigit():
-            raise DataError(f"{table}: the first line of a list_attr table is the number of rows")
-        names, body = lines[1], lines[2:]
-    names = [name.strip() for name in names]
-    if not names or len(set(names)) != len(names):
-        raise DataError(f"{table}: its header names no attributes, or one twice")
-    unknown = [name for name in attributes if name not in names]
-    if unknown:
-        raise DataError(f"{table}: no attribute '{unknown[0]}'.{proposal(unknown[0], names)}")
-    chosen = list(attributes) or names
-    columns = [names.index(name) for name in chosen]
+    parsed = parse_table(table, attributes)
     folder = next((p for p in (root / "images", root) if p.is_dir()), root)
-    rows, problems, seen = [], [], set()
-    for number, line in enumerate(body, 1):
-        name, values = line[0], [v.strip() for v in line[1:]]
-        if len(values) != len(names):
-            problems.append(f"row {number} ({name}) has {len(values)} values, not {len(names)}")
-            continue
-        wrong = [v for v in values if v not in ("-1", "0", "1")]
-        if wrong:
-            problems.append(f"row {number} ({name}): value '{wrong[0]}' is not -1, 0 or 1")
-        elif name in seen:
-            problems.append(f"row {number}: {name} a second time")
-        elif not (folder / name).is_file():
-            problems.append(f"row {number}: no picture {name} in {folder.name}/")
-        else:
-            seen.add(name)
-            label = tuple(1.0 if values[c] == "1" else 0.0 for c in columns)
+    rows, problems = [], list(parsed.problems)
+    for number, name, label in parsed.rows:
+        if (folder / name).is_file():
             rows.append(Row(name, folder / name, label))
+        else:
+            problems.append((number, f"row {number}: no picture {name} in {folder.name}/"))
     if problems:
-        raise DataError(listing(f"{table}: {len(problems)} bad rows", problems))
-    return tuple(chosen), rows
+        told = [text for _, text in sorted(problems)]
+        raise DataError(listing(f"{table}: {len(problems)} bad rows", told))
+    return parsed.names, rows
 
 
 def _part_of_table(rows: list[Row], split: Split, held_out: int | None) -> list[Row]:
