@@ -71,7 +71,7 @@ def test_a_bad_picture_is_listed_and_the_exit_code_is_1(
     assert done.returncode == 1
     assert done.stdout.startswith("3 translated") and "1 failed" in done.stdout
     lines = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
-    assert len(lines) == 1 and "x[/red]%s.png: not a picture, or damaged" in lines[0]
+    assert len(lines) == 1 and "x[/red]%s.png: cannot be decoded: not a picture" in lines[0]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names that are not text")
