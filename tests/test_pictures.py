@@ -270,7 +270,7 @@ class Echo(Runner):
         self.info = info_of(generator)
         self.seen: list[NDArray[Any]] = []
 
-    def infer(self, x: Any) -> Any:
+    def infer(self, x: Any, domain: Any = None) -> Any:
         self.seen.append(x)
         return x
 
