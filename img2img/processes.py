@@ -6,6 +6,7 @@ that of all processes together; each takes an equal share, and gradients are ave
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ class Processes:
             return Processes()
         if not dist.is_initialized():
             dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            # A group that is left open may abort a process when its neighbour ends first.
+            atexit.register(dist.destroy_process_group)
         return Processes(dist.get_rank(), int(os.environ.get("LOCAL_RANK", "0")), count)
 
     @property
