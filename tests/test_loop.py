@@ -411,6 +411,7 @@ def test_two_processes_learn_what_one_learns(
     (tmp_path / "program.py").write_text(program)
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+         "--max-restarts=1",  # gloo aborted a process once in some twenty runs; the run then goes on
          str(tmp_path / "program.py"), two.model_dump_json()],
         capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
     )  # fmt: skip
