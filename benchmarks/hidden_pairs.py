@@ -16,25 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from shipped_model import edges
+from shipped_model import figures_of, levels
 from torch import Tensor
 
-from img2img import metrics
 from img2img.checkpoint import load_model
 from img2img.data import Loading, PairedData
 from img2img.images import Picture, contact_sheet, encode_format, write_picture
 from img2img.samples import to_pixels
-
-
-def levels(x: Tensor) -> Tensor:
-    """[-1, 1] -> whole numbers in 0..255."""
-    return ((x + 1) * 127.5).round().clamp(0, 255)
-
-
-def figures(y: Tensor, truth: Tensor) -> list[float]:
-    """L1, PSNR, SSIM and edge energy of one picture (1, C, H, W) in 0..255."""
-    values = (metrics.l1(y, truth), metrics.psnr(y, truth), metrics.ssim(y, truth))
-    return [*map(float, values), float(edges(y) / edges(truth))]
 
 
 def mean_colours(data: PairedData) -> tuple[Tensor, Tensor]:
@@ -74,10 +62,9 @@ def main() -> None:
             made = {f"{path.parent.name}/{path.name}": y, "the input": x, "one colour": one}
             for name, picture in made.items():
                 key = f"{direction} | {name}"
-                values = figures(levels(picture), levels(truth))
-                table.setdefault(key, [])
-                if len(table[key]) == index:
-                    table[key].append(values)
+                done = table.setdefault(key, [])
+                if len(done) == index:  # models of one direction share what they are beside
+                    done.append(figures_of(levels(picture), levels(truth)))
         if index in shown:
             rows.append([to_pixels(x)[0] for x in row])
     print(f"{len(data)} held-out pairs of {given.size}x{given.size}")

@@ -36,6 +36,17 @@ def edges(x: Tensor) -> Tensor:
     return torch.hypot(right, down).flatten(1).mean(1)
 
 
+def levels(x: Tensor) -> Tensor:
+    """[-1, 1] -> whole numbers in 0..255."""
+    return ((x + 1) * 127.5).round().clamp(0, 255)
+
+
+def figures_of(y: Tensor, truth: Tensor) -> list[float]:
+    """L1, PSNR, SSIM and edge energy of one picture (1, C, H, W), both in 0..255."""
+    values = (metrics.l1(y, truth), metrics.psnr(y, truth), metrics.ssim(y, truth))
+    return [*map(float, values), float(edges(y) / edges(truth))]
+
+
 def one_core_ms(model: Path, side: int, repeats: int = 30) -> float:
     """Median milliseconds for one picture in onnxruntime on one thread."""
     with tempfile.TemporaryDirectory() as folder:
@@ -73,15 +84,13 @@ def main() -> None:
     rows = []
     for index in range(len(data)):
         batch = data.batch([index]).on(torch.device("cpu"))
-        truth = ((batch.b + 1) * 127.5).round()
+        truth = levels(batch.b)
         row = [batch.a]
         for name, net in (("model", model), ("baseline", baseline)):
             with torch.inference_mode():
                 y = net(batch.a)
             row.append(y)
-            y = ((y + 1) * 127.5).round().clamp(0, 255)
-            values = (metrics.l1(y, truth), metrics.psnr(y, truth), metrics.ssim(y, truth))
-            figures[name].append([*map(float, values), float(edges(y) / edges(truth))])
+            figures[name].append(figures_of(levels(y), truth))
         if index in shown:
             pixels = [to_pixels(x)[0] for x in (*row, batch.b)]
             rows.append(pixels[1:3] if arguments.outputs_only else pixels)

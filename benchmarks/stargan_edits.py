@@ -33,6 +33,7 @@ from img2img.images import Picture, contact_sheet, encode_format, to_network, wr
 from img2img.losses import classification_loss
 from img2img.nets import Generator
 from img2img.samples import to_pixels
+from img2img.trainers.stargan import edited
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,6 @@ class Edit:
     truth: Path
 
 
-def edited(label: Tensor, domain: int, groups: list[list[int]]) -> Tensor:
-    """The label with `domain` set in its exclusive group, or toggled."""
-    label = label.clone()
-    for group in groups:
-        if domain in group:
-            label[group] = 0
-            label[domain] = 1
-            return label
-    label[domain] = 1 - label[domain]
-    return label
-
-
 def edits_of(data: LabelledData, truth: Path, groups: list[list[int]]) -> Iterator[Edit]:
     """All edits whose truth lies on the disk."""
     for k, row in enumerate(data.rows):
@@ -66,7 +55,7 @@ def edits_of(data: LabelledData, truth: Path, groups: list[list[int]]) -> Iterat
                 path = row.path.parent.parent / name / row.path.name
             else:
                 path = truth / f"{row.path.stem}_{name}.png"
-            target = edited(label, domain, groups)
+            target = edited(label[None], domain, groups)[0]
             if path.is_file() and not torch.equal(target, label):
                 yield Edit(k, domain, target, path)
 
@@ -174,7 +163,7 @@ def write_sheet(path: Path, G: Generator, data: LabelledData, groups: list[list[
     for k in np.linspace(0, len(data) - 1, 8).astype(int).tolist():
         batch = data.batch([k]).on(torch.device("cpu"))
         outputs = [
-            run(G, batch.x, edited(batch.label[0], domain, groups))
+            run(G, batch.x, edited(batch.label, domain, groups)[0])
             for domain in range(len(data.domains))
         ]
         rows.append([to_pixels(x)[0] for x in (batch.x, *outputs)])

@@ -141,14 +141,7 @@ class StarGANTrainer(Trainer):
     def edit(self, label: Tensor, domain: int) -> Tensor:
         """Labels (N, domains) with `domain` set where it belongs to an exclusive group (its
         neighbours cleared), else toggled, as the reference samples them."""
-        label = label.clone()
-        for group in self.groups:
-            if domain in group:
-                label[:, group] = 0
-                label[:, domain] = 1
-                return label
-        label[:, domain] = 1 - label[:, domain]
-        return label
+        return edited(label, domain, self.groups)
 
     def columns(self, batch: LabelledBatch) -> dict[str, Tensor]:
         columns = {"input": batch.x}
@@ -156,3 +149,16 @@ class StarGANTrainer(Trainer):
             for k, name in enumerate(self.domains):
                 columns[name] = self.G(batch.x, self.edit(batch.label, k))
         return columns
+
+
+def edited(label: Tensor, domain: int, groups: Sequence[Sequence[int]]) -> Tensor:
+    """Labels (N, domains) with `domain` set where one of the exclusive `groups` holds it, else
+    toggled."""
+    label = label.clone()
+    for group in groups:
+        if domain in group:
+            label[:, list(group)] = 0
+            label[:, domain] = 1
+            return label
+    label[:, domain] = 1 - label[:, domain]
+    return label
