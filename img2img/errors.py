@@ -7,6 +7,7 @@
     +- ModelError         (3)    a model file or checkpoint that is refused
     +- EnvironmentFault   (4)    disk full, device absent, package missing
     |  +- MissingExtra    (4)    an optional part of the installation is needed
+    |  +- MemoryFault     (4)    the memory of the device or the machine does not suffice
     +- Diverged           (5)    a training produced NaN or Inf
     +- ParityError        (5)    an exported model differs from its source
     +- PictureError       (1)    one picture that cannot be read or written
@@ -59,6 +60,10 @@ class MissingExtra(EnvironmentFault):
     def __init__(self, what: str, extra: str):
         super().__init__(f"{what} needs the '{extra}' extra: pip install 'img2img[{extra}]'")
         self.extra = extra
+
+
+class MemoryFault(EnvironmentFault):
+    """The memory of the device or the machine does not suffice; less at a time may fit."""
 
 
 class Diverged(Img2ImgError):

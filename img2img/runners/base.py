@@ -37,17 +37,30 @@ class Runner(ABC):
         Raises UsageError for a domain that is missing, misshapen or not wanted.
         """
 
+    def batch(
+        self, pictures: Sequence[Pixels], domains: Sequence[Sequence[float]] | None = None
+    ) -> list[Pixels]:
+        """Translate pictures of one size and type at once: uint8 or uint16 (H, W, 3) -> the same
+        type, (H, W, 3) of the same size, (H, W, 1) from a model of one channel. `domains`: for
+        each picture one 0 or 1 for each of `info.domains`, where the model has them.
+
+        Raises MemoryFault when so much does not fit the memory.
+        """
+        x = np.stack([self._planes(pixels) for pixels in pictures])
+        vectors = None if domains is None else np.array(domains, np.float32)
+        y = self.infer(x, vectors)
+        bits = 8 * pictures[0].dtype.itemsize
+        return [np.ascontiguousarray(from_network(p.transpose(1, 2, 0), bits)) for p in y]
+
     def __call__(self, pixels: Pixels, domain: Sequence[float] | None = None) -> Pixels:
-        """Translate one picture: uint8 or uint16 (H, W, 3) -> the same type, (H, W, 3) of the same
-        size, (H, W, 1) from a model of one channel; to `domain`, one 0 or 1 for each of
-        `info.domains`, where the model has them."""
+        """`batch` of one picture."""
+        return self.batch([pixels], None if domain is None else [domain])[0]
+
+    def _planes(self, pixels: Pixels) -> Float:
         values: NDArray[Any] = as_values(pixels)
         if self.info.in_channels == 1:
             values = (values @ _LUMA)[:, :, None]
-        x = np.ascontiguousarray(to_network(values).transpose(2, 0, 1)[None])
-        vector = None if domain is None else np.array([domain], np.float32)
-        y = self.infer(x, vector)[0].transpose(1, 2, 0)
-        return np.ascontiguousarray(from_network(y, bits=8 * pixels.dtype.itemsize))
+        return to_network(values).transpose(2, 0, 1)
 
 
 def check_channels(info: ModelInfo, where: str) -> None:
