@@ -15,7 +15,7 @@ from img2img.modelinfo import ModelInfo
 
 Float = NDArray[np.float32]
 # ITU-R BT.601 luma, as Pillow's conversion to "L".
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Runner(ABC):
@@ -24,18 +24,27 @@ class Runner(ABC):
     Attributes:
         info: what the model file says of itself.
         description: what runs it, e.g. `onnxruntime cpu fp32`.
+        precision: in which it computes: fp32, bf16, fp16 or int8.
+        reason: why `auto` chose it; empty where nothing was chosen.
     """
 
     info: ModelInfo
     description: str
+    precision: str
+    reason: str = ""
 
     @abstractmethod
     def infer(self, x: Float, domain: Float | None = None) -> Float:
         """(N, in_channels, H, W) in [-1, 1], any H and W -> (N, out_channels, H, W).
 
         `domain`: float32 (N, domains) of 0 and 1 for a model of several domains.
-        Raises UsageError for a domain that is missing, misshapen or not wanted.
+        Raises UsageError for a domain that is missing, misshapen or not wanted, MemoryFault when
+        so much does not fit the memory.
         """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what it holds; `infer` raises UsageError afterwards."""
 
     def batch(
         self, pictures: Sequence[Pixels], domains: Sequence[Sequence[float]] | None = None
@@ -59,7 +68,7 @@ class Runner(ABC):
     def _planes(self, pixels: Pixels) -> Float:
         values: NDArray[Any] = as_values(pixels)
         if self.info.in_channels == 1:
-            values = (values @ _LUMA)[:, :, None]
+            values = (values @ LUMA)[:, :, None]
         return to_network(values).transpose(2, 0, 1)
 
 
