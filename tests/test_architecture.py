@@ -17,6 +17,7 @@ FLOORS = {
     "tables": 2, "domains": 3,
     "data": 3, "runners": 3,
     "foreign": 2,
+    "memory": 1, "bench": 4,
     "translate": 4, "export": 4, "trainers": 4, "metrics": 4, "doctor": 4,
     "runs": 5, "processes": 5, "devices": 5, "ema": 5, "samples": 5, "warmstart": 5,
     "board": 5, "compiling": 5,
@@ -24,10 +25,10 @@ FLOORS = {
     "cli": 6,
 }  # fmt: skip
 PURE = {"nets", "losses", "augment"}
-NO_TRAINING_CODE = {"translate", "runners", "export"}
+NO_TRAINING_CODE = {"translate", "runners", "export", "bench"}
 TORCH_FREE = ("images", "runners", "runners.base", "runners.onnx", "runners.cuda", "runners.cpu", "runners.memory", "runners.onnxfile",
               "runners.openvino", "runners.choice", "runners.trial", "translate",
-              "errors", "atomic", "modelinfo", "tables", "domains", "pretrained", "checkpoint", "doctor", "cli")  # fmt: skip
+              "errors", "atomic", "modelinfo", "tables", "domains", "pretrained", "checkpoint", "doctor", "memory", "bench", "cli")  # fmt: skip
 
 
 def sources(root: Path) -> dict[str, Path]:
