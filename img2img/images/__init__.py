@@ -5,12 +5,13 @@ float in [-1, 1]: `to_network` and `from_network` own that convention and work o
 torch tensors alike.
 """
 
-from img2img.images.folders import find_pictures
+from img2img.images.folders import NO_RAW, RAW, Found, find_pictures, survey
 from img2img.images.formats import (
     FORMATS,
     HOLDS_16_BITS,
     encode_format,
     is_picture_name,
+    sniff,
     written_format,
 )
 from img2img.images.reading import read_picture
@@ -30,6 +31,9 @@ __all__ = [
     "FORMATS",
     "HOLDS_16_BITS",
     "MAX_PIXELS",
+    "NO_RAW",
+    "RAW",
+    "Found",
     "Picture",
     "Pixels",
     "Reading",
@@ -41,6 +45,8 @@ __all__ = [
     "is_picture_name",
     "read_picture",
     "resize_pixels",
+    "sniff",
+    "survey",
     "to_network",
     "write_picture",
     "written_format",

@@ -9,10 +9,22 @@ from img2img.images.values import Pixels
 
 
 def resize_pixels(pixels: Pixels, width: int, height: int) -> Pixels:
-    """Resize uint8 (H, W, C) with an antialiased bicubic filter, as the references do."""
+    """Resize uint8 or uint16 (H, W, 1 or 3) with an antialiased bicubic filter, as the references
+    do."""
     if pixels.shape[:2] == (height, width):
         return pixels
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+    if pixels.dtype == np.uint8 and pixels.shape[2] == 3:
+        return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+    top = np.iinfo(pixels.dtype).max
+    planes = [
+        np.asarray(
+            Image.fromarray(pixels[:, :, k].astype(np.float32)).resize(
+                (width, height), Image.Resampling.BICUBIC
+            )
+        )
+        for k in range(pixels.shape[2])
+    ]
+    return np.clip(np.rint(np.stack(planes, 2)), 0, top).astype(pixels.dtype)
 
 
 def contact_sheet(rows: list[list[Pixels]], titles: list[str] | None = None) -> Pixels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,18 @@ from img2img.images.values import Picture, Pixels
 _AVIF_SPEED, _WEBP_METHOD = 8, 2
 
 
-def write_picture(path: Path | str, picture: Picture, quality: int = 95) -> None:
+def write_picture(
+    path: Path | str,
+    picture: Picture,
+    quality: int = 95,
+    before: Callable[[Path], None] = lambda temporary: None,
+) -> None:
     """Encode `picture` to `path` in `picture.format`, whole or not at all.
 
     16 bits are written where the format has them, alpha likewise (else the picture is laid on
     white); both losses are added to `picture.notes`. EXIF, XMP, resolution and an sRGB tag go where
     they came with the source. `quality` is 1..100, for JPEG, WebP and AVIF.
+    `before` sees the finished file before it takes its name.
 
     Raises:
         EnvironmentFault: when no file can be written here any more (disk full, read-only).
@@ -43,6 +50,9 @@ def write_picture(path: Path | str, picture: Picture, quality: int = 95) -> None
         samples = _samples(picture)
         with atomic_path(path) as temporary:
             _save(temporary, samples, picture, quality)
+            before(temporary)
+    except EnvironmentFault:
+        raise
     except OSError as error:
         words = describe_os_error(error)
         if is_environment_fault(error):
