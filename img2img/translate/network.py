@@ -56,7 +56,7 @@ class Network:
         self._runner, self._size, self._strength = runner, size, strength
         self._most = _BATCH if batch is None else batch
         self._most_pixels = _BATCH_PIXELS if batch is None else 2**62
-        self._tell = tell
+        self._tell, self._told = tell, False
 
     def limit(self, pixels: Pixels) -> int:
         """How many pictures of this size are translated at once."""
@@ -79,21 +79,28 @@ class Network:
     def _fitting(
         self, pictures: Sequence[Pixels], domains: Sequence[Domain] | None
     ) -> list[Pixels]:
-        count = len(pictures)
-        try:
-            return self._runner.batch(pictures, domains)
-        except (MemoryFault, MemoryError):
-            height, width = pictures[0].shape[:2]
-            if count == 1:
-                raise MemoryFault(f"{width}x{height} does not fit the memory") from None
-        half = count // 2
-        self._tell(f"memory ran out at {count} pictures of {width}x{height}; going on with {half}")
-        self._most = half
         answers: list[Pixels] = []
-        for k in range(0, count, half):
-            some = None if domains is None else domains[k : k + half]
-            answers += self._fitting(pictures[k : k + half], some)
+        at_once = len(pictures)
+        while (done := len(answers)) < len(pictures):
+            some = pictures[done : done + at_once]
+            given = None if domains is None else domains[done : done + at_once]
+            try:
+                answers += self._runner.batch(some, given)
+            except (MemoryFault, MemoryError):
+                height, width = pictures[0].shape[:2]
+                if len(some) == 1:
+                    raise MemoryFault(f"{width}x{height} does not fit the memory") from None
+                at_once = self._most = len(some) // 2
+                self._tell_once(
+                    f"memory ran out at {len(some)} pictures of {width}x{height}; "
+                    "going on with fewer at once"
+                )
         return answers
+
+    def _tell_once(self, text: str) -> None:
+        if not self._told:
+            self._tell(text)
+        self._told = True
 
     def _seen(self, pixels: Pixels) -> tuple[int, int]:
         height, width = pixels.shape[:2]
