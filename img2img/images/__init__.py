@@ -15,7 +15,7 @@ from img2img.images.formats import (
     written_format,
 )
 from img2img.images.reading import read_picture
-from img2img.images.sheets import contact_sheet, resize_pixels
+from img2img.images.sheets import contact_sheet, on_white, resize_pixels
 from img2img.images.values import (
     MAX_PIXELS,
     Picture,
@@ -43,6 +43,7 @@ __all__ = [
     "find_pictures",
     "from_network",
     "is_picture_name",
+    "on_white",
     "read_picture",
     "resize_pixels",
     "sniff",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from img2img.images.values import Pixels
+from img2img.images.values import Picture, Pixels, to_8_bits
 
 
 def resize_pixels(pixels: Pixels, width: int, height: int) -> Pixels:
@@ -25,6 +25,15 @@ def resize_pixels(pixels: Pixels, width: int, height: int) -> Pixels:
         for k in range(pixels.shape[2])
     ]
     return np.clip(np.rint(np.stack(planes, 2)), 0, top).astype(pixels.dtype)
+
+
+def on_white(picture: Picture) -> Pixels:
+    """The colours of `picture`; where it is transparent, uint8 (H, W, C) laid on white."""
+    if picture.alpha is None:
+        return picture.pixels
+    cover = to_8_bits(picture.alpha)[:, :, None].astype(np.uint32)
+    mixed = to_8_bits(picture.pixels).astype(np.uint32) * cover + 255 * (255 - cover)
+    return ((mixed + 127) // 255).astype(np.uint8)
 
 
 def contact_sheet(rows: list[list[Pixels]], titles: list[str] | None = None) -> Pixels:

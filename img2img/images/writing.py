@@ -22,6 +22,7 @@ from img2img.images.metadata import MAX_JPEG_EXIF, MAX_JPEG_XMP, exif_to_write, 
 from img2img.images.modes import reduce_to_8
 from img2img.images.png import write_png
 from img2img.images.reading import reason
+from img2img.images.sheets import on_white
 from img2img.images.tiff import write_tiff
 from img2img.images.values import Picture, Pixels
 
@@ -78,9 +79,7 @@ def _samples(picture: Picture) -> Pixels:
     if picture.format in HOLDS_ALPHA:
         return np.concatenate([picture.pixels, alpha[:, :, None]], 2)
     picture.notes.append(f"{picture.format} has no transparency; laid on white")
-    cover = alpha[:, :, None].astype(np.uint32)
-    mixed = picture.pixels.astype(np.uint32) * cover + 255 * (255 - cover)
-    return ((mixed + 127) // 255).astype(np.uint8)
+    return on_white(picture)
 
 
 def _as(alpha: Pixels, pixels: Pixels) -> Pixels:
