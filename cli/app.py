@@ -106,6 +106,14 @@ def translate_command(
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Take linked pictures, enter linked folders.")
     ] = False,
+    compare: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Also write sheets of source and output there."),
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(metavar="HTML", help="Also write a page of before/after sliders."),
+    ] = None,
     strip_metadata: Annotated[
         bool, typer.Option("--strip-metadata", help="Write no EXIF and no XMP.")
     ] = False,
@@ -139,6 +147,7 @@ def translate_command(
             labels=labels, runner=runner, device=device, format=format, quality=quality, name=name,
             size=size, strength=strength, batch=batch, overwrite=overwrite,
             retry_failed=retry_failed, watch=watch, follow_links=follow_links,
+            compare=compare, gallery=gallery,
             strip_metadata=strip_metadata, strip_gps=strip_gps, salvage=salvage,
             max_megapixels=max_megapixels, timeout=timeout, json=json,
         )

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class Wishes:
     retry_failed: bool
     watch: bool
     follow_links: bool
+    compare: Path | None
+    gallery: Path | None
     strip_metadata: bool
     strip_gps: bool
     salvage: bool
@@ -58,6 +60,8 @@ def run(wishes: Wishes) -> None:
         raise UsageError("an empty name was given as an input, as -o or as -m")
     if wishes.strip_metadata and wishes.strip_gps:
         raise UsageError("--strip-metadata strips the place too; leave --strip-gps out")
+    if wishes.out == "-" and wishes.json:
+        raise UsageError("--json writes to the standard output; it does not go with -o -")
     with _standard_streams(wishes) as (inputs, out, publish):
         failed = _translate(wishes, inputs, out)
         if not failed:
@@ -71,7 +75,14 @@ def _translate(w: Wishes, inputs: list[str], out: Path) -> bool:
     from img2img.images import Reading
     from img2img.pretrained import default_name, find_model, taken_for_granted
     from img2img.runners import open_runner, suffixes_for
-    from img2img.translate import Manifest, Network, Options, check_output
+    from img2img.translate import (
+        Extras,
+        Manifest,
+        Network,
+        Options,
+        check_beside,
+        check_output,
+    )
     from img2img.translate.manifest import Unrecorded
 
     single = _is_single(inputs, out)
@@ -94,12 +105,11 @@ def _translate(w: Wishes, inputs: list[str], out: Path) -> bool:
         max_pixels=round(w.max_megapixels * 10**6),
         metadata="strip" if w.strip_metadata else "no-gps" if w.strip_gps else "keep",
     )
-    options = Options(
-        quality=w.quality,
-        reading=reading,
-        software=f"img2img {img2img.__version__}, model {runner.info.name}",
-        seconds=w.timeout,
-    )
+    software = f"img2img {img2img.__version__}, model {runner.info.name}"
+    place = out.parent if single else out
+    if w.compare is not None:
+        check_beside(w.compare, paths, jobs, place)
+        check_output(w.compare)
     if single:
         manifest = Unrecorded(w.overwrite)
     else:
@@ -109,11 +119,30 @@ def _translate(w: Wishes, inputs: list[str], out: Path) -> bool:
         model = {"model": runner.info.name, "runner": runner.description}
         say_json({"event": "start", **model, "inputs": len(jobs)})
     else:
-        note(
-            f"{count} pictures, model {runner.info.name} ({runner.info.direction}), "
-            f"{runner.description}"
-        )
-    return _work(w, jobs, network, options, manifest, planner, out)
+        many = f"{count} picture{'s' * (count != 1)}"
+        info = runner.info
+        note(f"{many}, model {info.name} ({info.direction}), {runner.description}")
+    with _gallery(w, runner, count) as gallery:
+        extras = Extras(place, w.compare, gallery)
+        options = Options(w.quality, reading, software, w.timeout, extras=extras)
+        return _work(w, jobs, network, options, manifest, planner, out)
+
+
+def _gallery(w: Wishes, runner: Any, count: int) -> Any:
+    """The gallery that was asked for, or nothing, as a context manager."""
+    if w.gallery is None:
+        return nullcontext()
+    from img2img.gallery import Gallery
+
+    about = {
+        "Model": f"{runner.info.name} ({runner.info.direction})",
+        "Licence": runner.info.licence,
+        "Run by": runner.description,
+        "Made": time.strftime("%Y-%m-%d %H:%M"),
+    }
+    wishes = {"Scale": w.size, "Strength": None if w.strength == 1 else w.strength}
+    about |= {label: str(value) for label, value in wishes.items() if value is not None}
+    return Gallery(w.gallery, about, count, title=f"{runner.info.name}: before and after")
 
 
 def _work(
@@ -166,10 +195,6 @@ def _work(
 
 
 def _check_combinations(w: Wishes, single: bool) -> None:
-    if w.out == "-" and w.json:
-        raise UsageError("--json writes to the standard output; it does not go with -o -")
-    if w.out == "-" and w.watch:
-        raise UsageError("--watch needs a folder as -o")
     if single and (w.watch or w.name != "{stem}"):
         option = "--watch" if w.watch else "--name"
         raise UsageError(f"{option} needs a folder as -o, not the file {w.out}")

@@ -2,7 +2,14 @@
 
 from img2img.translate.jobs import Event, Job, Summary
 from img2img.translate.manifest import Manifest, settings_hash
-from img2img.translate.naming import Naming, check_output, plan, plan_domains, plan_file
+from img2img.translate.naming import (
+    Naming,
+    check_beside,
+    check_output,
+    plan,
+    plan_domains,
+    plan_file,
+)
 from img2img.translate.network import Network
 from img2img.translate.pipeline import Extras, Options, translate
 from img2img.translate.watching import watch
@@ -16,6 +23,7 @@ __all__ = [
     "Network",
     "Options",
     "Summary",
+    "check_beside",
     "check_output",
     "plan",
     "plan_domains",

@@ -219,6 +219,26 @@ def check_output(out: Path) -> None:
         raise EnvironmentFault(f"{out}: cannot be written: {describe_os_error(error)}") from None
 
 
+def check_beside(folder: Path, inputs: Sequence[Path], jobs: Sequence[Job], out: Path) -> None:
+    """See that a second file for each job, of its output's name but in `folder`, meets nothing.
+
+    Raises UsageError when `folder` lies in an input folder or a file would meet an input or output.
+    """
+    place = folder.resolve()
+    for source in inputs:
+        real = source.resolve()
+        if source.is_dir() and (place == real or real in place.parents):
+            raise UsageError(f"{folder}: lies in the input folder {source}; use another")
+    mine = [replace(job, target=folder / job.target.relative_to(out)) for job in jobs]
+    if place == out.resolve():
+        raise UsageError(f"{folder}: is the folder of the outputs; use another")
+    _check_targets(mine)
+    keys = {_key(job.target.parent.resolve() / job.target.name) for job in jobs}
+    for job in mine:
+        if _key(job.target.parent.resolve() / job.target.name) in keys:
+            raise UsageError(f"{job.target}: would take the place of an output; use another folder")
+
+
 def _rows(inputs: Sequence[Path], out: Path, follow_links: bool) -> list[tuple[Found, Path]]:
     """Each file of the inputs once, as given first, with its path below the output folder."""
     place = out.resolve()
@@ -231,7 +251,7 @@ def _rows(inputs: Sequence[Path], out: Path, follow_links: bool) -> list[tuple[F
                     f"{out}: the output lies in the input folder {source} and would be read again; "
                     "use another -o"
                 )
-            found = list(survey(source, follow_links))
+            found = list(survey(source, follow_links, skip=place))
             if all(f.ignored is not None for f in found):
                 others = f" among {len(found)} files" if found else ""
                 raise UsageError(

@@ -20,6 +20,7 @@ from img2img.errors import (
     UsageError,
     describe_os_error,
 )
+from img2img.gallery import compare_sheet
 from img2img.images import (
     HOLDS_16_BITS,
     Picture,
@@ -53,34 +54,33 @@ class Pictures(Protocol):
 
 
 class Gallery(Protocol):
-    """Where pictures are shown beside their sources."""
+    """Where pictures are shown beside their sources; safe to call from several threads."""
 
-    def add(self, name: str, before: Pixels, after: Pixels, notes: Sequence[str]) -> None:
+    def add(self, name: str, before: Pixels, after: Pixels, notes: Sequence[str] = (), /) -> None:
         """One translated picture."""
         ...
 
-    def add_files(self, name: str, source: Path, output: Path) -> None:
+    def add_files(self, source: Path, output: Path, name: str, /) -> None:
         """One that was translated before."""
         ...
 
-    def fail(self, name: str, reason: str) -> None:
+    def fail(self, name: str, reason: str, /) -> None:
         """One that could not be translated."""
         ...
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What is made beside the outputs: `compare(job, before, after)`, and a gallery whose entries
-    are named by `title(job)`."""
+    """What is made beside the outputs, named as they are below `out`: side-by-side sheets in the
+    folder `compare`, and a gallery."""
 
-    compare: Callable[[Job, Pixels, Pixels], None] | None = None
+    out: Path = Path()
+    compare: Path | None = None
     gallery: Gallery | None = None
-    title: Callable[[Job], str] = lambda job: job.target.name
 
-    @property
-    def wanted(self) -> bool:
-        """True when sources are needed after the network."""
-        return self.compare is not None or self.gallery is not None
+    def name(self, job: Job) -> Path:
+        """The output's path below `out`."""
+        return job.target.relative_to(self.out)
 
 
 @dataclass(frozen=True)
@@ -215,6 +215,7 @@ class _Pipeline:
         self._events = threading.BoundedSemaphore(4 * _SLOTS)
         self._pending: list[_Item] = []
         self._readers = self._writing = 0
+        self._writers = ThreadPoolExecutor(_WRITERS)
         self._stopping = False
         self._fault: BaseException | None = None
 
@@ -225,7 +226,7 @@ class _Pipeline:
         decoders = [Decoder(self._options.seconds) for _ in range(self._readers)]
         threads = [threading.Thread(target=self._read, args=(d,), daemon=True) for d in decoders]
         watch = Watch(decoders)
-        with ThreadPoolExecutor(_WRITERS) as writers:
+        with self._writers:
             try:
                 for thread in threads:
                     thread.start()
@@ -236,7 +237,7 @@ class _Pipeline:
                     if self._stopping and not self._writing:
                         break
                     if self._pending and not self._stopping:
-                        self._infer(self._next_batch(), writers)
+                        self._infer(self._next_batch())
             finally:
                 self._stopping = True
                 self._budget.close()
@@ -339,16 +340,16 @@ class _Pipeline:
             self._summary.ignored += 1
         else:
             self._summary.skipped += 1
-            gallery = self._options.extras.gallery
-            if gallery is not None:
-                gallery.add_files(self._options.extras.title(job), job.source, job.target)
+            if self._options.extras.gallery is not None:
+                self._writing += 1
+                self._writers.submit(self._show, job)
         self._tell(job, status, reason=reason)
 
     def _fail(self, job: Job, reason: str) -> None:
         self._summary.failed.append((job.source, reason))
-        gallery = self._options.extras.gallery
-        if gallery is not None:
-            gallery.fail(self._options.extras.title(job), reason)
+        extras = self._options.extras
+        if extras.gallery is not None:
+            extras.gallery.fail(str(extras.name(job)), reason)
         self._tell(job, "failed", reason=reason)
 
     def _tell(self, job: Job, status: str, **more: Any) -> None:
@@ -367,7 +368,7 @@ class _Pipeline:
         self._pending = [item for item in self._pending if id(item) not in chosen]
         return batch
 
-    def _infer(self, batch: list[_Item], writers: ThreadPoolExecutor) -> None:
+    def _infer(self, batch: list[_Item]) -> None:
         pictures = [item.decoded.picture.pixels for item in batch]
         given = [item.job.domain for item in batch]
         domains = None if given[0] is None else [d for d in given if d is not None]
@@ -379,7 +380,7 @@ class _Pipeline:
         except (MemoryFault, MemoryError) as error:
             if len(batch) > 1:
                 for item in batch:
-                    self._infer([item], writers)
+                    self._infer([item])
                 return
             reason = str(error) or "does not fit the memory"
             self._manifest.failed(batch[0].job, reason)
@@ -388,7 +389,7 @@ class _Pipeline:
             return
         for item, answer in zip(batch, answers, strict=True):
             self._writing += 1
-            writers.submit(self._write, item, answer)
+            self._writers.submit(self._write, item, answer)
 
     # In the writers' threads.
 
@@ -423,9 +424,23 @@ class _Pipeline:
     def _write_extras(self, job: Job, before: Pixels, after: Pixels, picture: Picture) -> None:
         extras = self._options.extras
         if extras.compare is not None:
-            extras.compare(job, before, after)
+            sheet = extras.compare / extras.name(job)
+            _make_folder(sheet.parent)
+            both = Picture(compare_sheet(before, after), format=picture.format)
+            write_picture(sheet, both, self._options.quality)
         if extras.gallery is not None:
-            extras.gallery.add(extras.title(job), before, after, picture.notes)
+            extras.gallery.add(str(extras.name(job)), before, after, picture.notes)
+
+    def _show(self, job: Job) -> None:
+        extras = self._options.extras
+        assert extras.gallery is not None
+        try:
+            extras.gallery.add_files(job.source, job.target, str(extras.name(job)))
+        except BaseException as error:
+            fault = error
+            self._inbox.put(lambda: self._fail_all(fault))
+        else:
+            self._inbox.put(self._shown)
 
     # In the caller's thread again.
 
@@ -438,6 +453,9 @@ class _Pipeline:
         more: dict[str, Any] = {"salvaged": True} if picture.salvaged else {}
         more |= {"redone": True} if item.replaces else {}
         self._tell(item.job, "done", width=width, height=height, notes=picture.notes, **more)
+
+    def _shown(self) -> None:
+        self._writing -= 1
 
     def _not_written(self, item: _Item, reason: str) -> None:
         self._writing -= 1
