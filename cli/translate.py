@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from img2img.cli.console import duration, note, say, say_json, stop_flag
+from img2img.cli.console import PipeClosed, duration, note, say, say_json, stop_flag
 from img2img.errors import EnvironmentFault, PictureError, UsageError, describe_os_error
 
 _STDIN_LIMIT = 2**31
@@ -347,7 +347,7 @@ def _to_stdout(path: Path) -> None:
             shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        raise
+        raise PipeClosed from None
     except OSError as error:
         raise EnvironmentFault(f"standard output: {describe_os_error(error)}") from None
 

@@ -288,3 +288,34 @@ def test_doctor(cli: Cli) -> None:
     assert done.returncode == (1 if any(r["status"] == "problem" for r in rows) else 0)
     assert any("device cpu" in r["what"] and r["status"] == "ok" for r in rows)
     assert any(r["what"].startswith("torch ") for r in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["translate", "x"], "Missing option '-o'"),
+        (["translate", "x", "-o", "y", "--qualty", "3"], "--quality"),
+        (["nosuch"], "No such command 'nosuch'"),
+        (["translate", "x", "-o", "y", "--quality", "300"], "--quality"),
+    ],
+)
+def test_a_wrong_option_is_one_line(cli: Cli, arguments: list[str], said: str) -> None:
+    done = cli(*arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert said in line and "--help" in line
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_a_reader_that_leaves_ends_the_job_quietly(
+    photos: Path, onnx_file: Path, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "img2img.cli", "translate", photos, "-o", tmp_path / "out",
+         "-m", onnx_file, "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    said = process.stderr.read()
+    assert process.wait(timeout=60) == 141 and said == b""
