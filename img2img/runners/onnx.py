@@ -12,6 +12,8 @@ from img2img.errors import EnvironmentFault, ModelError, UsageError, describe_os
 from img2img.modelinfo import KEY, ModelInfo
 from img2img.runners.base import Float, Runner, check_channels, check_domain
 from img2img.runners.cuda import cuda_device_count
+from img2img.runners.local import Local
+from img2img.runners.onnxlocal import OnnxLocal
 
 DIGEST_KEY = "img2img_sha256"
 NO_DIGEST = b"0" * 64
@@ -43,16 +45,8 @@ class OnnxRunner(Runner):
     """
 
     def __init__(self, path: Path, device: str = "auto"):
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise ModelError(f"{path}: {describe_os_error(error)}") from None
         # Before onnxruntime parses it: a damaged file may crash the process there.
-        digest, place = digest_of(data)
-        if place < 0:
-            raise ModelError(f"{path}: not an ONNX model made by img2img, or damaged")
-        if data[place : place + len(digest)] != digest.encode():
-            raise ModelError(f"{path}: damaged (its SHA-256 does not match); export it again")
+        data = _verified(path)
         try:
             import onnxruntime
         except ImportError as error:
@@ -91,12 +85,35 @@ class OnnxRunner(Runner):
                     f"{width}"
                 )
         self._inputs = [value.name for value in inputs]
+        self._path, self._providers = path, providers
+        self._local: OnnxLocal | None = None
         self.description = f"onnxruntime {'cpu' if wanted.startswith('CPU') else device} fp32"
 
     def infer(self, x: Float, domain: Float | None = None) -> Float:
         check_domain(self.info, x, domain)
         given = (x,) if domain is None else (x, domain)
         return self._session.run(None, dict(zip(self._inputs, given, strict=True)))[0]
+
+    def local(self) -> Local:
+        if self._local is None:  # the bytes are read again: they may be large, tiles are rare
+            options = self._session.get_session_options()
+            data = _verified(self._path)
+            self._local = OnnxLocal(data, options, self._providers, self.info.name)
+        return self._local
+
+
+def _verified(path: Path) -> bytes:
+    """The bytes of a model file. Raises ModelError unless its digest is there and right."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: {describe_os_error(error)}") from None
+    digest, place = digest_of(data)
+    if place < 0:
+        raise ModelError(f"{path}: not an ONNX model made by img2img, or damaged")
+    if data[place : place + len(digest)] != digest.encode():
+        raise ModelError(f"{path}: damaged (its SHA-256 does not match); export it again")
+    return data
 
 
 def _providers(onnxruntime: Any, device: str) -> list[tuple[str, dict[str, str]]]:

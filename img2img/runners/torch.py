@@ -7,6 +7,7 @@ from pathlib import Path
 from img2img.checkpoint import load_model
 from img2img.errors import EnvironmentFault, MissingExtra, UsageError
 from img2img.runners.base import Float, Runner, check_channels, check_domain
+from img2img.runners.local import Local
 
 
 class TorchRunner(Runner):
@@ -39,6 +40,7 @@ class TorchRunner(Runner):
             line = (str(error).splitlines() or [""])[0]
             raise EnvironmentFault(f"device '{device}' is not here: {line}") from None
         self._torch, self._place = torch, place
+        self._local: Local | None = None
         self.description = f"torch {place} fp32"
 
     def infer(self, x: Float, domain: Float | None = None) -> Float:
@@ -47,3 +49,10 @@ class TorchRunner(Runner):
         with self._torch.inference_mode():
             y = self._generator(*(self._torch.from_numpy(v).to(self._place) for v in given))
             return y.float().cpu().numpy()
+
+    def local(self) -> Local:
+        if self._local is None:
+            from img2img.runners.torchlocal import TorchLocal
+
+            self._local = TorchLocal(self._generator, self._place, self.info.name)
+        return self._local
