@@ -19,7 +19,7 @@ from img2img.pretrained import find_model, shipped
 from img2img.runners import open_runner
 from img2img.runners.cuda import cuda_device_count
 
-EXTRAS = ("train", "gpu", "tensorboard", "heic", "dev")
+EXTRAS = ("train", "gpu", "tensorboard", "heic", "openvino", "dev")
 
 # Distributions that install the same import name; two of a row at once overwrite each other.
 _RIVALS = (

@@ -274,6 +274,9 @@ class Echo(Runner):
         self.seen.append(x)
         return x
 
+    def close(self) -> None:
+        self.seen.clear()
+
 
 def test_all_65536_levels_pass_through_the_value_range() -> None:
     levels = np.arange(65536, dtype=np.uint16).reshape(256, 256, 1).repeat(3, 2)

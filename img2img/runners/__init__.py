@@ -9,56 +9,106 @@ from pathlib import Path
 from img2img.errors import UsageError, proposal
 from img2img.runners.base import Runner
 
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
 
 @dataclass(frozen=True)
 class RunnerKind:
-    """Which file a runner takes, and how to open it: `open(path, device)`."""
+    """Which file a runner takes, the precisions it can be told to compute in, and how to open it:
+    `open(path, device, precision)`."""
 
     suffix: str
-    open: Callable[[Path, str], Runner]
+    precisions: tuple[str, ...]
+    open: Callable[[Path, str, str], Runner]
 
 
-def _onnxruntime(path: Path, device: str) -> Runner:
+def _onnxruntime(path: Path, device: str, precision: str) -> Runner:
     from img2img.runners.onnx import OnnxRunner
 
-    return OnnxRunner(path, device)
+    return OnnxRunner(path, device, precision)
 
 
-def _torch(path: Path, device: str) -> Runner:
+def _tensorrt(path: Path, device: str, precision: str) -> Runner:
+    from img2img.runners.onnx import OnnxRunner
+
+    return OnnxRunner(path, device, precision, tensorrt=True)
+
+
+def _openvino(path: Path, device: str, precision: str) -> Runner:
+    from img2img.runners.openvino import OpenVinoRunner
+
+    return OpenVinoRunner(path, device, precision)
+
+
+def _torch(path: Path, device: str, precision: str) -> Runner:
     from img2img.runners.torch import TorchRunner
 
-    return TorchRunner(path, device)
+    return TorchRunner(path, device, precision)
 
 
+def _torch_compile(path: Path, device: str, precision: str) -> Runner:
+    from img2img.runners.torch import TorchRunner
+
+    return TorchRunner(path, device, precision, compile=True)
+
+
+# onnxruntime computes as the file is: fp16 is for files exported so.
 RUNNERS: dict[str, RunnerKind] = {
-    "onnxruntime": RunnerKind(".onnx", _onnxruntime),
-    "torch": RunnerKind(".safetensors", _torch),
+    "onnxruntime": RunnerKind(".onnx", ("fp32", "fp16"), _onnxruntime),
+    "openvino": RunnerKind(".onnx", ("fp32", "bf16", "fp16"), _openvino),
+    "tensorrt": RunnerKind(".onnx", ("fp32", "fp16"), _tensorrt),
+    "torch": RunnerKind(".safetensors", ("fp32", "bf16", "fp16"), _torch),
+    "torch-compile": RunnerKind(".safetensors", ("fp32", "bf16", "fp16"), _torch_compile),
 }
 
 
 def suffixes_for(runner: str) -> tuple[str, ...]:
     """Suffixes of the model files that `runner` (or `auto`) takes, preferred first."""
     if runner == "auto":
-        return tuple(kind.suffix for kind in RUNNERS.values())
+        return tuple(dict.fromkeys(kind.suffix for kind in RUNNERS.values()))
     if runner not in RUNNERS:
         raise UsageError(f"unknown runner '{runner}'.{proposal(runner, [*RUNNERS, 'auto'])}")
     return (RUNNERS[runner].suffix,)
 
 
-def open_runner(path: Path | str, device: str = "auto", runner: str = "auto") -> Runner:
-    """Open the model file `path` on `device` (auto, cpu, cuda, cuda:N, mps).
+def open_runner(
+    path: Path | str,
+    device: str = "auto",
+    runner: str = "auto",
+    precision: str = "auto",
+    pixels: int | None = None,
+) -> Runner:
+    """Open the model file `path` on `device` (auto, cpu, cuda, cuda:N, mps) to compute in
+    `precision` (auto, fp32, bf16, fp16; fp32 is exact).
+
+    Runner `auto` takes the fastest that is here: see `choice.choose`, also for `pixels`, the
+    number of input pixels to come. With `auto` and an unknown number of pixels that is onnxruntime
+    for .onnx files. Precision `auto` of a named runner is fp32, or that of the file.
 
     Raises:
-        UsageError: unknown runner, or one that does not take this kind of file.
+        UsageError: unknown runner or precision, or one that does not take this kind of file.
         ModelError: the file is refused.
-        EnvironmentFault: the device is absent or the runner's package is missing.
+        EnvironmentFault: the device is absent, the processor lacks the precision, or (MissingExtra)
+            the runner's package is not installed.
     """
     path = Path(path)
-    for name, kind in RUNNERS.items():
-        if kind.suffix == path.suffix and runner in ("auto", name):
-            return kind.open(path, device)
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision '{precision}'.{proposal(precision, PRECISIONS)}")
     suffixes = suffixes_for(runner)
-    raise UsageError(f"{path}: runner {runner} takes {' or '.join(suffixes)} files")
+    if path.suffix not in suffixes:
+        raise UsageError(f"{path}: runner {runner} takes {' or '.join(suffixes)} files")
+    if runner == "auto" and path.suffix == ".onnx":
+        from img2img.runners.choice import choose
+
+        return choose(path, device, precision, pixels)
+    kind = RUNNERS["torch" if runner == "auto" else runner]
+    if precision not in ("auto", *kind.precisions):
+        able = [name for name, other in RUNNERS.items() if precision in other.precisions]
+        raise UsageError(
+            f"runner {runner} computes {' or '.join(kind.precisions)}, not {precision}; "
+            f"{precision} is computed by {' and '.join(able)}"
+        )
+    return kind.open(path, device, precision)
 
 
-__all__ = ["RUNNERS", "Runner", "RunnerKind", "open_runner", "suffixes_for"]
+__all__ = ["PRECISIONS", "RUNNERS", "Runner", "RunnerKind", "open_runner", "suffixes_for"]

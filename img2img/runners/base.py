@@ -17,7 +17,7 @@ from img2img.runners.local import Core, Given, Local, Moments
 Float = NDArray[np.float32]
 _ROWS = 64
 # ITU-R BT.601 luma, as Pillow's conversion to "L".
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Runner(ABC):
@@ -26,18 +26,27 @@ class Runner(ABC):
     Attributes:
         info: what the model file says of itself.
         description: what runs it, e.g. `onnxruntime cpu fp32`.
+        precision: in which it computes: fp32, bf16, fp16 or int8.
+        reason: why `auto` chose it; empty where nothing was chosen.
     """
 
     info: ModelInfo
     description: str
+    precision: str
+    reason: str = ""
 
     @abstractmethod
     def infer(self, x: Float, domain: Float | None = None) -> Float:
         """(N, in_channels, H, W) in [-1, 1], any H and W -> (N, out_channels, H, W).
 
         `domain`: float32 (N, domains) of 0 and 1 for a model of several domains.
-        Raises UsageError for a domain that is missing, misshapen or not wanted.
+        Raises UsageError for a domain that is missing, misshapen or not wanted, MemoryFault when
+        so much does not fit the memory.
         """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what it holds; `infer` raises UsageError afterwards."""
 
     def batch(
         self, pictures: Sequence[Pixels], domains: Sequence[Sequence[float]] | None = None
@@ -82,7 +91,7 @@ class Runner(ABC):
         for top in range(0, height, _ROWS):  # the steps between would be copies of the whole
             values: NDArray[Any] = as_values(pixels[top : top + _ROWS])
             if self.info.in_channels == 1:
-                values = (values @ _LUMA)[:, :, None]
+                values = (values @ LUMA)[:, :, None]
             x[:, top : top + _ROWS] = to_network(values).transpose(2, 0, 1)
         return x
 

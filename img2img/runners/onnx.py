@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from img2img.errors import EnvironmentFault, ModelError, UsageError, describe_os_error
 from img2img.modelinfo import KEY, ModelInfo
+from img2img.runners import cpu
 from img2img.runners.base import Float, Runner, check_channels, check_domain
 from img2img.runners.cuda import cuda_device_count
 from img2img.runners.local import Local
+from img2img.runners.memory import memory_faults
+from img2img.runners.onnxfile import metadata, weight_precision
 from img2img.runners.onnxlocal import OnnxLocal
 
 DIGEST_KEY = "img2img_sha256"
@@ -36,17 +40,48 @@ def digest_of(data: bytes) -> tuple[str, int]:
     return sha.hexdigest(), place
 
 
+def verified(path: Path) -> bytes:
+    """The bytes of an ONNX file of ours. Raises ModelError when it is none, or damaged: such a
+    file may crash the process where a library parses it."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: {describe_os_error(error)}") from None
+    digest, place = digest_of(data)
+    if place < 0:
+        raise ModelError(f"{path}: not an ONNX model made by img2img, or damaged")
+    if data[place : place + len(digest)] != digest.encode():
+        raise ModelError(f"{path}: damaged (its SHA-256 does not match); export it again")
+    try:
+        weight_precision(data)
+    except ValueError as error:  # the digest proves no more than that nothing changed since
+        raise ModelError(f"{path}: not an ONNX file: {error}") from None
+    return data
+
+
 class OnnxRunner(Runner):
-    """`device`: auto, cpu, cuda or cuda:N.
+    """`device`: auto, cpu, cuda or cuda:N. It computes in the precision that the file has.
+
+    `tensorrt`: by onnxruntime's TensorRT provider, on cuda or cuda:N, in `precision` fp32 or fp16.
 
     Raises:
+        UsageError: another device, or a precision that the file does not have.
         ModelError: not an ONNX model of ours, or damaged.
         EnvironmentFault: a device asked for by name that does not load.
     """
 
-    def __init__(self, path: Path, device: str = "auto"):
-        # Before onnxruntime parses it: a damaged file may crash the process there.
-        data = _verified(path)
+    def __init__(
+        self, path: Path, device: str = "auto", precision: str = "auto", tensorrt: bool = False
+    ):
+        data = verified(path)
+        self.info = read_info(data, path)
+        stored = weight_precision(data)
+        self.precision = stored if precision == "auto" else precision
+        if self.precision != stored and not (tensorrt and (stored, precision) == ("fp32", "fp16")):
+            raise UsageError(
+                f"{path}: holds {stored} weights, which onnxruntime computes as they are; "
+                f"--precision {precision} needs another file or another runner"
+            )
         try:
             import onnxruntime
         except ImportError as error:
@@ -54,23 +89,21 @@ class OnnxRunner(Runner):
                 f"onnxruntime cannot be loaded: {error}; see img2img doctor"
             ) from None
         onnxruntime.set_default_logger_severity(4)
-        providers = _providers(onnxruntime, device)
+        providers = _providers(onnxruntime, device, self.precision, tensorrt)
         try:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 4
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-            options.intra_op_num_threads = cores
+            options.intra_op_num_threads = cpu.cores()
             self._session: Any = onnxruntime.InferenceSession(data, options, providers=providers)
         except Exception as error:  # onnxruntime has a class of its own for every failure
-            raise ModelError(f"{path}: onnxruntime refuses it: {_first_line(error)}") from None
+            raise ModelError(f"{path}: onnxruntime refuses it: {first_line(error)}") from None
         wanted = providers[0][0]
         real = self._session.get_providers()
-        if wanted != "CPUExecutionProvider" and wanted not in real:
+        if wanted != _CPU and wanted not in real:
             raise EnvironmentFault(
                 f"device '{device}': onnxruntime loaded {real[0]} instead of {wanted}; "
                 "pip install 'img2img[gpu]', or use --device cpu"
             )
-        self.info = _info(self._session, path)
         check_channels(self.info, str(path))
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         wide = [self.info.in_channels, *([len(self.info.domains)] if self.info.domains else [])]
@@ -87,58 +120,83 @@ class OnnxRunner(Runner):
         self._inputs = [value.name for value in inputs]
         self._path, self._providers = path, providers
         self._local: OnnxLocal | None = None
-        self.description = f"onnxruntime {'cpu' if wanted.startswith('CPU') else device} fp32"
+        self._cuda = None if wanted == _CPU else int(providers[0][1]["device_id"])
+        place = "cpu" if self._cuda is None else "cuda" if device == "auto" else device
+        name = "tensorrt" if tensorrt else "onnxruntime"
+        self.description = f"{name} {place} {self.precision}"
 
     def infer(self, x: Float, domain: Float | None = None) -> Float:
         check_domain(self.info, x, domain)
-        given = (x,) if domain is None else (x, domain)
-        return self._session.run(None, dict(zip(self._inputs, given, strict=True)))[0]
+        if self._session is None:
+            raise UsageError("this runner is closed")
+        given = dict(zip(self._inputs, (x,) if domain is None else (x, domain), strict=True))
+        with memory_faults(x.shape, self.description):
+            if self._cuda is None:
+                return self._session.run(None, given)[0]
+            return self._on_the_device(given)
+
+    def close(self) -> None:
+        self._session = self._local = None
+
+    def _on_the_device(self, given: dict[str, Float]) -> Float:
+        """Input and output are bound to the device, so that one copy goes in and one comes out."""
+        binding = self._session.io_binding()
+        for name, value in given.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        binding.bind_output(self._session.get_outputs()[0].name, "cuda", self._cuda)
+        self._session.run_with_iobinding(binding)
+        return binding.copy_outputs_to_cpu()[0]
 
     def local(self) -> Local:
+        if self._session is None:
+            raise UsageError("this runner is closed")
         if self._local is None:  # the bytes are read again: they may be large, tiles are rare
             options = self._session.get_session_options()
-            data = _verified(self._path)
+            data = verified(self._path)
             self._local = OnnxLocal(data, options, self._providers, self.info.name)
         return self._local
 
 
-def _verified(path: Path) -> bytes:
-    """The bytes of a model file. Raises ModelError unless its digest is there and right."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: {describe_os_error(error)}") from None
-    digest, place = digest_of(data)
-    if place < 0:
-        raise ModelError(f"{path}: not an ONNX model made by img2img, or damaged")
-    if data[place : place + len(digest)] != digest.encode():
-        raise ModelError(f"{path}: damaged (its SHA-256 does not match); export it again")
-    return data
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_TENSORRT = "TensorrtExecutionProvider"
+Providers = list[tuple[str, dict[str, str]]]
 
 
-def _providers(onnxruntime: Any, device: str) -> list[tuple[str, dict[str, str]]]:
-    cpu = [("CPUExecutionProvider", dict[str, str]())]
-    if device == "cpu":
+def _providers(onnxruntime: Any, device: str, precision: str, tensorrt: bool) -> Providers:
+    cpu: Providers = [(_CPU, {})]
+    if device == "cpu" and not tensorrt:
         return cpu
     kind, _, number = device.partition(":")
     if device != "auto" and (kind != "cuda" or not (number or "0").isdigit()):
-        raise UsageError(f"onnxruntime runs on auto, cpu, cuda or cuda:N, not on '{device}'")
+        known = "auto, cuda or cuda:N" if tensorrt else "auto, cpu, cuda or cuda:N"
+        name = "tensorrt" if tensorrt else "onnxruntime"
+        raise UsageError(f"{name} runs on {known}, not on '{device}'")
     count = cuda_device_count()
-    there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    first = _TENSORRT if tensorrt else _CUDA
+    there = first in onnxruntime.get_available_providers()
     if int(number or 0) < count and there:
         onnxruntime.preload_dlls()
-        return [("CUDAExecutionProvider", {"device_id": number or "0"}), *cpu]
-    if device == "auto":
+        where = {"device_id": number or "0"}
+        # TF32 keeps ten bits of a float32's mantissa; fp32 was said.
+        cuda: Providers = [(_CUDA, where | {"use_tf32": "0"})]
+        if tensorrt:
+            half = "1" if precision == "fp16" else "0"
+            return [(_TENSORRT, where | {"trt_fp16_enable": half}), *cuda, *cpu]
+        return cuda + cpu
+    if device == "auto" and not tensorrt:
         return cpu
+    wish = "runner 'tensorrt'" if device == "auto" else f"device '{device}'"
     raise EnvironmentFault(
-        f"device '{device}' is not here ({count} CUDA devices, onnxruntime "
-        f"{'with' if there else 'without'} CUDA); see img2img doctor"
+        f"{wish} is not here ({count} CUDA devices, onnxruntime "
+        f"{'with' if there else 'without'} {'TensorRT' if tensorrt else 'CUDA'}); "
+        "see img2img doctor"
     )
 
 
-def _info(session: Any, path: Path) -> ModelInfo:
+def read_info(data: bytes, path: Path) -> ModelInfo:
+    """What the ONNX file `data`, read from `path`, says of itself; ModelError when nothing."""
     try:
-        described = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
+        described = json.loads(metadata(data)[KEY])
     except (KeyError, ValueError):
         raise ModelError(f"{path}: without readable img2img metadata") from None
     if not isinstance(described, dict):
@@ -146,5 +204,6 @@ def _info(session: Any, path: Path) -> ModelInfo:
     return ModelInfo.from_dict(described, str(path))
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of what a library said, at most 200 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

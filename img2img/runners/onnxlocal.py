@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from img2img.errors import MemoryFault, UsageError
+from img2img.errors import UsageError
 from img2img.runners.local import Core, Float, Given, Local, Moments, moments_of
+from img2img.runners.memory import memory_faults
 from img2img.runners.onnxgraph import Graph
 
 # Sessions are kept for the next picture as long as their weights together stay below this.
@@ -55,14 +56,8 @@ class OnnxLocal(Local):
             feeds |= {f"mean_{k}": mean, f"variance_{k}": variance}
         rest = [v.name for v in session.get_inputs() if v.name not in feeds]
         feeds |= dict(zip(rest, (x, domain), strict=False))
-        try:
+        with memory_faults(x.shape, "a tile"):
             return session.run(None, feeds)[0].astype(np.float32, copy=False)
-        except Exception as error:  # onnxruntime has a class of its own for every failure
-            if isinstance(error, MemoryError) or "alloc" in str(error).lower():
-                raise MemoryFault(
-                    f"a tile of {x.shape[3]}x{x.shape[2]} does not fit the memory"
-                ) from None
-            raise
 
     def _session(self, norm: int) -> Any:
         if norm not in self._sessions:

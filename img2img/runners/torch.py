@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from img2img.checkpoint import load_model
 from img2img.errors import EnvironmentFault, MissingExtra, UsageError
+from img2img.runners import cpu
 from img2img.runners.base import Float, Runner, check_channels, check_domain
 from img2img.runners.local import Local
+from img2img.runners.memory import memory_faults
 
 
 class TorchRunner(Runner):
-    """`device`: auto, cpu, cuda, cuda:N or mps; float32.
+    """`device`: auto, cpu, cuda, cuda:N or mps. `precision`: auto (fp32), fp32, bf16 or fp16, in
+    which weights and activations then are. `compile`: by torch.compile, for any size.
 
     Raises:
+        UsageError: an unknown device, or a precision that is nothing for it.
         ModelError: the file is refused.
         MissingExtra: torch is not installed.
-        EnvironmentFault: a device asked for by name that is not here.
+        EnvironmentFault: a device asked for by name that is not here, a precision that it does
+            not have, or no compiler.
     """
 
-    def __init__(self, path: Path, device: str = "auto"):
+    def __init__(
+        self, path: Path, device: str = "auto", precision: str = "auto", compile: bool = False
+    ):
         try:
             import torch
         except ImportError:
@@ -32,27 +40,62 @@ class TorchRunner(Runner):
             raise UsageError(
                 f"unknown device '{device}'; known: auto, cpu, cuda, cuda:N, mps"
             ) from None
+        self.precision = "fp32" if precision == "auto" else precision
         generator, self.info = load_model(path)
         check_channels(self.info, str(path))
         try:
-            self._generator = generator.to(place)
+            generator = generator.to(place)
         except (RuntimeError, AssertionError) as error:
             line = (str(error).splitlines() or [""])[0]
             raise EnvironmentFault(f"device '{device}' is not here: {line}") from None
+        _check_precision(torch, place.type, self.precision)
+        self._type = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
+            self.precision
+        ]
+        generator.to(self._type)
+        self._generator: Any = torch.compile(generator, dynamic=True) if compile else generator
         self._torch, self._place = torch, place
+        self._plain: Any = generator
         self._local: Local | None = None
-        self.description = f"torch {place} fp32"
+        self.description = f"{'torch-compile' if compile else 'torch'} {place} {self.precision}"
 
     def infer(self, x: Float, domain: Float | None = None) -> Float:
         check_domain(self.info, x, domain)
+        if self._generator is None:
+            raise UsageError("this runner is closed")
+        torch = self._torch
         given = (x,) if domain is None else (x, domain)
-        with self._torch.inference_mode():
-            y = self._generator(*(self._torch.from_numpy(v).to(self._place) for v in given))
+        exact = torch.backends.cudnn.flags(allow_tf32=False)  # fp32 was said
+        with memory_faults(x.shape, self.description), torch.inference_mode(), exact:
+            moved = (torch.from_numpy(v).to(self._place, self._type) for v in given)
+            try:
+                y = self._generator(*moved)
+            except RuntimeError as error:
+                if type(error).__module__.startswith("torch._") and "Backend" in str(type(error)):
+                    line = (str(error).splitlines() or [""])[0]
+                    raise EnvironmentFault(f"torch.compile does not work here: {line}") from None
+                raise
             return y.float().cpu().numpy()
 
     def local(self) -> Local:
+        if self._generator is None:
+            raise UsageError("this runner is closed")
         if self._local is None:
             from img2img.runners.torchlocal import TorchLocal
 
-            self._local = TorchLocal(self._generator, self._place, self.info.name)
+            self._local = TorchLocal(self._plain, self._place, self.info.name)
         return self._local
+
+    def close(self) -> None:
+        self._generator = self._plain = self._local = None
+
+
+def _check_precision(torch: Any, kind: str, precision: str) -> None:
+    if precision == "fp16" and kind == "cpu":
+        raise UsageError("torch computes fp16 on cuda and mps; on the CPU use bf16 or fp32")
+    lacking = precision == "bf16" and (
+        (kind == "cpu" and cpu.bf16_arithmetic() == "")
+        or (kind == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False))
+    )
+    if lacking:
+        raise EnvironmentFault(f"this {kind} device has no bf16 arithmetic; use --precision fp32")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from img2img.errors import ConfigError, MemoryFault, UsageError
+from img2img.errors import ConfigError, UsageError
 from img2img.nets import Generator
 from img2img.nets.blocks import statistics_given
 from img2img.nets.reach import Look
@@ -23,6 +23,7 @@ from img2img.runners.local import (
     NormPlace,
     moments_of,
 )
+from img2img.runners.memory import memory_faults
 
 # Measured: what a pass takes beside the outputs of the layers (blocked copies, workspace).
 _FACTOR = 1.5
@@ -40,6 +41,7 @@ class TorchLocal(Local):
 
     def __init__(self, generator: Generator, place: torch.device, name: str):
         self._generator, self._place = generator, place
+        self._type = next(generator.parameters()).dtype
         try:
             reach = generator.reach
         except ConfigError as error:
@@ -84,16 +86,15 @@ class TorchLocal(Local):
 
         inputs = (x,) if domain is None else (x, domain)
         try:
-            with torch.inference_mode(), statistics_given(self._generator, next_one):
-                return self._generator(*(torch.from_numpy(v).to(self._place) for v in inputs))
+            with (
+                memory_faults(x.shape, "a tile"),
+                torch.inference_mode(),
+                statistics_given(self._generator, next_one),
+            ):
+                moved = (torch.from_numpy(v).to(self._place, self._type) for v in inputs)
+                return self._generator(*moved)
         except _Reached:
             return None
-        except RuntimeError as error:  # torch.OutOfMemoryError is one
-            if "memory" in str(error).lower():
-                raise MemoryFault(
-                    f"a tile of {x.shape[3]}x{x.shape[2]} does not fit the memory"
-                ) from None
-            raise
 
 
 def _moments(x: Tensor) -> Moments:
@@ -136,7 +137,8 @@ def _bytes_per_pixel(generator: Generator, place: torch.device) -> float:
         inputs.append(np.zeros((1, generator.domains), np.float32))
     try:
         with torch.inference_mode():
-            generator(*(torch.from_numpy(v).to(place) for v in inputs))
+            kind = next(generator.parameters()).dtype
+            generator(*(torch.from_numpy(v).to(place, kind) for v in inputs))
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,0 +1,116 @@
+"""ONNX models through OpenVINO on the CPU: fp32, bf16 where the processor has it, fp16 likewise.
+
+One compiled model of dynamic shapes serves every size. A new size costs some milliseconds once,
+and memory stays flat: after 320 different sizes it stood at twice that of the first one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from img2img.errors import EnvironmentFault, MissingExtra, ModelError, UsageError
+from img2img.runners import cpu
+from img2img.runners.base import Float, Runner, check_channels, check_domain
+from img2img.runners.memory import is_memory_error, memory_faults
+from img2img.runners.onnx import first_line, read_info, verified
+
+_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+
+
+class OpenVinoRunner(Runner):
+    """`device`: auto or cpu. `precision`: auto (fp32), fp32, bf16 or fp16.
+
+    Raises:
+        UsageError: another device.
+        ModelError: not an ONNX model of ours, damaged, or not for OpenVINO.
+        MissingExtra: OpenVINO is not installed.
+        EnvironmentFault: OpenVINO does not load, or the processor lacks the precision.
+    """
+
+    def __init__(self, path: Path, device: str = "auto", precision: str = "auto"):
+        if device not in ("auto", "cpu"):
+            raise UsageError(f"openvino runs on auto or cpu here, not on '{device}'")
+        self.precision = "fp32" if precision == "auto" else precision
+        # Before OpenVINO parses it, as for onnxruntime.
+        data = verified(path)
+        self.info = read_info(data, path)
+        check_channels(self.info, str(path))
+        core = _core()
+        _check_precision(self.precision, core)
+        try:
+            model = core.read_model(data)
+        except Exception as error:  # a RuntimeError for whatever it was
+            raise ModelError(f"{path}: OpenVINO refuses it: {first_line(error)}") from None
+        self._check_inputs(model, path)
+        settings = {
+            "INFERENCE_PRECISION_HINT": _TYPES[self.precision],
+            "INFERENCE_NUM_THREADS": cpu.cores(),
+            "PERFORMANCE_HINT": "LATENCY",
+            # Decoding and encoding run beside it: threads bound to cores would wait for those.
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            compiled = core.compile_model(model, "CPU", settings)
+        except Exception as error:
+            raise ModelError(f"{path}: OpenVINO refuses it: {first_line(error)}") from None
+        real = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if real != _TYPES[self.precision]:
+            raise EnvironmentFault(
+                f"OpenVINO computes in {real} instead of {self.precision}; use --precision fp32"
+            )
+        self._request: Any = compiled.create_infer_request()
+        self.description = f"openvino cpu {self.precision}"
+
+    def infer(self, x: Float, domain: Float | None = None) -> Float:
+        check_domain(self.info, x, domain)
+        if self._request is None:
+            raise UsageError("this runner is closed")
+        with memory_faults(x.shape, "OpenVINO on the CPU"):
+            try:
+                results = self._request.infer([x] if domain is None else [x, domain])
+                return results[0].copy()  # the request writes into the same memory next time
+            except RuntimeError as error:
+                if is_memory_error(error):
+                    raise
+                raise EnvironmentFault(f"OpenVINO failed: {first_line(error)}") from None
+
+    def close(self) -> None:
+        self._request = None
+
+    def _check_inputs(self, model: Any, path: Path) -> None:
+        wide = [self.info.in_channels, *([len(self.info.domains)] if self.info.domains else [])]
+        types = {port.get_element_type().get_type_name() for port in model.inputs}
+        if len(model.inputs) != len(wide) or len(model.outputs) != 1 or types != {"f32"}:
+            raise UsageError(
+                f"{path}: runner openvino takes files of float inputs; use --runner onnxruntime"
+            )
+        for port, width in zip(model.inputs, wide, strict=True):
+            shape = port.get_partial_shape()
+            if shape[1].is_static and shape[1].get_length() != width:
+                raise ModelError(
+                    f"{path}: an input has {shape[1].get_length()} channels or domains, its "
+                    f"metadata says {width}"
+                )
+
+
+def _core() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        if getattr(error, "name", "") == "openvino":
+            raise MissingExtra("runner openvino", "openvino") from None
+        raise EnvironmentFault(f"OpenVINO cannot be loaded: {error}; see img2img doctor") from None
+    return openvino.Core()
+
+
+def _check_precision(precision: str, core: Any) -> None:
+    """OpenVINO also lists what it can imitate, so the processor itself is asked as well."""
+    if precision == "fp32":
+        return
+    listed = precision.upper() in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    own = cpu.bf16_arithmetic() if precision == "bf16" else cpu.fp16_arithmetic()
+    if not listed or own == "":
+        raise EnvironmentFault(
+            f"this CPU has no {precision} arithmetic for OpenVINO; use --precision fp32"
+        )
