@@ -13,8 +13,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # Names that are not valid text must not stop a job (lone surrogates, C locale).
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    import typer
+
     from img2img.cli.app import app
-    from img2img.cli.console import Stopped, one_line
+    from img2img.cli.console import PipeClosed, Stopped, one_line
     from img2img.errors import Img2ImgError
 
     debug = "--debug" in sys.argv
@@ -22,7 +24,13 @@ def main() -> None:
         warnings.filterwarnings("ignore", module=r"PIL\.")
         logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
-        app(prog_name="img2img")
+        code = app(prog_name="img2img", standalone_mode=False)
+        sys.stdout.flush()  # here, where a closed pipe is still an error of ours
+        sys.exit(code if isinstance(code, int) else 0)
+    except typer.Abort:
+        sys.exit(130)
+    except typer.TyperException as error:
+        _say_usage(error)
     except Img2ImgError as error:
         if debug:
             raise
@@ -32,9 +40,10 @@ def main() -> None:
         sys.exit(stopped.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
+    except (PipeClosed, BrokenPipeError):
+        # Or Python complains once more when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        sys.exit(PipeClosed.exit_code)
     except Exception as error:
         if debug:
             raise
@@ -43,3 +52,17 @@ def main() -> None:
             "(a defect of img2img; --debug shows the traceback)"
         )
         sys.exit(70)
+
+
+def _say_usage(error: Exception) -> None:
+    """One line for what the option parser refuses; its text comes from `format_message`."""
+    from img2img.cli.console import one_line
+
+    context = getattr(error, "ctx", None)
+    where = getattr(context, "command_path", "img2img")
+    text = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(text, file=sys.stderr)
+    else:
+        one_line(f"img2img: {text}; see {where} --help")
+    sys.exit(2)

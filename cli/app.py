@@ -44,25 +44,76 @@ def root(
 @app.command("translate")
 def translate_command(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT", help="Pictures, folders or globs.")
+        list[str],
+        typer.Argument(metavar="INPUT", help="Pictures, folders or globs; - is standard input."),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the translated pictures.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--out",
+            help="Folder for the translated pictures; for one picture also a file, or - for "
+            "standard output.",
+        ),
+    ],
     model: Annotated[
         str | None,
         typer.Option(
             "-m", "--model", help="A shipped model's name, a run, a .safetensors or an .onnx file."
         ),
     ] = None,
-    runner: Annotated[str, typer.Option(help="auto, onnxruntime or torch.")] = "auto",
-    device: Device = "auto",
+    direction: Direction = None,
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Where a model of several domains goes; A+B or all too."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Table of the pictures' own attributes, which --domain then changes."),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="The network works on the picture scaled to so many pixels on its shorter side; "
+            "the output keeps the input's size.",
+        ),
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="1 is the translation, 0 the source.")
+    ] = 1.0,
     format: Annotated[
         str | None,
         typer.Option(help="jpg, png, webp, avif, tiff or bmp; default: by the input's suffix."),
     ] = None,
     quality: Annotated[int, typer.Option(min=1, max=100, help="For JPEG, WebP and AVIF.")] = 95,
+    name: Annotated[
+        str,
+        typer.Option(
+            metavar="TEMPLATE",
+            help="Names of the outputs, of {stem}, {model}, {domain} and {number}.",
+        ),
+    ] = "{stem}",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Translate again what is in OUT already.")
     ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed before, unchanged.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on with pictures as they come, until Ctrl-C.")
+    ] = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Take linked pictures, enter linked folders.")
+    ] = False,
+    compare: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Also write sheets of source and output there."),
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(metavar="HTML", help="Also write a page of before/after sliders."),
+    ] = None,
     strip_metadata: Annotated[
         bool, typer.Option("--strip-metadata", help="Write no EXIF and no XMP.")
     ] = False,
@@ -75,25 +126,31 @@ def translate_command(
     max_megapixels: Annotated[
         float, typer.Option(min=0.001, help="Larger pictures are refused before decoding.")
     ] = 400.0,
-    domain: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Where a model of several domains goes; A+B or all too."),
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds that one picture may take to decode.")
+    ] = 60.0,
+    runner: Annotated[str, typer.Option(help="auto, onnxruntime or torch.")] = "auto",
+    device: Device = "auto",
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Pictures of one size at once; default: by size.")
     ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="Table of the pictures' own attributes, which --domain then changes."),
-    ] = None,
-    direction: Direction = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Translate pictures; folders are searched recursively and their trees kept."""
+    """Translate pictures; folders are searched recursively and their trees kept. The same command
+    again does what is missing and what has changed."""
     from img2img.cli import translate
 
     translate.run(
-        inputs, out, model, runner, device, format, quality, overwrite, json,
-        strip_metadata, strip_gps, salvage, max_megapixels,
-        domain or [], labels, direction,
+        translate.Wishes(
+            inputs=inputs, out=out, model=model, direction=direction, domains=domain or [],
+            labels=labels, runner=runner, device=device, format=format, quality=quality, name=name,
+            size=size, strength=strength, batch=batch, overwrite=overwrite,
+            retry_failed=retry_failed, watch=watch, follow_links=follow_links,
+            compare=compare, gallery=gallery,
+            strip_metadata=strip_metadata, strip_gps=strip_gps, salvage=salvage,
+            max_megapixels=max_megapixels, timeout=timeout, json=json,
+        )
     )  # fmt: skip
 
 

@@ -20,6 +20,12 @@ class Stopped(Exception):
         self.exit_code = 128 + number
 
 
+class PipeClosed(Exception):
+    """Whoever read our standard output has gone; the exit code is the shell's for SIGPIPE."""
+
+    exit_code = 141
+
+
 class StopFlag:
     """Remembers SIGINT or SIGTERM; a second one ends the process at once."""
 
@@ -63,12 +69,15 @@ note = one_line
 
 def say(text: str) -> None:
     """Print a result to stdout."""
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise PipeClosed from None
 
 
 def say_json(row: dict[str, Any]) -> None:
     """Print one JSON object as one line to stdout."""
-    print(json.dumps(row), flush=True)
+    say(json.dumps(row))
 
 
 def duration(seconds: float) -> str:

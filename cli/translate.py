@@ -3,114 +3,365 @@
 from __future__ import annotations
 
 import glob
+import hashlib
+import shutil
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from img2img.cli.console import duration, note, say, say_json, stop_flag
-from img2img.errors import UsageError
+from img2img.cli.console import PipeClosed, duration, note, say, say_json, stop_flag
+from img2img.errors import EnvironmentFault, PictureError, UsageError, describe_os_error
+
+_STDIN_LIMIT = 2**31
 
 
-def run(
-    inputs: list[str],
-    out: Path,
-    model: str | None,
-    runner: str,
-    device: str,
-    format: str | None,
-    quality: int,
-    overwrite: bool,
-    json: bool,
-    strip_metadata: bool,
-    strip_gps: bool,
-    salvage: bool,
-    max_megapixels: float,
-    domains: list[str],
-    labels: Path | None,
-    direction: str | None,
-) -> None:
+@dataclass(frozen=True)
+class Wishes:
+    """The options of the command, as given."""
+
+    inputs: list[str]
+    out: str
+    model: str | None
+    direction: str | None
+    domains: list[str]
+    labels: Path | None
+    runner: str
+    device: str
+    format: str | None
+    quality: int
+    name: str
+    size: int | None
+    strength: float
+    batch: int | None
+    overwrite: bool
+    retry_failed: bool
+    watch: bool
+    follow_links: bool
+    compare: Path | None
+    gallery: Path | None
+    strip_metadata: bool
+    strip_gps: bool
+    salvage: bool
+    max_megapixels: float
+    timeout: float
+    json: bool
+
+
+def run(wishes: Wishes) -> None:
+    """Run the command."""
+    if "" in (*wishes.inputs, wishes.model, wishes.out):
+        raise UsageError("an empty name was given as an input, as -o or as -m")
+    if wishes.strip_metadata and wishes.strip_gps:
+        raise UsageError("--strip-metadata strips the place too; leave --strip-gps out")
+    if wishes.out == "-" and wishes.json:
+        raise UsageError("--json writes to the standard output; it does not go with -o -")
+    with _standard_streams(wishes) as (inputs, out, publish):
+        failed = _translate(wishes, inputs, out)
+        if not failed:
+            publish()
+    if failed:
+        raise typer.Exit(1)
+
+
+def _translate(w: Wishes, inputs: list[str], out: Path) -> bool:
     import img2img
-    from img2img.domains import ALL, targets_of
-    from img2img.images import Reading, encode_format
+    from img2img.images import Reading
     from img2img.pretrained import default_name, find_model, taken_for_granted
     from img2img.runners import open_runner, suffixes_for
-    from img2img.tables import Labels
-    from img2img.translate import check_output, plan, plan_domains, translate
-
-    if "" in (*inputs, model):
-        raise UsageError("an empty name was given as an input or as -m")
-    suffix = encode_format(format)[1] if format else None
-    reading = Reading(
-        deep=True,
-        salvage=salvage,
-        max_pixels=round(max_megapixels * 10**6),
-        metadata="strip" if strip_metadata else "no-gps" if strip_gps else "keep",
+    from img2img.translate import (
+        Extras,
+        Manifest,
+        Network,
+        Options,
+        check_beside,
+        check_output,
     )
+    from img2img.translate.manifest import Unrecorded
+
+    single = _is_single(inputs, out)
+    _check_combinations(w, single)
     paths = _expand(inputs)
-    jobs = plan(paths, out, suffix)
-    wish = model or default_name()
-    path = find_model(wish, suffixes_for(runner), direction)
-    granted = taken_for_granted(wish, direction)
+    planner = _Planner(w, paths, out, single)
+    jobs = planner.before_the_model()
+    wish = w.model or default_name()
+    path = find_model(wish, suffixes_for(w.runner), w.direction)
+    granted = taken_for_granted(wish, w.direction)
     if granted:
         note(granted)
-    translator = open_runner(path, device, runner)
-    info = translator.info
-    targets = targets_of(info, domains, labels is not None)
-    if targets:
-        apart = len(targets) > 1 or (ALL in domains and ALL not in info.domains)
-        known = Labels(labels, info.domains) if labels else None
-        jobs = plan_domains(paths, out, suffix, info, targets, known, apart)
-    check_output(out)
-    software = f"img2img {img2img.__version__}, model {info.name}"
-    if json:
-        say_json(
-            {
-                "event": "start",
-                "model": translator.info.name,
-                "runner": translator.description,
-                "inputs": len(jobs),
-            }
-        )
+    runner = open_runner(path, w.device, w.runner)
+    network = Network(runner, w.size, w.strength, w.batch, note)
+    jobs = planner.with_model(runner.info)
+    check_output(out.parent if single else out)
+    reading = Reading(
+        deep=True,
+        salvage=w.salvage,
+        max_pixels=round(w.max_megapixels * 10**6),
+        metadata="strip" if w.strip_metadata else "no-gps" if w.strip_gps else "keep",
+    )
+    software = f"img2img {img2img.__version__}, model {runner.info.name}"
+    place = out.parent if single else out
+    if w.compare is not None:
+        check_beside(w.compare, paths, jobs, place)
+        check_output(w.compare)
+    if single:
+        manifest = Unrecorded(w.overwrite)
     else:
-        note(
-            f"{len(jobs)} pictures, model {translator.info.name} ({translator.info.direction}), "
-            f"{translator.description}"
-        )
+        manifest = Manifest(out, _settings(w, path), w.overwrite, w.retry_failed)
+    count = sum(job.ignored is None for job in jobs)
+    if w.json:
+        model = {"model": runner.info.name, "runner": runner.description}
+        say_json({"event": "start", **model, "inputs": len(jobs)})
+    else:
+        many = f"{count} picture{'s' * (count != 1)}"
+        info = runner.info
+        note(f"{many}, model {info.name} ({info.direction}), {runner.description}")
+    with _gallery(w, runner, count) as gallery:
+        extras = Extras(place, w.compare, gallery)
+        options = Options(w.quality, reading, software, w.timeout, extras=extras)
+        return _work(w, jobs, network, options, manifest, planner, out)
+
+
+def _gallery(w: Wishes, runner: Any, count: int) -> Any:
+    """The gallery that was asked for, or nothing, as a context manager."""
+    if w.gallery is None:
+        return nullcontext()
+    from img2img.gallery import Gallery
+
+    about = {
+        "Model": f"{runner.info.name} ({runner.info.direction})",
+        "Licence": runner.info.licence,
+        "Run by": runner.description,
+        "Made": time.strftime("%Y-%m-%d %H:%M"),
+    }
+    wishes = {"Scale": w.size, "Strength": None if w.strength == 1 else w.strength}
+    about |= {label: str(value) for label, value in wishes.items() if value is not None}
+    return Gallery(w.gallery, about, count, title=f"{runner.info.name}: before and after")
+
+
+def _work(
+    w: Wishes,
+    jobs: Sequence[Any],
+    network: Any,
+    options: Any,
+    manifest: Any,
+    planner: _Planner,
+    out: Path,
+) -> bool:
+    from img2img.translate import Summary, translate, watch
+
+    total = Summary()
+    count = len(jobs)
     began = time.monotonic()
-    with stop_flag() as stop, _progress(len(jobs), json) as listen:
-        try:
-            summary = translate(
-                jobs, translator, quality, overwrite, listen, stop, reading, software
-            )
-        finally:
+    with stop_flag() as stop, _Listener(len(jobs), w.json) as listen:
+
+        def work(some: Sequence[Any]) -> None:
+            part = translate(some, network, options, manifest, listen, stop)
+            total.done += part.done
+            total.redone += part.redone
+            total.skipped += part.skipped
+            total.ignored += part.ignored
+            total.failed += part.failed
+
+        if w.watch:
             listen.close()
-    seconds = time.monotonic() - began
+            note(f"watching {', '.join(w.inputs)}; Ctrl-C ends")
+            watch(planner.again, work, stop)
+            count = total.seen
+        else:
+            work(jobs)
     row = {
         "event": "summary",
-        "done": summary.done,
-        "skipped": summary.skipped,
-        "failed": len(summary.failed),
-        "not_reached": len(jobs) - summary.done - summary.skipped - len(summary.failed),
-        "seconds": round(seconds, 3),
+        "done": total.done,
+        "redone": total.redone,
+        "skipped": total.skipped,
+        "ignored": total.ignored,
+        "failed": len(total.failed),
+        "not_reached": count - total.seen,
+        "seconds": round(time.monotonic() - began, 3),
     }
-    if json:
+    if w.json:
         say_json(row)
-    else:
+    elif w.out != "-":
         say(_in_words(row, out))
     stop.leave()
-    if summary.failed:
-        raise typer.Exit(1)
+    return bool(total.failed)
+
+
+def _check_combinations(w: Wishes, single: bool) -> None:
+    if single and (w.watch or w.name != "{stem}"):
+        option = "--watch" if w.watch else "--name"
+        raise UsageError(f"{option} needs a folder as -o, not the file {w.out}")
+
+
+class _Planner:
+    """Plans the jobs: first without the model, so that wrong inputs are found at once."""
+
+    def __init__(self, w: Wishes, paths: list[Path], out: Path, single: bool):
+        from img2img.images import encode_format
+
+        self._w, self._paths, self._out, self._single = w, paths, out, single
+        self._suffix = encode_format(w.format)[1] if w.format else None
+        self._info: Any = None
+
+    def before_the_model(self) -> list[Any]:
+        """The jobs of a model without domains."""
+        from img2img.translate import Naming, plan, plan_file
+
+        if self._single:
+            return plan_file(self._paths[0], self._out)
+        naming = Naming(self._suffix, self._w.name)
+        if self._w.watch and not self._filled():
+            return []
+        return plan(self._paths, self._out, naming, self._w.follow_links)
+
+    def with_model(self, info: Any) -> list[Any]:
+        """The jobs of the model `info`."""
+        self._info = info
+        from img2img.domains import targets_of
+
+        targets = targets_of(info, self._w.domains, self._w.labels is not None)
+        if self._single and len(targets) > 1:
+            raise UsageError("several domains need a folder as -o")
+        return self.again()
+
+    def again(self) -> list[Any]:
+        """The same, of the files that are there now."""
+        from dataclasses import replace
+
+        from img2img.domains import ALL, targets_of, vector_of
+        from img2img.tables import Labels
+        from img2img.translate import Naming, plan, plan_domains, plan_file
+
+        w, info = self._w, self._info
+        if w.watch and not self._filled():
+            return []
+        targets = targets_of(info, w.domains, w.labels is not None)
+        known = Labels(w.labels, info.domains) if w.labels else None
+        naming = Naming(self._suffix, w.name, info.name)
+        if self._single:
+            jobs = plan_file(self._paths[0], self._out)
+            if not targets:
+                return jobs
+            own = known.of(self._paths[0]) if known else None
+            if known and own is None:
+                raise UsageError(f"{self._paths[0]}: no label in {w.labels}")
+            vector = vector_of(info, targets[0], own)
+            return [replace(job, domain=vector, domain_name=targets[0].name) for job in jobs]
+        if not targets:
+            return plan(self._paths, self._out, naming, w.follow_links)
+        apart = len(targets) > 1 or (ALL in w.domains and ALL not in info.domains)
+        return plan_domains(
+            self._paths, self._out, naming, info, targets, known, apart, w.follow_links
+        )
+
+    def _filled(self) -> bool:
+        """False for a watched folder without a picture, which is no fault."""
+        from img2img.images import survey
+
+        return any(
+            not path.is_dir() or any(f.ignored is None for f in survey(path, self._w.follow_links))
+            for path in self._paths
+        )
+
+
+def _is_single(inputs: list[str], out: Path) -> bool:
+    """True for one file and an output that names a file."""
+    from img2img.images import written_format
+
+    if len(inputs) != 1 or out.is_dir() or written_format(out) is None:
+        return False
+    return not Path(inputs[0]).is_dir() and not glob.has_magic(inputs[0])
+
+
+def _settings(w: Wishes, model: Path) -> dict[str, Any]:
+    """What decides how outputs look; where and how fast they are made is not among it."""
+    with open(model, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "model": digest,
+        "quality": w.quality,
+        "size": w.size,
+        "strength": w.strength,
+        "metadata": "strip" if w.strip_metadata else "no-gps" if w.strip_gps else "keep",
+        "salvage": w.salvage,
+    }
+
+
+@contextmanager
+def _standard_streams(w: Wishes) -> Iterator[tuple[list[str], Path, Callable[[], None]]]:
+    """The inputs and the output as files, where `-` stands for a standard stream; and what sends
+    the result on its way."""
+    if "-" not in w.inputs and w.out != "-":
+        yield w.inputs, Path(w.out), lambda: None
+        return
+    if "-" in w.inputs and (len(w.inputs) > 1 or w.watch):
+        raise UsageError("- (the standard input) must be the only input, without --watch")
+    if w.out == "-" and len(w.inputs) > 1:
+        raise UsageError("-o - takes one picture")
+    with tempfile.TemporaryDirectory(prefix="img2img-") as folder:
+        inputs, out = w.inputs, Path(w.out)
+        if inputs == ["-"]:
+            inputs = [str(_from_stdin(Path(folder)))]
+        if w.out == "-":
+            if Path(inputs[0]).is_dir() or glob.has_magic(inputs[0]):
+                raise UsageError("-o - takes one picture, not a folder")
+            out = Path(folder) / f"out{_suffix_for(w, Path(inputs[0]))}"
+        yield inputs, out, lambda: _to_stdout(out) if w.out == "-" else None
+
+
+def _from_stdin(folder: Path) -> Path:
+    from img2img.images import FORMATS, sniff
+
+    data = sys.stdin.buffer.read(_STDIN_LIMIT + 1)
+    if not data:
+        raise UsageError("nothing came from the standard input")
+    if len(data) > _STDIN_LIMIT:
+        raise UsageError("more than 2 GiB came from the standard input")
+    format = sniff(data[:64])
+    if format is None:
+        raise PictureError("standard input: not a picture, or damaged")
+    suffixes = [suffix for name, suffix in FORMATS.values() if name == format]
+    path = folder / f"stdin{suffixes[0] if suffixes else '.' + format.lower()}"
+    path.write_bytes(data)
+    return path
+
+
+def _suffix_for(w: Wishes, source: Path) -> str:
+    from img2img.images import encode_format, written_format
+
+    if w.format:
+        return encode_format(w.format)[1]
+    return source.suffix if written_format(source) else ".png"
+
+
+def _to_stdout(path: Path) -> None:
+    try:
+        with open(path, "rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise PipeClosed from None
+    except OSError as error:
+        raise EnvironmentFault(f"standard output: {describe_os_error(error)}") from None
 
 
 def _in_words(row: dict[str, Any], out: Path) -> str:
     parts = [f"{row['done']} translated into {out}"]
     if row["done"]:
         parts[0] += f" in {duration(row['seconds'])}"
+    if row["redone"]:
+        parts.append(f"{row['redone']} of them again, since something had changed")
     if row["skipped"]:
         parts.append(f"{row['skipped']} there already (--overwrite translates them again)")
+    if row["ignored"]:
+        parts.append(f"{row['ignored']} other files left alone")
     if row["failed"]:
         parts.append(f"{row['failed']} failed")
     if row["not_reached"]:
@@ -131,6 +382,9 @@ def _expand(inputs: list[str]) -> list[Path]:
             raise UsageError(f"{text}: nothing matches")
         paths += [Path(p) for p in found]
     return paths
+
+
+_QUIET = ("hidden", "not a picture")
 
 
 class _Listener:
@@ -162,8 +416,10 @@ class _Listener:
         self.close()
 
     def close(self) -> None:
+        """Take the progress bar away."""
         if self.bar:
             self.bar.stop()
+            self.bar = None
 
     def __call__(self, event: dict[str, Any]) -> None:
         self.seen += 1
@@ -172,15 +428,14 @@ class _Listener:
             return
         if event["status"] == "failed":
             note(f"failed: {event['input']}: {event['reason']}")
+        if event["status"] == "ignored" and event["reason"] not in _QUIET:
+            note(f"left alone: {event['input']}: {event['reason']}")
         for text in event.get("notes", ()):
             note(f"note: {event['input']}: {text}")
         if self.bar:
             self.bar.update(self.task, completed=self.seen)
-        elif time.monotonic() - self.told > 10:
+        elif self.total and time.monotonic() - self.told > 10:
             self.told = time.monotonic()
             rate = self.seen / (self.told - self.began)
-            left = duration((self.total - self.seen) / rate)
+            left = duration(max(0, self.total - self.seen) / rate)
             note(f"{self.seen}/{self.total}, {rate:.1f} pictures/s, {left} left")
-
-
-_progress = _Listener

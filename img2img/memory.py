@@ -1,14 +1,69 @@
-"""How much memory this process has used at most."""
+"""How much memory is free, and how much this process has held, asked of the system itself."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
+_UNKNOWN = 2 * 2**30
 _STATUS = Path("/proc/self/status")
+
+
+def free_memory() -> int:
+    """Bytes that this process could still take without swapping: what the machine has free, or
+    what its control group leaves; half of all memory, or 2 GiB, where nothing tells."""
+    found = [value for value in (_linux(), _cgroup()) if value is not None]
+    if found:
+        return min(found)
+    if sys.platform == "win32":
+        return _windows()
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (ValueError, OSError, AttributeError):
+        return _UNKNOWN
+
+
+def _linux() -> int | None:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def _cgroup(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What the control group leaves (version 2 or 1); None where it has no limit. File pages that
+    it counts could be dropped, so they are free."""
+    for limit, used, cached in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        with contextlib.suppress(OSError, ValueError):
+            most = int((root / limit).read_text())
+            taken = int((root / used).read_text())
+            table = (root / limit).parent / "memory.stat"
+            rows = dict(line.split() for line in table.read_text().splitlines())
+            return max(most - taken + int(rows.get(cached, 0)), 0)
+    return None
+
+
+def _windows() -> int:
+    class Status(ctypes.Structure):
+        _fields_ = [
+            ("length", ctypes.c_uint32),
+            ("load", ctypes.c_uint32),
+            *((name, ctypes.c_uint64) for name in ("all", "free", "a", "b", "c", "d", "e")),
+        ]
+
+    status = Status()
+    status.length = ctypes.sizeof(Status)
+    kernel = getattr(ctypes, "windll").kernel32  # noqa: B009 - absent where this is checked
+    return status.free if kernel.GlobalMemoryStatusEx(ctypes.byref(status)) else _UNKNOWN
 
 
 def process_peak() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +130,18 @@ def cli(tmp_path: Path) -> Cli:
         )
 
     return run
+
+
+class Each:
+    """A stand-in of the network for the pipeline: a function of one picture, `most` at a time."""
+
+    def __init__(self, function: Callable[..., np.ndarray], most: int = 1):
+        self.function, self.most = function, most
+        self.batches: list[int] = []
+
+    def limit(self, pixels: np.ndarray) -> int:
+        return self.most
+
+    def run(self, pictures: Sequence[np.ndarray], domains: object) -> list[np.ndarray]:
+        self.batches.append(len(pictures))
+        return [self.function(pixels) for pixels in pictures]

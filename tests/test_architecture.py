@@ -14,11 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "errors": 1, "settings": 1, "atomic": 1, "losses": 1, "augment": 1, "nets": 1,
     "modelinfo": 2, "images": 2, "checkpoint": 2, "pretrained": 2,
-    "tables": 2, "domains": 3,
+    "tables": 2, "memory": 2, "domains": 3,
     "data": 3, "runners": 3,
     "foreign": 2,
-    "memory": 1, "bench": 4,
-    "translate": 4, "export": 4, "trainers": 4, "metrics": 4, "doctor": 4,
+    "tiles": 4, "translate": 4, "gallery": 4, "bench": 4, "export": 4, "trainers": 4, "metrics": 4, "doctor": 4,
     "runs": 5, "processes": 5, "devices": 5, "ema": 5, "samples": 5, "warmstart": 5,
     "board": 5, "compiling": 5,
     "training": 5,
@@ -28,7 +27,8 @@ PURE = {"nets", "losses", "augment"}
 NO_TRAINING_CODE = {"translate", "runners", "export", "bench"}
 TORCH_FREE = ("images", "runners", "runners.base", "runners.onnx", "runners.cuda", "runners.cpu", "runners.memory", "runners.onnxfile",
               "runners.openvino", "runners.choice", "runners.trial", "translate",
-              "errors", "atomic", "modelinfo", "tables", "domains", "pretrained", "checkpoint", "doctor", "memory", "bench", "cli")  # fmt: skip
+              "tiles", "memory", "runners.local", "runners.protobuf", "runners.onnxgraph", "runners.onnxlocal",
+              "gallery", "bench", "errors", "atomic", "modelinfo", "tables", "domains", "pretrained", "checkpoint", "doctor", "cli")  # fmt: skip
 
 
 def sources(root: Path) -> dict[str, Path]:

@@ -37,7 +37,7 @@ def test_translate_a_folder(cli: Cli, photos: Path, onnx_file: Path, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("3 translated into out in ")
     out = tmp_path / "out"
-    assert sorted(str(p.relative_to(out)) for p in out.rglob("*.*")) == [
+    assert sorted(str(p.relative_to(out)) for p in out.rglob("*.*") if ".img2img" not in str(p)) == [
         "one.jpg", os.path.join("sub", "one.jpg"), "two.png",
     ]  # fmt: skip
     again = cli("translate", photos, "-o", "out", "-m", onnx_file)
@@ -161,7 +161,7 @@ def test_a_full_disk_is_one_line_and_4(
         assert "disk full" in line and "Traceback" not in done.stderr
     assert not (tmp_path / "x.onnx").exists()
     assert not list(tmp_path.rglob(".i2i-*"))
-    for path in (tmp_path / "out").rglob("*.*"):
+    for path in (tmp_path / "out").glob("[!.]*.*"):
         with Image.open(path) as image:
             image.load()
 
@@ -267,7 +267,7 @@ def test_ctrl_c_stops_a_translation_cleanly(onnx_file: Path, tmp_path: Path) -> 
     assert process.returncode == 130 and "Traceback" not in errors
     summary = json.loads(rest.splitlines()[-1])
     assert summary["not_reached"] > 0 and summary["failed"] == 0
-    files = list((tmp_path / "out").iterdir())
+    files = list((tmp_path / "out").glob("[!.]*"))
     assert len(files) == summary["done"]
     for path in files:
         with Image.open(path) as image:
@@ -288,3 +288,34 @@ def test_doctor(cli: Cli) -> None:
     assert done.returncode == (1 if any(r["status"] == "problem" for r in rows) else 0)
     assert any("device cpu" in r["what"] and r["status"] == "ok" for r in rows)
     assert any(r["what"].startswith("torch ") for r in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["translate", "x"], "Missing option '-o'"),
+        (["translate", "x", "-o", "y", "--qualty", "3"], "--quality"),
+        (["nosuch"], "No such command 'nosuch'"),
+        (["translate", "x", "-o", "y", "--quality", "300"], "--quality"),
+    ],
+)
+def test_a_wrong_option_is_one_line(cli: Cli, arguments: list[str], said: str) -> None:
+    done = cli(*arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert said in line and "--help" in line
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_a_reader_that_leaves_ends_the_job_quietly(
+    photos: Path, onnx_file: Path, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "img2img.cli", "translate", photos, "-o", tmp_path / "out",
+         "-m", onnx_file, "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    said = process.stderr.read()
+    assert process.wait(timeout=60) == 141 and said == b""

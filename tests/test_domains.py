@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from img2img.images import read_picture
 from img2img.modelinfo import ModelInfo
 from img2img.runners import open_runner
 from img2img.tables import Labels
-from img2img.translate import plan_domains
+from img2img.translate import Naming, plan_domains
 from tests.conftest import Cli, info_of, picture, small_generator, stargan
 
 
@@ -78,11 +77,11 @@ def test_folders_are_safe_and_different() -> None:
 def test_every_output_has_one_input(photos: Path, tmp_path: Path) -> None:
     (photos / "a.gif").write_bytes(b"")
     (photos / "a.png").write_bytes(b"")
-    jobs = plan_domains([photos], tmp_path / "out", None, HAIR, targets_of(HAIR, ["all"]))
+    jobs = plan_domains([photos], tmp_path / "out", Naming(), HAIR, targets_of(HAIR, ["all"]))
     assert len(jobs) == 15 and len({str(job.target).casefold() for job in jobs}) == 15
     shutil.copytree(photos, tmp_path / "out" / "Dark")  # an input where outputs would land
     with pytest.raises(UsageError, match="would be read again"):
-        plan_domains([tmp_path / "out" / "Dark"], tmp_path / "out", None, HAIR,
+        plan_domains([tmp_path / "out" / "Dark"], tmp_path / "out", Naming(), HAIR,
                      targets_of(HAIR, ["all"]))  # fmt: skip
 
 
@@ -106,7 +105,9 @@ def model(tmp_path: Path) -> Path:
 
 
 def outputs(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.*"))
+    return sorted(
+        p.relative_to(folder).as_posix() for p in folder.rglob("*.*") if ".img2img" not in str(p)
+    )
 
 
 def test_translate_to_domains(cli: Cli, photos: Path, model: Path, tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_runs_of_two_directions(cli: Cli, photos: Path, tmp_path: Path) -> None:
         done = cli("translate", photos / "two.png", "-o", f"out{name}", "-m", "run", *more)
         assert done.returncode == 0 and f"model {name} " in done.stderr
         assert ("direction AtoB; --direction BtoA" in done.stderr) == (not more)
-        assert os.listdir(tmp_path / f"out{name}") == ["two.png"]
+        assert outputs(tmp_path / f"out{name}") == ["two.png"]
     done = cli("translate", photos, "-o", "x", "-m", "run", "--direction", "BtoB")
     assert done.returncode == 2 and "Did you mean 'BtoA'" in done.stderr and "AtoB" in done.stderr
     done = cli("export", "run", "-o", "run/BtoA.onnx", "--direction", "BtoA")

@@ -28,7 +28,7 @@ from img2img.runners import onnx as onnx_runner
 from img2img.runners.cuda import cuda_device_count
 from img2img.runners.memory import is_memory_error
 from img2img.runners.onnx import DIGEST_KEY, NO_DIGEST, digest_of
-from img2img.runners.onnxfile import fields, metadata, weight_precision
+from img2img.runners.onnxfile import metadata, weight_precision
 from img2img.runners.trial import decibels, made_batch, made_pictures, max_levels
 from tests.conftest import info_of, small_generator, stargan
 
@@ -465,9 +465,8 @@ def test_the_file_is_read_as_onnx_reads_it(models: dict[str, Path]) -> None:
             half = onnx.numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(onnx.numpy_helper.from_array(half, tensor.name))
     assert weight_precision(model.SerializeToString()) == "fp16"
-    for broken in (b"\x00", b"\x3a\xff", b"\x0b", b"\xff" * 11, b"\x3a" + b"\x80" * 11):
-        with pytest.raises(ValueError):
-            list(fields(memoryview(broken)))
+    with pytest.raises(ValueError):
+        weight_precision(b"\x3a\xff")
 
 
 @pytest.mark.parametrize(

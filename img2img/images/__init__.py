@@ -5,16 +5,17 @@ float in [-1, 1]: `to_network` and `from_network` own that convention and work o
 torch tensors alike.
 """
 
-from img2img.images.folders import find_pictures
+from img2img.images.folders import NO_RAW, RAW, Found, find_pictures, survey
 from img2img.images.formats import (
     FORMATS,
     HOLDS_16_BITS,
     encode_format,
     is_picture_name,
+    sniff,
     written_format,
 )
 from img2img.images.reading import read_picture
-from img2img.images.sheets import contact_sheet, resize_pixels
+from img2img.images.sheets import contact_sheet, on_white, resize_pixels
 from img2img.images.values import (
     MAX_PIXELS,
     Picture,
@@ -30,6 +31,9 @@ __all__ = [
     "FORMATS",
     "HOLDS_16_BITS",
     "MAX_PIXELS",
+    "NO_RAW",
+    "RAW",
+    "Found",
     "Picture",
     "Pixels",
     "Reading",
@@ -39,8 +43,11 @@ __all__ = [
     "find_pictures",
     "from_network",
     "is_picture_name",
+    "on_white",
     "read_picture",
     "resize_pixels",
+    "sniff",
+    "survey",
     "to_network",
     "write_picture",
     "written_format",

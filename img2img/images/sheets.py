@@ -5,14 +5,35 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from img2img.images.values import Pixels
+from img2img.images.values import Picture, Pixels, to_8_bits
 
 
 def resize_pixels(pixels: Pixels, width: int, height: int) -> Pixels:
-    """Resize uint8 (H, W, C) with an antialiased bicubic filter, as the references do."""
+    """Resize uint8 or uint16 (H, W, 1 or 3) with an antialiased bicubic filter, as the references
+    do."""
     if pixels.shape[:2] == (height, width):
         return pixels
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+    if pixels.dtype == np.uint8 and pixels.shape[2] == 3:
+        return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+    top = np.iinfo(pixels.dtype).max
+    planes = [
+        np.asarray(
+            Image.fromarray(pixels[:, :, k].astype(np.float32)).resize(
+                (width, height), Image.Resampling.BICUBIC
+            )
+        )
+        for k in range(pixels.shape[2])
+    ]
+    return np.clip(np.rint(np.stack(planes, 2)), 0, top).astype(pixels.dtype)
+
+
+def on_white(picture: Picture) -> Pixels:
+    """The colours of `picture`; where it is transparent, uint8 (H, W, C) laid on white."""
+    if picture.alpha is None:
+        return picture.pixels
+    cover = to_8_bits(picture.alpha)[:, :, None].astype(np.uint32)
+    mixed = to_8_bits(picture.pixels).astype(np.uint32) * cover + 255 * (255 - cover)
+    return ((mixed + 127) // 255).astype(np.uint8)
 
 
 def contact_sheet(rows: list[list[Pixels]], titles: list[str] | None = None) -> Pixels:

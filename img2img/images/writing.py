@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from img2img.images.metadata import MAX_JPEG_EXIF, MAX_JPEG_XMP, exif_to_write, 
 from img2img.images.modes import reduce_to_8
 from img2img.images.png import write_png
 from img2img.images.reading import reason
+from img2img.images.sheets import on_white
 from img2img.images.tiff import write_tiff
 from img2img.images.values import Picture, Pixels
 
@@ -28,12 +30,18 @@ from img2img.images.values import Picture, Pixels
 _AVIF_SPEED, _WEBP_METHOD = 8, 2
 
 
-def write_picture(path: Path | str, picture: Picture, quality: int = 95) -> None:
+def write_picture(
+    path: Path | str,
+    picture: Picture,
+    quality: int = 95,
+    before: Callable[[Path], None] = lambda temporary: None,
+) -> None:
     """Encode `picture` to `path` in `picture.format`, whole or not at all.
 
     16 bits are written where the format has them, alpha likewise (else the picture is laid on
     white); both losses are added to `picture.notes`. EXIF, XMP, resolution and an sRGB tag go where
     they came with the source. `quality` is 1..100, for JPEG, WebP and AVIF.
+    `before` sees the finished file before it takes its name.
 
     Raises:
         EnvironmentFault: when no file can be written here any more (disk full, read-only).
@@ -43,6 +51,9 @@ def write_picture(path: Path | str, picture: Picture, quality: int = 95) -> None
         samples = _samples(picture)
         with atomic_path(path) as temporary:
             _save(temporary, samples, picture, quality)
+            before(temporary)
+    except EnvironmentFault:
+        raise
     except OSError as error:
         words = describe_os_error(error)
         if is_environment_fault(error):
@@ -68,9 +79,7 @@ def _samples(picture: Picture) -> Pixels:
     if picture.format in HOLDS_ALPHA:
         return np.concatenate([picture.pixels, alpha[:, :, None]], 2)
     picture.notes.append(f"{picture.format} has no transparency; laid on white")
-    cover = alpha[:, :, None].astype(np.uint32)
-    mixed = picture.pixels.astype(np.uint32) * cover + 255 * (255 - cover)
-    return ((mixed + 127) // 255).astype(np.uint8)
+    return on_white(picture)
 
 
 def _as(alpha: Pixels, pixels: Pixels) -> Pixels:

@@ -17,11 +17,18 @@ Upsample = Literal["transposed", "resize"]
 NormStatistics = Literal["batch", "running"]
 
 
+GivenStatistics = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
 class InstanceNorm(nn.Module):
     """Instance normalisation that never keeps running statistics (arXiv 1607.08022, eq. 3).
 
     Input and output: float (N, C, H, W) with H*W > 1. The same at training, test and export.
+    Where `given` is set, mean and variance (C,) are what it says for this input; see
+    `statistics_given`.
     """
+
+    given: GivenStatistics | None = None
 
     def __init__(self, channels: int, affine: bool = False, eps: float = 1e-5):
         super().__init__()
@@ -30,6 +37,8 @@ class InstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.given is not None:
+            return F.batch_norm(x, *self.given(x), self.weight, self.bias, eps=self.eps)
         return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
 
 
@@ -44,6 +53,7 @@ class BatchNorm(nn.BatchNorm2d):
     """
 
     statistics: NormStatistics = "batch"
+    given: GivenStatistics | None = None
     parts = 1
     mean_of_parts: Callable[[Tensor], Tensor] | None = None
     recomputing: bool = False
@@ -57,6 +67,8 @@ class BatchNorm(nn.BatchNorm2d):
             return F.batch_norm(x, *copies, self.weight, self.bias, training=True, eps=self.eps)
         if self.training or self.statistics == "running":
             return super().forward(x)
+        if self.given is not None:
+            return F.batch_norm(x, *self.given(x), self.weight, self.bias, eps=self.eps)
         return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
 
     def _whole_batch(self, x: Tensor, mean_of_parts: Callable[[Tensor], Tensor]) -> Tensor:
@@ -79,6 +91,21 @@ class BatchNorm(nn.BatchNorm2d):
             self.running_var.lerp_(var * n / (n - 1), self.momentum)
             self.num_batches_tracked += 1
         return y.to(x.dtype)
+
+
+@contextlib.contextmanager
+def statistics_given(net: nn.Module, given: GivenStatistics) -> Iterator[None]:
+    """Within it, the norms of `net` that would use each picture's own statistics (outside
+    training) call `given` with their input, in the order of execution, and use the mean and the
+    variance, (C,) each, that it returns. An exception that it raises ends the pass there."""
+    norms = [m for m in net.modules() if isinstance(m, (InstanceNorm, BatchNorm))]
+    for norm in norms:
+        norm.given = given
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.given = None
 
 
 def norm_layer(norm: Norm, channels: int, affine: bool = False) -> nn.Module:

@@ -19,6 +19,7 @@ from img2img.nets.blocks import (
     round_up,
     set_norm_statistics,
 )
+from img2img.nets.reach import Look, Seen
 from img2img.settings import Settings
 
 Tiling = Literal["exact", "statistics"]
@@ -83,6 +84,21 @@ class Generator(nn.Module, ABC):
     def translate(self, x: Tensor) -> Tensor:
         """The network itself, for sides that obey `multiple_of` and `minimum`; `x` carries the
         domain planes behind the picture's channels."""
+
+    @abstractmethod
+    def look(self, look: Look) -> Seen:
+        """What a pixel of `translate`'s output sees, found by following its layers with `look`."""
+
+    @property
+    def reach(self) -> int:
+        """How many pixels away from an output pixel the input can change it, with the statistics
+        of normalisation held; never too small, a few pixels too large for some networks.
+
+        Raises ConfigError for attention, which looks at the whole picture.
+        """
+        if any(isinstance(module, SelfAttention) for module in self.modules()):
+            raise ConfigError("its attention looks at the whole picture")
+        return self.look(Look([])).reach
 
     def forward(self, x: Tensor, domain: Tensor | None = None) -> Tensor:
         x = self.with_domain(x, domain)

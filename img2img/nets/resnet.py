@@ -20,6 +20,7 @@ from img2img.nets.blocks import (
     upsample_conv,
 )
 from img2img.nets.generator import Generator
+from img2img.nets.reach import Look, Seen, widest
 from img2img.settings import Settings
 
 
@@ -130,3 +131,11 @@ class ResNetGenerator(Generator):
                 x = self.attention(x)
             x = self.part(layer, x) if isinstance(layer, ResidualBlock) else layer(x)
         return x
+
+    def look(self, look: Look) -> Seen:
+        seen = Seen()
+        for layer in self.layers:
+            inner = layer.layers if isinstance(layer, ResidualBlock) else [layer]
+            after = look.through(inner, seen)
+            seen = widest(seen, after) if isinstance(layer, ResidualBlock) else after
+        return seen

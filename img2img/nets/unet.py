@@ -18,6 +18,7 @@ from img2img.nets.blocks import (
     upsample_conv,
 )
 from img2img.nets.generator import Generator
+from img2img.nets.reach import Look, Seen, widest
 from img2img.settings import Settings
 
 
@@ -109,3 +110,13 @@ class UNetGenerator(Generator):
             if self.attention is not None and position == self._attended:
                 x = self.attention(x)
         return x
+
+    def look(self, look: Look) -> Seen:
+        seen, skips = Seen(), list[Seen]()
+        for down in self.downs:
+            seen = look.through([down], seen)
+            skips.append(seen)
+        for position, up in enumerate(self.ups):
+            seen = skips.pop() if position == 0 else widest(skips.pop(), seen)
+            seen = look.through([up], seen)
+        return seen

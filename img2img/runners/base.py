@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from img2img.errors import ModelError, UsageError
 from img2img.images import Pixels, as_values, from_network, to_network
 from img2img.modelinfo import ModelInfo
+from img2img.runners.local import Core, Given, Local, Moments
 
 Float = NDArray[np.float32]
+_ROWS = 64
 # ITU-R BT.601 luma, as Pillow's conversion to "L".
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -55,21 +57,57 @@ class Runner(ABC):
 
         Raises MemoryFault when so much does not fit the memory.
         """
-        x = np.stack([self._planes(pixels) for pixels in pictures])
+        planes = [self._planes(pixels) for pixels in pictures]
+        x = planes[0][None] if len(planes) == 1 else np.stack(planes)
+        del planes
         vectors = None if domains is None else np.array(domains, np.float32)
         y = self.infer(x, vectors)
-        bits = 8 * pictures[0].dtype.itemsize
-        return [np.ascontiguousarray(from_network(p.transpose(1, 2, 0), bits)) for p in y]
+        return [_pixels(p, pictures[0].dtype) for p in y]
 
     def __call__(self, pixels: Pixels, domain: Sequence[float] | None = None) -> Pixels:
         """`batch` of one picture."""
         return self.batch([pixels], None if domain is None else [domain])[0]
 
+    def local(self) -> Local:
+        """The model as tiles use it. Raises UsageError, saying why, where the model or its runner
+        cannot translate in tiles."""
+        raise UsageError(f"{self.description} does not translate in tiles; use --tile off")
+
+    def moments(
+        self, pixels: Pixels, domain: Sequence[float] | None, given: Given, core: Core
+    ) -> Moments:
+        """`local().moments` of one tile: pixels as `batch` takes them, whose sides obey the
+        model's size rules."""
+        return self.local().moments(self._planes(pixels)[None], _vector(domain), given, core)
+
+    def infer_given(self, pixels: Pixels, domain: Sequence[float] | None, given: Given) -> Pixels:
+        """Translate a tile by the statistics `given` of all normalisations; as `__call__`."""
+        y = self.local().infer(self._planes(pixels)[None], _vector(domain), given)
+        return _pixels(y[0], pixels.dtype)
+
     def _planes(self, pixels: Pixels) -> Float:
-        values: NDArray[Any] = as_values(pixels)
-        if self.info.in_channels == 1:
-            values = (values @ LUMA)[:, :, None]
-        return to_network(values).transpose(2, 0, 1)
+        height, width = pixels.shape[:2]
+        x = np.empty((self.info.in_channels, height, width), np.float32)
+        for top in range(0, height, _ROWS):  # the steps between would be copies of the whole
+            values: NDArray[Any] = as_values(pixels[top : top + _ROWS])
+            if self.info.in_channels == 1:
+                values = (values @ LUMA)[:, :, None]
+            x[:, top : top + _ROWS] = to_network(values).transpose(2, 0, 1)
+        return x
+
+
+def _vector(domain: Sequence[float] | None) -> Float | None:
+    return None if domain is None else np.array([domain], np.float32)
+
+
+def _pixels(y: Float, dtype: np.dtype[Any]) -> Pixels:
+    """(C, H, W) in [-1, 1] -> (H, W, C), some rows at a time: the steps between are floats."""
+    channels, height, width = y.shape
+    out = np.empty((height, width, channels), dtype)
+    for top in range(0, height, _ROWS):
+        rows = slice(top, top + _ROWS)
+        out[rows] = from_network(y[:, rows].transpose(1, 2, 0), 8 * dtype.itemsize)
+    return out
 
 
 def check_channels(info: ModelInfo, where: str) -> None:

@@ -14,8 +14,10 @@ from img2img.modelinfo import KEY, ModelInfo
 from img2img.runners import cpu
 from img2img.runners.base import Float, Runner, check_channels, check_domain
 from img2img.runners.cuda import cuda_device_count
+from img2img.runners.local import Local
 from img2img.runners.memory import memory_faults
 from img2img.runners.onnxfile import metadata, weight_precision
+from img2img.runners.onnxlocal import OnnxLocal
 
 DIGEST_KEY = "img2img_sha256"
 NO_DIGEST = b"0" * 64
@@ -116,6 +118,8 @@ class OnnxRunner(Runner):
                     f"{width}"
                 )
         self._inputs = [value.name for value in inputs]
+        self._path, self._providers = path, providers
+        self._local: OnnxLocal | None = None
         self._cuda = None if wanted == _CPU else int(providers[0][1]["device_id"])
         place = "cpu" if self._cuda is None else "cuda" if device == "auto" else device
         name = "tensorrt" if tensorrt else "onnxruntime"
@@ -132,7 +136,7 @@ class OnnxRunner(Runner):
             return self._on_the_device(given)
 
     def close(self) -> None:
-        self._session = None
+        self._session = self._local = None
 
     def _on_the_device(self, given: dict[str, Float]) -> Float:
         """Input and output are bound to the device, so that one copy goes in and one comes out."""
@@ -142,6 +146,15 @@ class OnnxRunner(Runner):
         binding.bind_output(self._session.get_outputs()[0].name, "cuda", self._cuda)
         self._session.run_with_iobinding(binding)
         return binding.copy_outputs_to_cpu()[0]
+
+    def local(self) -> Local:
+        if self._session is None:
+            raise UsageError("this runner is closed")
+        if self._local is None:  # the bytes are read again: they may be large, tiles are rare
+            options = self._session.get_session_options()
+            data = verified(self._path)
+            self._local = OnnxLocal(data, options, self._providers, self.info.name)
+        return self._local
 
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"

@@ -9,6 +9,7 @@ from img2img.checkpoint import load_model
 from img2img.errors import EnvironmentFault, MissingExtra, UsageError
 from img2img.runners import cpu
 from img2img.runners.base import Float, Runner, check_channels, check_domain
+from img2img.runners.local import Local
 from img2img.runners.memory import memory_faults
 
 
@@ -54,6 +55,8 @@ class TorchRunner(Runner):
         generator.to(self._type)
         self._generator: Any = torch.compile(generator, dynamic=True) if compile else generator
         self._torch, self._place = torch, place
+        self._plain: Any = generator
+        self._local: Local | None = None
         self.description = f"{'torch-compile' if compile else 'torch'} {place} {self.precision}"
 
     def infer(self, x: Float, domain: Float | None = None) -> Float:
@@ -74,8 +77,17 @@ class TorchRunner(Runner):
                 raise
             return y.float().cpu().numpy()
 
+    def local(self) -> Local:
+        if self._generator is None:
+            raise UsageError("this runner is closed")
+        if self._local is None:
+            from img2img.runners.torchlocal import TorchLocal
+
+            self._local = TorchLocal(self._plain, self._place, self.info.name)
+        return self._local
+
     def close(self) -> None:
-        self._generator = None
+        self._generator = self._plain = self._local = None
 
 
 def _check_precision(torch: Any, kind: str, precision: str) -> None:

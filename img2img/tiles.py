@@ -1,0 +1,271 @@
+"""Large pictures in tiles, with the result of the whole picture.
+
+A generator looks at its neighbourhood, except that normalisation looks at the whole picture. So the
+statistics of each normalisation are gathered first, over all tiles, in the order of execution (each
+depends on those before it); a last pass makes the pixels. See docs/explanation/tiles.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from img2img.errors import UsageError
+from img2img.images import Pixels
+from img2img.memory import free_memory
+from img2img.runners import Runner
+from img2img.runners.local import Core, Locality, Moments, Statistics
+
+# Half the width of a seam, in pixels: neighbours agree there, up to rounding, and fade anyway.
+BLEND = 8
+# What one pass may take by default, so that a job with its pictures ahead stays near a gigabyte.
+BUDGET = 640 * 2**20
+_SMALLEST = 64
+
+Wish = Literal["auto", "off"] | int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of the picture: its `core`, and what the network is shown, `seen`, to get it right;
+    both as (top, bottom, left, right) in pixels."""
+
+    core: Core
+    seen: Core
+
+    @property
+    def core_in_seen(self) -> Core:
+        """The core's place within what is seen."""
+        (top, bottom, left, right), (y, _, x, _) = self.core, self.seen
+        return top - y, bottom - y, left - x, right - x
+
+
+def _round_up(size: int, multiple_of: int) -> int:
+    return -(-size // multiple_of) * multiple_of
+
+
+def _spans(size: int, tile: int, multiple_of: int) -> list[tuple[int, int]]:
+    """[start, end) of abutting parts of about equal length, at most `tile`, all but the last a
+    multiple of `multiple_of`."""
+    parts = -(-size // tile)
+    step = _round_up(-(-size // parts), multiple_of)
+    return [(start, min(start + step, size)) for start in range(0, size, step)]
+
+
+def tiles_of(
+    height: int, width: int, tile: int, overlap: int, multiple_of: int
+) -> Iterator[list[Tile]]:
+    """Rows of tiles that cover a picture of `height` x `width` without gap or double, each shown
+    `overlap` more pixels on every side where the picture has them."""
+    for top, bottom in _spans(height, tile, multiple_of):
+        y, yy = max(top - overlap, 0), min(bottom + overlap, height)
+        yield [
+            Tile(
+                (top, bottom, left, right),
+                (y, yy, max(left - overlap, 0), min(right + overlap, width)),
+            )
+            for left, right in _spans(width, tile, multiple_of)
+        ]
+
+
+@dataclass(frozen=True)
+class _Extended:
+    """A picture as the network sees it: extended at the bottom and the right, by reflection, to
+    sides that obey the model's size rules; no such copy is ever made."""
+
+    pixels: Pixels
+    height: int
+    width: int
+    multiple_of: int
+
+    @staticmethod
+    def of(pixels: Pixels, runner: Runner) -> _Extended:
+        step, least = runner.info.multiple_of, runner.info.minimum
+        h, w = (_round_up(max(side, least), step) for side in pixels.shape[:2])
+        return _Extended(pixels, h, w, step)
+
+    def rows(self, tile: int, reach: int) -> list[list[Tile]]:
+        overlap = _round_up(reach, self.multiple_of)
+        return [*tiles_of(self.height, self.width, tile, overlap, self.multiple_of)]
+
+    def part(self, place: Core) -> Pixels:
+        top, bottom, left, right = place
+        height, width = self.pixels.shape[:2]
+        if bottom <= height and right <= width:
+            return self.pixels[top:bottom, left:right]
+        rows, columns = _mirrored(top, bottom, height), _mirrored(left, right, width)
+        return self.pixels[rows[:, None], columns]
+
+
+def _mirrored(first: int, last: int, size: int) -> NDArray[np.intp]:
+    """The rows of a side of `size` that stand for first..last-1 (as nets.blocks.mirror_to)."""
+    period = max(2 * size - 2, 1)
+    index = np.arange(first, last) % period
+    return np.minimum(index, period - index)
+
+
+class _Stopped(Exception):
+    pass
+
+
+def translate_tiled(
+    runner: Runner,
+    pixels: Pixels,
+    domain: Sequence[float] | None,
+    tile: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Pixels | None:
+    """Translate one picture in tiles whose cores have sides of `tile` pixels.
+
+    Args:
+        runner: the opened model.
+        pixels: uint8 or uint16 (H, W, 3).
+        domain: its domain vector, where the model has domains.
+        tile: as `tile_for` returns it; brought to the next multiple of the model's `multiple_of`.
+        progress: is told (passes over a tile done, passes over a tile in all).
+        should_stop: asked between tiles.
+
+    Returns:
+        What `runner(pixels, domain)` returns, up to a level of rounding: the same type, (H, W, 3),
+        or (H, W, 1) from a model of one channel. None when `should_stop` said so.
+
+    Raises:
+        UsageError: the model cannot be translated in tiles, or its runner cannot.
+        MemoryFault: a tile does not fit the memory; `smaller` ones may.
+    """
+    where = runner.local().locality
+    picture = _Extended.of(pixels, runner)
+    tile = _round_up(max(tile, runner.info.minimum), picture.multiple_of)
+    each = sum(map(len, picture.rows(tile, 0)))
+    total, done = each * (len(where.norms) + 1), 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        progress(done, total)
+        if should_stop():
+            raise _Stopped
+
+    try:
+        given: list[Statistics] = []
+        for norm in where.norms:
+            found: Moments | None = None
+            for part in (t for row in picture.rows(tile, norm.reach) for t in row):
+                own = runner.moments(picture.part(part.seen), domain, given, part.core_in_seen)
+                found = own if found is None else found.with_more(own)
+                step()
+            assert found is not None
+            given.append(found.statistics())
+        return _pixels(runner, picture, domain, given, tile, where, step)
+    except _Stopped:
+        return None
+
+
+def _pixels(
+    runner: Runner,
+    picture: _Extended,
+    domain: Sequence[float] | None,
+    given: Sequence[Statistics],
+    tile: int,
+    where: Locality,
+    step: Callable[[], None],
+) -> Pixels:
+    """The last pass: every tile fades into its left neighbour, every row into the one above."""
+    height, width = picture.pixels.shape[:2]
+    out = np.empty((height, width, runner.info.out_channels), picture.pixels.dtype)
+    for row in picture.rows(tile, where.reach + BLEND):
+        top, bottom = row[0].core[:2]
+        y, yy = max(top - BLEND, 0), min(bottom + BLEND, height)
+        if y >= height:
+            continue
+        strip = np.empty((yy - y, width, out.shape[2]), out.dtype)
+        for part in row:
+            left, right = part.core[2:]
+            x, xx = max(left - BLEND, 0), min(right + BLEND, width)
+            if x < width:
+                made = runner.infer_given(picture.part(part.seen), domain, given)
+                made = made[
+                    y - part.seen[0] : yy - part.seen[0], x - part.seen[2] : xx - part.seen[2]
+                ]
+                _fade(strip[:, x:xx].swapaxes(0, 1), made.swapaxes(0, 1), left - x)
+            step()
+        _fade(out[y:yy], strip, top - y)
+    return out
+
+
+def _fade(old: Pixels, new: Pixels, ahead: int) -> None:
+    """Write `new` over `old`, whose first 2 * `ahead` rows hold a neighbour's: from all of the old
+    to all of the new."""
+    seam = min(2 * ahead, len(new))
+    weight = ((np.arange(seam, dtype=np.float32) + 0.5) / max(2 * ahead, 1))[:, None, None]
+    before = old[:seam].astype(np.float32)
+    # Where both agree, a mixture of rounded values is that value again.
+    mixed = before + (new[:seam].astype(np.float32) - before) * weight
+    old[:seam] = np.rint(mixed).astype(old.dtype)
+    old[seam:] = new[seam:]
+
+
+def tile_for(
+    runner: Runner,
+    height: int,
+    width: int,
+    wish: Wish = "auto",
+    memory_limit: int | None = None,
+) -> int | None:
+    """The side in pixels of the tiles' cores for a picture, or None for the picture as a whole.
+
+    Args:
+        runner: the opened model.
+        height, width: of the picture, in pixels.
+        wish: `off`: whole. A number: tiles of this side, unless one is the whole picture. `auto`:
+            whole where the estimated memory of one pass is within `memory_limit`, else the largest
+            tiles that are; where even small ones are not, those.
+        memory_limit: in bytes; by default half of what is free, at most `BUDGET`.
+
+    Raises UsageError for a number where the model cannot be translated in tiles, or below 1.
+    """
+    if wish == "off":
+        return None
+    step, least = runner.info.multiple_of, runner.info.minimum
+    if isinstance(wish, int):
+        if wish < 1:
+            raise UsageError(f"a tile of {wish} pixels; give 1 or more, auto or off")
+        runner.local()
+        tile = _round_up(max(wish, least), step)
+        return None if max(height, width) <= tile else tile
+    try:
+        where = runner.local().locality
+    except UsageError:
+        return None
+    limit = min(free_memory() // 2, BUDGET) if memory_limit is None else memory_limit
+    h, w = (_round_up(max(side, least), step) for side in (height, width))
+    if h * w * where.bytes_per_pixel <= limit:
+        return None
+    overlap = _round_up(where.reach + BLEND, step)
+    # Below half the overlap a tile is nearly all overlap.
+    first = _round_up(max(_SMALLEST, least, overlap // 2), step)
+    tile = first
+    while _seen(tile + step, h, w, overlap) * where.bytes_per_pixel <= limit:
+        tile += step
+    return tile if _seen(tile, h, w, overlap) < h * w else None
+
+
+def _seen(tile: int, height: int, width: int, overlap: int) -> int:
+    """Pixels that the network sees at once."""
+    return min(tile + 2 * overlap, height) * min(tile + 2 * overlap, width)
+
+
+def smaller(runner: Runner, tile: int) -> int | None:
+    """The next tile to try when memory did not suffice for `tile`, half of it; None when there is
+    none."""
+    step = runner.info.multiple_of
+    least = _round_up(max(_SMALLEST, runner.info.minimum), step)
+    return None if tile <= least else max(_round_up(tile // 2, step), least)
+
+
+__all__ = ["BLEND", "BUDGET", "Tile", "smaller", "tile_for", "tiles_of", "translate_tiled"]

@@ -1,0 +1,183 @@
+"""Decoding processes: one that hangs, crashes or is stopped costs its picture and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from img2img.errors import PictureError
+from img2img.images import Reading, read_picture
+from img2img.translate import Options, plan, translate
+from img2img.translate.decoders import Decoder, Watch
+from tests.conftest import Each, picture
+
+DEEP = Reading(deep=True)
+posix = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+
+
+@pytest.fixture
+def decoder() -> object:
+    made = Decoder(30)
+    watch = Watch([made])
+    yield made
+    watch.close()
+    made.close()
+
+
+def test_a_picture_comes_over_whole(decoder: Decoder, tmp_path: Path) -> None:
+    exif = picture(4, 4).getexif()
+    exif[0x010F] = "Maker"
+    picture(40, 30).save(tmp_path / "a.jpg", exif=exif, dpi=(300, 300))
+    picture(41, 29, mode="RGBA").save(tmp_path / "b.png")
+    import cv2
+
+    deep = np.random.default_rng(0).integers(0, 65536, (9, 7, 3), np.uint16)
+    cv2.imwrite(str(tmp_path / "c.png"), deep)
+    for name in ("a.jpg", "b.png", "c.png"):
+        here, there = read_picture(tmp_path / name, DEEP), decoder.read(tmp_path / name, DEEP)
+        for field in ("exif", "xmp", "icc", "dpi", "format", "salvaged", "notes"):
+            assert getattr(here, field) == getattr(there.picture, field), field
+        assert np.array_equal(here.pixels, there.picture.pixels)
+        assert here.pixels.dtype == there.picture.pixels.dtype
+        assert (here.alpha is None) == (there.picture.alpha is None)
+        if here.alpha is not None:
+            assert np.array_equal(here.alpha, there.picture.alpha)
+
+
+def test_what_is_wrong_with_a_picture_is_said_without_its_path(
+    decoder: Decoder, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    with pytest.raises(PictureError, match=r"^cannot be decoded"):
+        decoder.read(tmp_path / "bad.png", DEEP)
+    with pytest.raises(PictureError, match=r"^no such file"):
+        decoder.read(tmp_path / "none.png", DEEP)
+
+
+@posix
+def test_a_process_that_was_killed_is_started_again(decoder: Decoder, tmp_path: Path) -> None:
+    picture(40, 30).save(tmp_path / "a.png")
+    decoder.read(tmp_path / "a.png", DEEP)
+    for _ in range(3):
+        assert decoder._process is not None
+        os.kill(decoder._process.pid, signal.SIGKILL)
+        assert decoder.read(tmp_path / "a.png", DEEP).picture.pixels.shape == (30, 40, 3)
+
+
+@posix
+def test_a_picture_that_kills_its_decoder_twice_is_given_up(
+    decoder: Decoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from img2img.translate import decoders
+
+    deadly = decoders._CODE.replace(
+        "main(float", "import os; d._answer = lambda *a: os._exit(1); main(float"
+    ).replace("import main;", "import main; import img2img.translate.decoding as d;")
+    assert deadly != decoders._CODE
+    monkeypatch.setattr(decoders, "_CODE", deadly)
+    picture(4, 4).save(tmp_path / "a.png")
+    with pytest.raises(PictureError, match="its decoder died 2 times"):
+        decoder.read(tmp_path / "a.png", DEEP)
+
+
+@posix
+def test_a_stopped_process_is_replaced_and_a_slow_picture_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from img2img.translate import decoders
+
+    decoder = Decoder(3)
+    watch = Watch([decoder])
+    picture(40, 30).save(tmp_path / "a.png")
+    decoder.read(tmp_path / "a.png", DEEP)
+    assert decoder._process is not None
+    os.kill(decoder._process.pid, signal.SIGSTOP)
+    if sys.platform == "linux":  # elsewhere it cannot be told from a slow one
+        assert decoder.read(tmp_path / "a.png", DEEP).picture.pixels.shape == (30, 40, 3)
+    decoder.close()
+    slow = decoders._CODE.replace(
+        "main(float", "import time; d._answer = lambda *a: time.sleep(99); main(float"
+    ).replace("import main;", "import main; import img2img.translate.decoding as d;")
+    monkeypatch.setattr(decoders, "_CODE", slow)
+    began = time.monotonic()
+    with pytest.raises(PictureError, match="decoding took more than 3 s"):
+        decoder.read(tmp_path / "a.png", DEEP)
+    assert time.monotonic() - began < 20
+    watch.close()
+    decoder.close()
+
+
+@posix
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
+def test_decoders_shot_during_a_job_lose_nothing(tmp_path: Path, sign: signal.Signals) -> None:
+    if sign == signal.SIGSTOP and sys.platform != "linux":
+        pytest.skip("a stopped process is known on Linux only")
+    (tmp_path / "in").mkdir()
+    for k in range(40):
+        picture(300, 200, k).save(tmp_path / "in" / f"{k}.png")
+    end = threading.Event()
+    shot: list[int] = []
+
+    def shoot() -> None:
+        while not end.wait(0.15) and len(shot) < (6 if sign == signal.SIGKILL else 1):
+            found = subprocess.run(
+                ["pgrep", "-P", str(os.getpid()), "-f", "translate.decoding"],
+                capture_output=True, text=True,
+            )  # fmt: skip
+            for pid in map(int, found.stdout.split()[:1]):
+                if pid not in shot:
+                    try:
+                        os.kill(pid, sign)
+                        shot.append(pid)
+                    except ProcessLookupError:
+                        pass
+
+    thread = threading.Thread(target=shoot)
+    thread.start()
+
+    def slowly(pixels: np.ndarray) -> np.ndarray:
+        time.sleep(0.05)
+        return 255 - pixels
+
+    try:
+        options = Options(seconds=4)
+        summary = translate(plan([tmp_path / "in"], tmp_path / "out"), Each(slowly), options)
+    finally:
+        end.set()
+        thread.join()
+    if not shot:
+        pytest.skip("pgrep found no decoder to shoot")
+    lost = [reason for _, reason in summary.failed if "died" not in reason]
+    assert lost == [] and summary.done + len(summary.failed) == 40
+    assert summary.done >= 38
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+def test_no_decoder_outlives_a_killed_command(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from img2img.images import Reading;"
+        "from img2img.translate.decoders import Decoder; d = Decoder(60);"
+        "d.read(Path(sys.argv[1]), Reading()); print(d._process.pid, flush=True); time.sleep(60)"
+    )
+    picture(4, 4).save(tmp_path / "a.png")
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path / "a.png"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    assert Path(f"/proc/{child}").exists()
+    process.kill()
+    process.wait()
+    for _ in range(100):
+        if not Path(f"/proc/{child}").exists():
+            return
+        time.sleep(0.1)
+    pytest.fail("the decoding process lives on")

@@ -1,0 +1,145 @@
+"""The same command again: exactly the rest, what changed, and what failed when asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from img2img.images import Pixels, read_picture
+from img2img.translate import Manifest, Summary, plan, translate
+from img2img.translate.jobs import Event
+from tests.conftest import Cli, Each, picture
+
+
+def invert(pixels: Pixels) -> Pixels:
+    return 255 - pixels
+
+
+def again(
+    photos: Path, settings: str = "a", overwrite: bool = False, retry: bool = False
+) -> Summary:
+    out = photos.parent / "out"
+    manifest = Manifest(out, {"model": settings}, overwrite, retry)
+    events: list[Event] = []
+    summary = translate(plan([photos], out), Each(invert), manifest=manifest, listen=events.append)
+    manifest.close()
+    assert len(events) == summary.seen == 3 + (photos / "bad.jpg").exists()
+    return summary
+
+
+def test_the_same_again_does_nothing(photos: Path) -> None:
+    assert again(photos).done == 3
+    before = {p: p.stat().st_mtime_ns for p in (photos.parent / "out").rglob("*.*g")}
+    second = again(photos)
+    assert (second.done, second.skipped) == (0, 3)
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+def test_what_changed_is_done_again(photos: Path) -> None:
+    again(photos)
+    picture(40, 30, 99).save(photos / "one.jpg")
+    os.utime(photos / "two.png", (1, 1))  # a new date alone is no change
+    changed = again(photos)
+    assert (changed.done, changed.redone, changed.skipped) == (1, 1, 2)
+    (photos.parent / "out" / "two.png").unlink()
+    missing = again(photos)
+    assert (missing.done, missing.redone, missing.skipped) == (1, 0, 2)
+    assert again(photos, "b").redone == 3
+    assert again(photos, "b").skipped == 3
+
+
+def test_a_copied_source_is_the_same_source(photos: Path) -> None:
+    again(photos)
+    copied = photos.parent / "copied"
+    shutil.copytree(photos, copied, copy_function=shutil.copyfile)
+    assert again(copied).skipped == 3
+
+
+def test_what_we_did_not_write_is_left_alone(photos: Path) -> None:
+    out = photos.parent / "out"
+    out.mkdir()
+    (out / "one.jpg").write_bytes(b"mine")
+    assert again(photos).skipped == 1
+    picture(5, 5).save(out / "two.png")  # edited after we wrote it
+    second = again(photos, "b")
+    assert (second.done, second.skipped) == (1, 2)
+    assert (out / "one.jpg").read_bytes() == b"mine"
+    assert read_picture(out / "two.png").pixels.shape == (5, 5, 3)
+    assert again(photos, "b", overwrite=True).done == 3
+    assert read_picture(out / "one.jpg").pixels.shape == (30, 40, 3)
+
+
+def test_failures_are_remembered_and_tried_again_when_asked(photos: Path) -> None:
+    (photos / "bad.jpg").write_bytes(b"nothing")
+    assert len(again(photos).failed) == 1
+    ((_, reason),) = again(photos).failed
+    assert "as before; --retry-failed" in reason
+    ((_, reason),) = again(photos, retry=True).failed
+    assert "as before" not in reason
+    shutil.copyfile(photos / "one.jpg", photos / "bad.jpg")
+    assert again(photos).done == 1
+    shutil.copyfile(__file__, photos / "bad.jpg")  # it worked before: the old output stays
+    failed = again(photos)
+    assert len(failed.failed) == 1 and failed.done == 0
+    assert (photos.parent / "out" / "bad.jpg").exists()
+    assert "as before" in again(photos).failed[0][1]
+
+
+def test_a_torn_or_foreign_line_is_passed_over(photos: Path) -> None:
+    again(photos)
+    path = photos.parent / "out" / ".img2img" / "manifest.jsonl"
+    whole = path.read_bytes()
+    lines = whole.splitlines()
+    path.write_bytes(b"\n".join([b"null", b"{}", b'{"output": 3}', b"\xff\x00", *lines])[:-30])
+    second = again(photos)
+    assert (second.done, second.skipped) == (0, 3)  # the torn one is there, of unknown origin
+    for line in path.read_text(errors="replace").splitlines()[-1:]:
+        assert json.loads(line)["settings"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_killed_at_any_moment_the_same_command_does_the_rest(
+    cli: Cli, onnx_file: Path, tmp_path: Path
+) -> None:
+    kill_and_go_on(onnx_file, tmp_path, trials=4, count=30)
+
+
+def kill_and_go_on(model: Path, folder: Path, trials: int, count: int, seed: int = 0) -> None:
+    """Kill the command at random moments, then run it to its end: every output is absent or whole
+    after the kill, exactly the rest is done afterwards, and nothing is left over."""
+    rng = np.random.default_rng(seed)
+    source = folder / "in"
+    source.mkdir()
+    for k in range(count):
+        picture(120, 90, k).save(source / f"{k}.jpg")
+    command = [sys.executable, "-m", "img2img.cli", "translate", source, "-m", model, "--json"]
+    for trial in range(trials):
+        out = folder / f"out{trial}"
+        process = subprocess.Popen(
+            [*map(str, command), "-o", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        if rng.random() < 0.7:
+            process.stdout.readline()
+        time.sleep(float(rng.uniform(0, 0.8)))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        whole = [p for p in out.glob("*.jpg") if read_picture(p).pixels.shape == (90, 120, 3)]
+        assert len(whole) == len(list(out.glob("*.jpg"))) if out.exists() else True
+        done = subprocess.run(
+            [*map(str, command), "-o", str(out)], capture_output=True, text=True, check=True
+        )
+        summary = json.loads(done.stdout.splitlines()[-1])
+        assert summary["skipped"] == len(whole) and summary["done"] == count - len(whole)
+        assert len(list(out.glob("*.jpg"))) == count
+        assert not list(out.glob(".i2i*")), "a temporary file was left"
+        shutil.rmtree(out)

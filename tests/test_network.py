@@ -1,0 +1,123 @@
+"""The network as the pipeline sees it: batches, scale, strength, and memory that runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from img2img.errors import MemoryFault, UsageError
+from img2img.images import Pixels
+from img2img.runners import open_runner
+from img2img.translate import Network, plan, translate
+from img2img.translate.network import blend
+from tests.conftest import Each, picture
+
+
+class Small:
+    """Inverts; has memory for `room` pixels at once."""
+
+    def __init__(self, room: int = 10**9):
+        self.room = room
+        self.calls: list[int] = []
+
+    def batch(self, pictures: Sequence[Pixels], domains: object = None) -> list[Pixels]:
+        self.calls.append(len(pictures))
+        if sum(p.shape[0] * p.shape[1] for p in pictures) > self.room:
+            raise MemoryFault("no memory")
+        return [np.iinfo(p.dtype).max - p for p in pictures]
+
+
+def noise(height: int, width: int, kind: type = np.uint8, seed: int = 0) -> Pixels:
+    top = np.iinfo(kind).max
+    return np.random.default_rng(seed).integers(0, top, (height, width, 3), kind, endpoint=True)
+
+
+def test_equal_sizes_go_at_once_and_large_ones_alone() -> None:
+    network = Network(Small())
+    assert network.limit(noise(64, 64)) == 16
+    assert network.limit(noise(512, 512)) == 4
+    assert network.limit(noise(3000, 2000)) == 1
+    assert Network(Small(), batch=3).limit(noise(3000, 2000)) == 3
+    assert Network(Small(), size=64).limit(noise(2000, 2000)) == 16
+
+
+def test_batches_are_of_one_size(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for k in range(30):
+        picture(20 + 10 * (k % 2), 20, k).save(tmp_path / "in" / f"{k}.png")
+    each = Each(lambda pixels: 255 - pixels, most=8)
+    assert translate(plan([tmp_path / "in"], tmp_path / "out"), each).done == 30
+    assert sum(each.batches) == 30 and max(each.batches) <= 8
+    from PIL import Image
+
+    for k in range(30):
+        before = np.asarray(Image.open(tmp_path / "in" / f"{k}.png"))
+        assert np.array_equal(255 - before, np.asarray(Image.open(tmp_path / "out" / f"{k}.png")))
+
+
+def test_a_picture_does_not_depend_on_its_neighbours(onnx_file: Path) -> None:
+    runner = open_runner(onnx_file, "cpu")
+    pictures = [noise(40, 48, seed=k) for k in range(5)]
+    together = runner.batch(pictures)
+    for pixels, answer in zip(pictures, together, strict=True):
+        assert np.abs(runner(pixels).astype(int) - answer.astype(int)).max() <= 1
+
+
+def test_memory_that_runs_out_halves_the_batch_and_says_so() -> None:
+    said: list[str] = []
+    small = Small(room=3 * 64 * 64)
+    network = Network(small, tell=said.append)
+    pictures = [noise(64, 64, seed=k) for k in range(16)]
+    answers = network.run(pictures, None)
+    assert all(np.array_equal(255 - p, a) for p, a in zip(pictures, answers, strict=True))
+    assert network.limit(pictures[0]) == 2 and len(said) == 1
+    small.calls.clear()
+    network.run(pictures[:2], None)
+    assert small.calls == [2]
+    with pytest.raises(MemoryFault, match="100x90 does not fit the memory"):
+        Network(Small(room=10)).run([noise(90, 100)], None)
+
+
+def test_a_picture_that_does_not_fit_fails_alone(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for k, side in enumerate((20, 300, 20)):
+        picture(side, 20, k).save(tmp_path / "in" / f"{k}.png")
+    network = Network(Small(room=1000))
+    summary = translate(plan([tmp_path / "in"], tmp_path / "out"), network)
+    assert summary.done == 2
+    assert [(p.name, r) for p, r in summary.failed] == [("1.png", "300x20 does not fit the memory")]
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_another_scale_keeps_the_size(kind: type) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Watching(Small):
+        def batch(self, pictures: Sequence[Pixels], domains: object = None) -> list[Pixels]:
+            seen.extend(p.shape for p in pictures)
+            return [p[:, :, :1] for p in pictures]
+
+    (answer,) = Network(Watching(), size=32).run([noise(100, 151, kind)], None)
+    assert seen == [(32, 48, 3)] and answer.shape == (100, 151, 1) and answer.dtype == kind
+    flat = np.full((90, 60, 3), 77, kind)
+    (same,) = Network(Watching(), size=500).run([flat], None)
+    assert np.array_equal(same, flat[:, :, :1])
+
+
+def test_strength_blends_with_the_source() -> None:
+    pixels = noise(8, 9)
+    for strength in (0.0, 0.25, 1.0):
+        (answer,) = Network(Small(), strength=strength).run([pixels], None)
+        wanted = np.rint((1 - strength) * pixels + strength * (255.0 - pixels))
+        assert np.abs(answer.astype(int) - wanted).max() <= (1 if 0 < strength < 1 else 0)
+    grey = blend(pixels, pixels[:, :, :1], 0.5)
+    assert grey.shape == pixels.shape
+
+
+def test_wrong_wishes() -> None:
+    for wishes in ({"size": 0}, {"strength": 1.5}, {"batch": 0}):
+        with pytest.raises(UsageError, match=f"--{next(iter(wishes))}"):
+            Network(Small(), **wishes)  # type: ignore[arg-type]

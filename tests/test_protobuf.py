@@ -1,0 +1,192 @@
+"""The wire format against the package that owns it, and against what is no message."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from img2img.runners import protobuf
+from img2img.runners.onnxgraph import Graph, Untileable
+from tests.conftest import ROOT
+
+
+def test_what_onnx_writes_is_read() -> None:
+    node = helper.make_node("Conv", ["x", "w"], ["y"], strides=[2, 2], auto_pad="VALID", alpha=0.5)
+    fields = [*protobuf.read(node.SerializeToString())]
+    assert [protobuf.text(v) for n, v in fields if n == 1] == ["x", "w"]
+    attributes = [dict(protobuf.read(protobuf.inner(v))) for n, v in fields if n == 5]
+    assert {protobuf.text(a[1]) for a in attributes} == {"strides", "auto_pad", "alpha"}
+    tensor = numpy_helper.from_array(np.array([[-1, 2**40]], np.int64), "t")
+    dims = [v for n, v in protobuf.read(tensor.SerializeToString()) if n == 1]
+    assert protobuf.integers(dims) == [1, 2]
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 2**31, 2**63 - 1, -1, -(2**63)])
+def test_numbers_survive(value: int) -> None:
+    ((number, back),) = protobuf.read(protobuf.write(5, value))
+    assert number == 5 and protobuf.signed(back) == value
+    ints = TensorProto(int64_data=[value, 7]).SerializeToString()  # packed
+    ((number, packed),) = protobuf.read(ints)
+    assert number == 7 and protobuf.integers([packed]) == [value, 7]
+
+
+def test_text_and_bytes_survive() -> None:
+    data = protobuf.write(1, "é") + protobuf.write(300, b"\0" * 200)
+    (one, name), (two, content) = protobuf.read(data)
+    assert (one, two) == (1, 300)
+    assert protobuf.text(name) == "é" and protobuf.inner(content) == b"\0" * 200
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x0a\x05ab", b"\x0a", b"\x08", b"\x08" + b"\x80" * 11, b"\x0b", b"\x00\x01", b"\x0d\x01",
+     b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"],
+)  # fmt: skip
+def test_what_is_no_message_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        [*protobuf.read(data)]
+
+
+def test_long_lists_are_refused() -> None:
+    packed = TensorProto(int64_data=[1] * 1000).SerializeToString()
+    with pytest.raises(ValueError, match="longer list"):
+        protobuf.integers(v for _, v in protobuf.read(packed))
+
+
+def test_damaged_models_raise_nothing_but_value_errors() -> None:
+    data = (ROOT / "weights" / "sketch2avatar.onnx").read_bytes()
+    graph_end = data.rfind(b"img2img_sha256")
+    rng = random.Random(0)
+    refused = 0
+    for trial in range(60):
+        wrong = bytearray(data)
+        if trial % 2:
+            del wrong[rng.randrange(len(wrong)) :]
+        else:
+            # Among the nodes, which stand in front of the weights.
+            wrong[rng.randrange(min(9000, graph_end))] ^= 1 << rng.randrange(8)
+        try:
+            graph = Graph(bytes(wrong))
+            graph.locality()
+            graph.cut(0)
+        except ValueError:
+            refused += 1
+    assert refused > 20
+
+
+def _model(nodes: list[onnx.NodeProto], **more: object) -> bytes:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 3, None, None])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    weights = [
+        numpy_helper.from_array(np.random.default_rng(0).normal(0, 1, (3, 3, 3, 3)).astype(np.float32), "w"),
+        numpy_helper.from_array(np.ones(3, np.float32) * 2, "scale"),
+        numpy_helper.from_array(np.ones(3, np.float32), "bias"),
+        numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "twice"),
+        numpy_helper.from_array(np.array([0, -1, 0, 0], np.int64), "shape"),
+    ]  # fmt: skip
+    graph = helper.make_graph(nodes, "g", [x], [y], weights)
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=9, **more).SerializeToString()
+
+
+CONV = helper.make_node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1], strides=[1, 1])
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        (helper.make_node("GlobalAveragePool", ["a"], ["y"]), "GlobalAveragePool may look"),
+        (helper.make_node("Softmax", ["a"], ["y"]), "Softmax may look"),
+        (helper.make_node("Reshape", ["a", "shape"], ["y"]), "Reshape may look"),
+        (helper.make_node("Concat", ["a", "a"], ["y"], axis=2), "something else than channels"),
+        (helper.make_node("Resize", ["a", "", "twice"], ["y"]), "leaves the pixels' grid"),
+        (helper.make_node("Conv", ["a", "a"], ["y"]), "weights of a Conv are computed"),
+        (helper.make_node("Conv", ["a", "w"], ["y"], auto_pad="SAME_UPPER"), "pads by itself"),
+        (helper.make_node("Conv", ["a", "w"], ["y"], strides=[2, 1]), "not the same on both"),
+        (helper.make_node("Relu", ["a"], ["y"], domain="strange"), "strange.Relu may look"),
+    ],
+)  # fmt: skip
+def test_what_is_not_local_is_named(node: onnx.NodeProto, words: str) -> None:
+    with pytest.raises(Untileable, match=words):
+        Graph(_model([CONV, node])).locality()
+
+
+def test_a_cut_gives_the_norm_its_statistics_and_ends_where_told() -> None:
+    nodes = [
+        CONV,
+        helper.make_node("InstanceNormalization", ["a", "scale", "bias"], ["b"], epsilon=0.25),
+        helper.make_node("Conv", ["b", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("InstanceNormalization", ["c", "scale", "bias"], ["y"]),
+    ]
+    data = _model(nodes)
+    graph = Graph(data)
+    x = np.random.default_rng(1).normal(0, 1, (1, 3, 9, 8)).astype(np.float32)
+
+    def run(model: bytes, **feeds: np.ndarray) -> np.ndarray:
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        return session.run(None, feeds)[0]
+
+    whole = run(data, x=x)
+    given: dict[str, np.ndarray] = {}
+    for k, end in enumerate((0, 1)):
+        inner = run(graph.cut(end), x=x, **given)
+        assert inner.shape == x.shape
+        given |= {f"mean_{k}": inner.mean((0, 2, 3)), f"variance_{k}": inner.var((0, 2, 3))}
+    assert np.abs(run(graph.cut(None), x=x, **given) - whole).max() < 1e-5
+    assert len(graph.cut(0)) < len(graph.cut(1)) < len(graph.cut(None))
+
+
+def test_pictures_may_enter_in_another_form() -> None:
+    """uint8 (N, H, W, C) in and out, half precision between: tiles use the inner floats."""
+    x = helper.make_tensor_value_info("picture", TensorProto.UINT8, [None, None, None, 3])
+    y = helper.make_tensor_value_info("made", TensorProto.UINT8, None)
+    half = [numpy_helper.from_array(v.astype(np.float16), n) for n, v in (
+        ("w", np.random.default_rng(0).normal(0, 0.3, (3, 3, 3, 3))), ("s", np.ones(3)), ("b", np.zeros(3)))]  # fmt: skip
+    nodes = [
+        helper.make_node("Cast", ["picture"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["f"], ["img2img_x"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["img2img_x"], ["h"], to=TensorProto.FLOAT16),
+        helper.make_node("Conv", ["h", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("InstanceNormalization", ["c", "s", "b"], ["n"]),
+        helper.make_node("Tanh", ["n"], ["t"]),
+        helper.make_node("Cast", ["t"], ["img2img_y"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["img2img_y"], ["u"], perm=[0, 2, 3, 1]),
+        helper.make_node("Cast", ["u"], ["made"], to=TensorProto.UINT8),
+    ]
+    graph = helper.make_graph(nodes, "g", [x], [y], half)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    read = Graph(model.SerializeToString())
+    assert read.locality().reach == 1
+    pixels = np.random.default_rng(1).uniform(-1, 1, (1, 3, 12, 16)).astype(np.float32)
+
+    def run(data: bytes, **feeds: np.ndarray) -> np.ndarray:
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        return session.run(None, feeds)[0]
+
+    inner = run(read.cut(0), img2img_x=pixels)
+    assert inner.dtype == np.float16 and inner.shape == (1, 3, 12, 16)
+    wide = inner.astype(np.float32)
+    mean, variance = wide.mean((0, 2, 3)), wide.var((0, 2, 3))
+    made = run(read.cut(None), img2img_x=pixels, mean_0=mean, variance_0=variance)
+    expected = np.tanh((wide - mean[:, None, None]) / np.sqrt(variance[:, None, None] + 1e-5))
+    assert made.dtype == np.float32 and np.abs(made - expected).max() < 4e-3
+
+
+def test_a_model_of_one_size_is_named() -> None:
+    model = onnx.load_from_string(_model([CONV, helper.make_node("Relu", ["a"], ["y"])]))
+    for k in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[k].dim_value = 256
+    with pytest.raises(Untileable, match="256x256 only"):
+        Graph(model.SerializeToString())
+
+
+def test_the_shipped_models_can_be_tiled() -> None:
+    for path in sorted(Path(ROOT / "weights").glob("*.onnx")):
+        where = Graph(path.read_bytes()).locality()
+        assert where.norms and 50 < where.reach < 400

@@ -1,0 +1,216 @@
+"""`img2img translate` as people type it: streams, names, sheets, galleries, folders that fill."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from img2img.images import read_picture
+from img2img.runners import open_runner
+from tests.conftest import Cli, picture
+
+
+def files(folder: Path) -> list[str]:
+    found = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+    return sorted(p.as_posix() for p in found if p.parts[0] != ".img2img")
+
+
+def lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_standard_streams(cli: Cli, photos: Path, onnx_file: Path, tmp_path: Path) -> None:
+    source = photos / "two.png"
+    expected = open_runner(onnx_file, "cpu")(read_picture(source).pixels)
+    command = [sys.executable, "-m", "img2img.cli", "translate", "-m", str(onnx_file)]
+    for inputs, more, format in (
+        ("-", [], "PNG"),
+        (str(source), [], "PNG"),
+        ("-", ["--format", "bmp"], "BMP"),
+    ):
+        done = subprocess.run(
+            [*command, inputs, "-o", "-", *more], input=source.read_bytes(), capture_output=True
+        )
+        assert done.returncode == 0, done.stderr
+        with Image.open(io.BytesIO(done.stdout)) as image:
+            assert image.format == format and np.array_equal(np.asarray(image), expected)
+    done = subprocess.run(
+        [*command, "-", "-o", "out"], input=source.read_bytes(), capture_output=True, cwd=tmp_path
+    )
+    assert done.returncode == 0 and files(tmp_path / "out") == ["stdin.png"]
+
+
+@pytest.mark.parametrize(
+    ("data", "more", "code", "said"),
+    [
+        (b"", [], 2, "nothing came"),
+        (b"no picture", [], 1, "not a picture"),
+        (b"", ["--json"], 2, "--json"),
+        (b"", ["--watch"], 2, "--watch"),
+        (b"\x89PNG\r\n\x1a\n", [], 1, "failed"),
+    ],
+)
+def test_wrong_streams(onnx_file: Path, data: bytes, more: list[str], code: int, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "img2img.cli", "translate", "-", "-o", "-", "-m", onnx_file, *more],
+        input=data, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == code and said in done.stderr.decode() and done.stdout == b""
+    assert "Traceback" not in done.stderr.decode()
+
+
+def test_one_picture_to_one_file(cli: Cli, photos: Path, onnx_file: Path, tmp_path: Path) -> None:
+    done = cli("translate", photos / "one.jpg", "-o", "x/y.webp", "-m", onnx_file)
+    assert done.returncode == 0, done.stderr
+    assert read_picture(tmp_path / "x" / "y.webp").format == "WEBP"
+    assert files(tmp_path / "x") == ["y.webp"] and not (tmp_path / "x" / ".img2img").exists()
+    itself = photos / "one.jpg"
+    before = itself.read_bytes()
+    for target in (itself, photos / "sub" / ".." / "one.jpg", photos / "ONE.jpg"):
+        done = cli("translate", itself, "-o", target, "-m", onnx_file, "--overwrite")
+        assert done.returncode == 2 and "place of an input" in done.stderr
+    assert itself.read_bytes() == before
+
+
+def test_an_output_never_replaces_an_input(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
+    deep = tmp_path / "p" / "p"
+    deep.mkdir(parents=True)
+    picture(9, 9).save(tmp_path / "p" / "a.png")
+    picture(8, 8).save(deep / "a.png")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*.png")}
+    for more in ([], ["--overwrite"]):  # p/p/a.png would become ./p/a.png
+        done = cli("translate", "p", "-o", ".", "-m", onnx_file, *more)
+        assert done.returncode == 2 and "take the place of an input" in done.stderr
+    assert before == {p: p.read_bytes() for p in tmp_path.rglob("*.png")}
+
+
+def test_name_templates(cli: Cli, photos: Path, onnx_file: Path, tmp_path: Path) -> None:
+    done = cli("translate", photos, "-o", "out", "-m", onnx_file, "--name", "{number:03}_{model}")
+    assert done.returncode == 0, done.stderr
+    assert files(tmp_path / "out") == ["001_test.jpg", "003_test.png", "sub/002_test.jpg"]
+    for template, said in (
+        ("x", "needs {stem} or {number}"),
+        ("{stem}/{number}", "cannot hold"),
+        ("{stem.__class__}", "known are"),
+        ("{stem!r}", "known are"),
+        ("{stem", "expected"),
+        ("{number:>99}", "five digits"),
+    ):
+        done = cli("translate", photos, "-o", "no", "-m", onnx_file, "--name", template)
+        assert done.returncode == 2 and said in done.stderr, done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "no").exists()
+
+
+def test_sheets_and_gallery(cli: Cli, photos: Path, onnx_file: Path, tmp_path: Path) -> None:
+    (photos / "bad.png").write_bytes(b"nothing")
+    more = ["--compare", "sheets", "--gallery", "page.html"]
+    done = cli("translate", photos, "-o", "out", "-m", onnx_file, *more)
+    assert done.returncode == 1
+    assert files(tmp_path / "sheets") == ["one.jpg", "sub/one.jpg", "two.png"]
+    assert read_picture(tmp_path / "sheets" / "two.png").pixels.shape == (47, 33 * 2 + 6, 3)
+    page = (tmp_path / "page.html").read_text()
+    assert (
+        page.count('data-status="translated"') == 3
+        and "bad.png" in page
+        and str(tmp_path) not in page
+    )
+    done = cli("translate", photos, "-o", "out", "-m", onnx_file, "--gallery", "again.html")
+    again = (tmp_path / "again.html").read_text()
+    assert again.count('data-status="there"') == 3 and "as before" in again
+    for folder, said in (
+        (photos / "sheets", "lies in the input"),
+        ("out", "folder of the outputs"),
+    ):
+        done = cli("translate", photos, "-o", "out", "-m", onnx_file, "--compare", folder)
+        assert done.returncode == 2 and said in done.stderr
+
+
+def test_every_file_of_a_folder_is_named(
+    cli: Cli, photos: Path, onnx_file: Path, tmp_path: Path
+) -> None:
+    (photos / "one").write_bytes((photos / "one.jpg").read_bytes())  # a picture without a suffix
+    (photos / "raw.NEF").write_bytes(b"II*\0" + bytes(100))
+    (photos / ".hidden.jpg").write_bytes(b"")
+    (photos / "text.txt").write_text("x")
+    (photos / "folder.png").mkdir()
+    wanted = {"one": "done", "raw.NEF": "ignored", ".hidden.jpg": "ignored", "text.txt": "ignored"}
+    if os.name == "posix":
+        (photos / "link.jpg").symlink_to("one.jpg")
+        (photos / "dead.jpg").symlink_to("nowhere.jpg")
+        (photos / "loop").symlink_to(".")
+        os.mkfifo(photos / "fifo.png")
+        wanted |= {"link.jpg": "ignored", "dead.jpg": "ignored", "loop": "ignored"}
+        wanted |= {"fifo.png": "ignored"}
+    wanted |= {"one.jpg": "done", "two.png": "done", "sub/one.jpg": "done"}
+    rows = lines(cli("translate", photos, "-o", "out", "-m", onnx_file, "--json"))
+    told = {
+        Path(str(r["input"])).relative_to(photos).as_posix(): r["status"]
+        for r in rows if r["event"] == "picture"
+    }  # fmt: skip
+    assert told == wanted
+    assert rows[-1]["done"] == 4 and rows[-1]["ignored"] == len(wanted) - 4
+    said = cli("translate", photos, "-o", "out2", "-m", onnx_file)
+    assert "camera raw" in said.stderr and "text.txt" not in said.stderr
+    if os.name == "posix":
+        rows = lines(
+            cli("translate", photos, "-o", "o3", "-m", onnx_file, "--json", "--follow-links")
+        )
+        inputs = [os.path.realpath(str(r["input"])) for r in rows if r.get("status") == "done"]
+        assert len(inputs) == len(set(inputs)) == 4
+
+
+def test_long_names_are_cut_and_stay_apart(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    stem = "ä" * 125
+    for last in "ab":
+        picture(9, 9).save(folder / f"{stem}{last}.bmp")
+    rows = lines(
+        cli("translate", folder, "-o", "out", "-m", onnx_file, "--format", "webp", "--json")
+    )
+    assert rows[-1]["done"] == 2
+    names = files(tmp_path / "out")
+    assert len(names) == 2 and all(len(os.fsencode(n)) <= 255 for n in names)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_folder_that_fills(photos: Path, onnx_file: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "fills"
+    empty.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "img2img.cli", "translate", "fills", "-o", "out", "-m", onnx_file,
+         "--watch", "--json"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        assert json.loads(process.stdout.readline())["event"] == "start"
+        for name, status in (("a.jpg", "done"), ("b.png", "done"), ("bad.png", "failed")):
+            if status == "done":
+                picture(30, 20).save(empty / name)
+            else:
+                (empty / name).write_bytes(b"nothing")
+            row = json.loads(process.stdout.readline())
+            assert (Path(row["input"]).name, row["status"]) == (name, status)
+        picture(31, 21).save(empty / "a.jpg")  # changed
+        row = json.loads(process.stdout.readline())
+        assert (row["status"], row["width"], row.get("redone")) == ("done", 31, True)
+        time.sleep(0.2)
+    finally:
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in errors
+    summary = json.loads(rest.splitlines()[-1])
+    assert (summary["done"], summary["redone"], summary["failed"]) == (3, 1, 1)
+    assert files(tmp_path / "out") == ["a.jpg", "b.png"]
