@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import json
@@ -14,12 +15,15 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from img2img import __version__
-from img2img.errors import Img2ImgError
+from img2img.errors import EnvironmentFault, Img2ImgError
 from img2img.pretrained import find_model, shipped
-from img2img.runners import open_runner
+from img2img.runners import cpu, open_runner
 from img2img.runners.cuda import cuda_device_count
 
 EXTRAS = ("train", "gpu", "tensorboard", "heic", "openvino", "dev")
+
+# Input pixels, as those of a thousand photographs.
+_LONG_JOB = 10**10
 
 # Distributions that install the same import name; two of a row at once overwrite each other.
 _RIVALS = (
@@ -169,6 +173,42 @@ def _devices() -> list[Finding]:
             rows.append(Finding("problem", f"device {device}: {error}", mend))
     if version_of("torch") is not None:
         rows += _torch_devices()
+    return [*rows, _processor(), *_openvino()]
+
+
+def _processor() -> Finding:
+    bf16 = cpu.bf16_arithmetic()
+    if bf16 is None:
+        found = "this system does not tell whether the processor computes bf16"
+    else:
+        found = f"bf16 by {bf16}" if bf16 else "no bf16 arithmetic, so fp32"
+    return Finding("ok", f"processor: {cpu.cores()} cores for this process, {found}")
+
+
+def _openvino() -> list[Finding]:
+    """What OpenVINO can do, and which runner `auto` takes for a long job on the CPU; opening the
+    runner measures."""
+    rows = []
+    name = next(iter(shipped()))
+    path = find_model(name, (".onnx",))
+    if version_of("openvino") is not None:
+        try:
+            open_runner(path, "cpu", "openvino", "fp32")
+            precisions = ["fp32"]
+            for precision in ("bf16", "fp16"):
+                with contextlib.suppress(EnvironmentFault):
+                    open_runner(path, "cpu", "openvino", precision)
+                    precisions.append(precision)
+            rows.append(Finding("ok", f"device cpu: openvino {', '.join(precisions)}"))
+        except Img2ImgError as error:
+            mend = "pip install --force-reinstall openvino"
+            rows.append(Finding("problem", f"device cpu: {error}", mend))
+    try:
+        runner = open_runner(path, pixels=_LONG_JOB)
+        found = f"a long job with {name} takes {runner.description}: {runner.reason}"
+        rows.append(Finding("ok", found))
+    except Img2ImgError as error:
+        rows.append(Finding("problem", f"runner auto: {error}", _reinstall()))
     return rows
 
 

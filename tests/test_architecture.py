@@ -26,7 +26,7 @@ FLOORS = {
 PURE = {"nets", "losses", "augment"}
 NO_TRAINING_CODE = {"translate", "runners", "export", "bench"}
 TORCH_FREE = ("images", "runners", "runners.base", "runners.onnx", "runners.cuda", "runners.cpu", "runners.memory", "runners.onnxfile",
-              "runners.openvino", "runners.choice", "runners.trial", "translate",
+              "runners.openvino", "runners.openvinolocal", "runners.choice", "runners.trial", "translate",
               "tiles", "memory", "runners.local", "runners.protobuf", "runners.onnxgraph", "runners.onnxlocal",
               "gallery", "bench", "errors", "atomic", "modelinfo", "tables", "domains", "pretrained", "checkpoint", "doctor", "cli")  # fmt: skip
 

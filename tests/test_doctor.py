@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from img2img import doctor
-from img2img.errors import ModelError
+from img2img.errors import EnvironmentFault, ModelError
 from img2img.pretrained import default_name, find_model, shipped, weights_folder
 
 
@@ -113,3 +113,29 @@ def test_shipped_models_are_whole_and_within_the_limits(name: str) -> None:
     for word in ("Data", "Licence", "Training command", "Quality", "Samples"):
         assert f"## {word}" in card
     assert model.licence.split(":")[0] in card
+
+
+def test_the_processor_openvino_and_the_choice_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [row.what for row in doctor.examine()]
+    (processor,) = [text for text in found if text.startswith("processor: ")]
+    assert "cores for this process" in processor
+    assert any(text.startswith("device cpu: openvino fp32") for text in found)
+    (choice,) = [text for text in found if text.startswith("a long job with ")]
+    assert " takes onnxruntime " in choice or " takes openvino " in choice
+    monkeypatch.setattr(doctor.cpu, "flags", lambda: frozenset({"avx2"}))
+    assert "no bf16 arithmetic" in doctor._processor().what
+    (only, _) = doctor._openvino()
+    assert only.what == "device cpu: openvino fp32"
+    monkeypatch.setattr(doctor.cpu, "flags", lambda: None)
+    assert "does not tell" in doctor._processor().what
+
+
+def test_an_openvino_that_does_not_load_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise EnvironmentFault("OpenVINO cannot be loaded: libtbb.so.12")
+
+    monkeypatch.setattr("img2img.runners.openvino._core", broken)
+    first, choice = doctor._openvino()
+    assert first.status == "problem" and "libtbb.so.12" in first.what
+    assert first.mend == "pip install --force-reinstall openvino"
+    assert choice.status == "ok" and "onnxruntime" in choice.what

@@ -30,6 +30,7 @@ from img2img.runners.memory import is_memory_error
 from img2img.runners.onnx import DIGEST_KEY, NO_DIGEST, digest_of
 from img2img.runners.onnxfile import metadata, weight_precision
 from img2img.runners.trial import decibels, made_batch, made_pictures, max_levels
+from img2img.tiles import translate_tiled
 from tests.conftest import info_of, small_generator, stargan
 
 CASES = [(name, p) for name, kind in RUNNERS.items() for p in kind.precisions]
@@ -500,6 +501,20 @@ def test_memory_errors_of_every_library_are_memory_faults(
         runner.infer(np.zeros((3, 3, 33, 47), np.float32))
     with pytest.raises(MemoryFault, match="47x33 does not fit"):
         runner.infer(np.zeros((1, 3, 33, 47), np.float32))
+
+
+@pytest.mark.parametrize("kind", ["resnet", "unet", "domains"])
+def test_openvino_translates_in_tiles(kind: str, models: dict[str, Path]) -> None:
+    pixels = made_pictures(70, 150, 1)[0]
+    runner = opened("openvino", "fp32", models[kind])
+    vector = (1.0, 0.0, 0.0) if kind == "domains" else None
+    whole = runner(pixels, vector)
+    tiled = translate_tiled(runner, pixels, vector, 32)
+    assert tiled is not None
+    assert np.abs(tiled.astype(int) - whole.astype(int)).max() <= 1
+    runner.close()
+    with pytest.raises(UsageError, match="closed"):
+        runner.local()
 
 
 def test_other_errors_stay_what_they_are() -> None:

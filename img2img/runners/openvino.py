@@ -6,14 +6,17 @@ and memory stays flat: after 320 different sizes it stood at twice that of the f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from img2img.errors import EnvironmentFault, MissingExtra, ModelError, UsageError
 from img2img.runners import cpu
 from img2img.runners.base import Float, Runner, check_channels, check_domain
+from img2img.runners.local import Local
 from img2img.runners.memory import is_memory_error, memory_faults
 from img2img.runners.onnx import first_line, read_info, verified
+from img2img.runners.openvinolocal import OpenVinoLocal
 
 _TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
@@ -36,30 +39,11 @@ class OpenVinoRunner(Runner):
         data = verified(path)
         self.info = read_info(data, path)
         check_channels(self.info, str(path))
-        core = _core()
-        _check_precision(self.precision, core)
-        try:
-            model = core.read_model(data)
-        except Exception as error:  # a RuntimeError for whatever it was
-            raise ModelError(f"{path}: OpenVINO refuses it: {first_line(error)}") from None
-        self._check_inputs(model, path)
-        settings = {
-            "INFERENCE_PRECISION_HINT": _TYPES[self.precision],
-            "INFERENCE_NUM_THREADS": cpu.cores(),
-            "PERFORMANCE_HINT": "LATENCY",
-            # Decoding and encoding run beside it: threads bound to cores would wait for those.
-            "ENABLE_CPU_PINNING": False,
-        }
-        try:
-            compiled = core.compile_model(model, "CPU", settings)
-        except Exception as error:
-            raise ModelError(f"{path}: OpenVINO refuses it: {first_line(error)}") from None
-        real = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        if real != _TYPES[self.precision]:
-            raise EnvironmentFault(
-                f"OpenVINO computes in {real} instead of {self.precision}; use --precision fp32"
-            )
-        self._request: Any = compiled.create_infer_request()
+        self._core: Any = _core()
+        _check_precision(self.precision, self._core)
+        self._path = path
+        self._local: Local | None = None
+        self._request: Any = self._compiled(data, self._check_inputs)
         self.description = f"openvino cpu {self.precision}"
 
     def infer(self, x: Float, domain: Float | None = None) -> Float:
@@ -75,10 +59,40 @@ class OpenVinoRunner(Runner):
                     raise
                 raise EnvironmentFault(f"OpenVINO failed: {first_line(error)}") from None
 
-    def close(self) -> None:
-        self._request = None
+    def local(self) -> Local:
+        if self._request is None:
+            raise UsageError("this runner is closed")
+        if self._local is None:  # the bytes are read again: they may be large, tiles are rare
+            self._local = OpenVinoLocal(verified(self._path), self._compiled, self.info.name)
+        return self._local
 
-    def _check_inputs(self, model: Any, path: Path) -> None:
+    def close(self) -> None:
+        self._request = self._local = None
+
+    def _compiled(self, data: bytes, check: Callable[[Any], None] = lambda model: None) -> Any:
+        """A request that runs the graph `data` in the precision that was asked for."""
+        settings = {
+            "INFERENCE_PRECISION_HINT": _TYPES[self.precision],
+            "INFERENCE_NUM_THREADS": cpu.cores(),
+            "PERFORMANCE_HINT": "LATENCY",
+            # Decoding and encoding run beside it: threads bound to cores would wait for those.
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            model = self._core.read_model(data)
+            check(model)
+            compiled = self._core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:  # whatever it was
+            raise ModelError(f"{self._path}: OpenVINO refuses it: {first_line(error)}") from None
+        real = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if real != _TYPES[self.precision]:
+            raise EnvironmentFault(
+                f"OpenVINO computes in {real} instead of {self.precision}; use --precision fp32"
+            )
+        return compiled.create_infer_request()
+
+    def _check_inputs(self, model: Any) -> None:
+        path = self._path
         wide = [self.info.in_channels, *([len(self.info.domains)] if self.info.domains else [])]
         types = {port.get_element_type().get_type_name() for port in model.inputs}
         if len(model.inputs) != len(wide) or len(model.outputs) != 1 or types != {"f32"}:
