@@ -129,8 +129,21 @@ def translate_command(
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds that one picture may take to decode.")
     ] = 60.0,
-    runner: Annotated[str, typer.Option(help="auto, onnxruntime or torch.")] = "auto",
+    runner: Annotated[
+        str, typer.Option(help="auto, onnxruntime, openvino, tensorrt, torch or torch-compile.")
+    ] = "auto",
     device: Device = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (near fp32), fp32 (exact), bf16 or fp16.")
+    ] = "auto",
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|N",
+            help="Parts of N pixels for pictures that do not fit the memory; the result is that "
+            "of the whole picture.",
+        ),
+    ] = "auto",
     batch: Annotated[
         int | None, typer.Option(min=1, help="Pictures of one size at once; default: by size.")
     ] = None,
@@ -144,7 +157,8 @@ def translate_command(
     translate.run(
         translate.Wishes(
             inputs=inputs, out=out, model=model, direction=direction, domains=domain or [],
-            labels=labels, runner=runner, device=device, format=format, quality=quality, name=name,
+            labels=labels, runner=runner, device=device, precision=precision, tile=tile,
+            format=format, quality=quality, name=name,
             size=size, strength=strength, batch=batch, overwrite=overwrite,
             retry_failed=retry_failed, watch=watch, follow_links=follow_links,
             compare=compare, gallery=gallery,

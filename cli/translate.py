@@ -9,14 +9,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from img2img.cli.console import PipeClosed, duration, note, say, say_json, stop_flag
+from img2img.cli.console import PipeClosed, StopFlag, duration, note, say, say_json, stop_flag
 from img2img.errors import EnvironmentFault, PictureError, UsageError, describe_os_error
 
 _STDIN_LIMIT = 2**31
@@ -34,6 +34,8 @@ class Wishes:
     labels: Path | None
     runner: str
     device: str
+    precision: str
+    tile: str
     format: str | None
     quality: int
     name: str
@@ -72,7 +74,6 @@ def run(wishes: Wishes) -> None:
 
 def _translate(w: Wishes, inputs: list[str], out: Path) -> bool:
     import img2img
-    from img2img.images import Reading
     from img2img.pretrained import default_name, find_model, taken_for_granted
     from img2img.runners import open_runner, suffixes_for
     from img2img.translate import (
@@ -95,37 +96,86 @@ def _translate(w: Wishes, inputs: list[str], out: Path) -> bool:
     granted = taken_for_granted(wish, w.direction)
     if granted:
         note(granted)
-    runner = open_runner(path, w.device, w.runner)
-    network = Network(runner, w.size, w.strength, w.batch, note)
-    jobs = planner.with_model(runner.info)
-    check_output(out.parent if single else out)
-    reading = Reading(
+    tile = _tile(w.tile)
+    with stop_flag() as stop:
+        runner = open_runner(path, w.device, w.runner, w.precision, _pixels_to_come(w, jobs))
+        network = Network(runner, w.size, w.strength, tile, w.batch, note, stop)
+        jobs = planner.with_model(runner.info)
+        place = out.parent if single else out
+        check_output(place)
+        if w.compare is not None:
+            check_beside(w.compare, paths, jobs, place)
+            check_output(w.compare)
+        manifest = Unrecorded(w.overwrite)
+        if not single:
+            manifest = Manifest(out, _settings(w, path), w.overwrite, w.retry_failed)
+        count = _say_start(w, runner, jobs)
+        with _gallery(w, runner, count) as gallery:
+            options = Options(
+                w.quality,
+                _reading(w),
+                f"img2img {img2img.__version__}, model {runner.info.name}",
+                w.timeout,
+                extras=Extras(place, w.compare, gallery),
+            )
+            return _work(w, jobs, network, options, manifest, planner, out, stop)
+
+
+def _reading(w: Wishes) -> Any:
+    from img2img.images import Reading
+
+    return Reading(
         deep=True,
         salvage=w.salvage,
         max_pixels=round(w.max_megapixels * 10**6),
-        metadata="strip" if w.strip_metadata else "no-gps" if w.strip_gps else "keep",
+        metadata=_metadata(w),
     )
-    software = f"img2img {img2img.__version__}, model {runner.info.name}"
-    place = out.parent if single else out
-    if w.compare is not None:
-        check_beside(w.compare, paths, jobs, place)
-        check_output(w.compare)
-    if single:
-        manifest = Unrecorded(w.overwrite)
-    else:
-        manifest = Manifest(out, _settings(w, path), w.overwrite, w.retry_failed)
+
+
+def _metadata(w: Wishes) -> Any:
+    return "strip" if w.strip_metadata else "no-gps" if w.strip_gps else "keep"
+
+
+def _say_start(w: Wishes, runner: Any, jobs: Sequence[Any]) -> int:
+    """Say what is going to be done; returns the number of pictures."""
+    info = runner.info
     count = sum(job.ignored is None for job in jobs)
     if w.json:
-        model = {"model": runner.info.name, "runner": runner.description}
+        model = {"model": info.name, "runner": runner.description, "reason": runner.reason}
         say_json({"event": "start", **model, "inputs": len(jobs)})
     else:
+        why = f" ({runner.reason})" if runner.reason else ""
         many = f"{count} picture{'s' * (count != 1)}"
-        info = runner.info
-        note(f"{many}, model {info.name} ({info.direction}), {runner.description}")
-    with _gallery(w, runner, count) as gallery:
-        extras = Extras(place, w.compare, gallery)
-        options = Options(w.quality, reading, software, w.timeout, extras=extras)
-        return _work(w, jobs, network, options, manifest, planner, out)
+        note(f"{many}, model {info.name} ({info.direction}), {runner.description}{why}")
+    return count
+
+
+def _tile(text: str) -> Any:
+    if text in ("auto", "off"):
+        return text
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--tile {text}: give auto, off, or a side in pixels")
+    return int(text)
+
+
+_PIXELS_PER_BYTE = {".jpg": 3.0, ".jpeg": 3.0, ".webp": 5.0, ".avif": 8.0, ".heic": 6.0}
+_LOOKED_AT = 1000
+
+
+def _pixels_to_come(w: Wishes, jobs: Sequence[Any]) -> int | None:
+    """About how many pixels the network will see, by the sizes of the files; None where that is
+    not known. It decides only whether a faster runner is worth opening."""
+    sources = list({job.source: None for job in jobs if job.ignored is None})
+    if w.watch or not sources:
+        return None
+    some = sources[:: max(1, len(sources) // _LOOKED_AT)]
+    if w.size is not None:
+        return round(1.4 * w.size**2 * len(sources))
+    found = 0.0
+    for source in some:
+        with suppress(OSError):
+            found += source.stat().st_size * _PIXELS_PER_BYTE.get(source.suffix.lower(), 0.5)
+    return round(found * len(sources) / len(some))
 
 
 def _gallery(w: Wishes, runner: Any, count: int) -> Any:
@@ -153,13 +203,14 @@ def _work(
     manifest: Any,
     planner: _Planner,
     out: Path,
+    stop: StopFlag,
 ) -> bool:
     from img2img.translate import Summary, translate, watch
 
     total = Summary()
     count = len(jobs)
     began = time.monotonic()
-    with stop_flag() as stop, _Listener(len(jobs), w.json) as listen:
+    with _Listener(len(jobs), w.json) as listen:
 
         def work(some: Sequence[Any]) -> None:
             part = translate(some, network, options, manifest, listen, stop)
@@ -289,7 +340,8 @@ def _settings(w: Wishes, model: Path) -> dict[str, Any]:
         "quality": w.quality,
         "size": w.size,
         "strength": w.strength,
-        "metadata": "strip" if w.strip_metadata else "no-gps" if w.strip_gps else "keep",
+        "precision": w.precision,
+        "metadata": _metadata(w),
         "salvage": w.salvage,
     }
 

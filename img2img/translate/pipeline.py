@@ -32,7 +32,7 @@ from img2img.images import (
 from img2img.translate.decoders import Decoded, Decoder, Ended, Watch
 from img2img.translate.jobs import Event, Job, Summary
 from img2img.translate.manifest import Unrecorded, Verdict
-from img2img.translate.network import Domain
+from img2img.translate.network import Domain, Stopped
 
 _DEEP = Reading(deep=True)
 _WRITERS = 2
@@ -462,10 +462,6 @@ class _Pipeline:
         item.hold.drop()
         self._manifest.failed(item.job, reason)
         self._fail(item.job, reason)
-
-
-class Stopped(Exception):
-    """A network may raise this from `run` when it was told to stop amid a large picture."""
 
 
 _folder_lock = threading.Lock()
