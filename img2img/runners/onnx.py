@@ -8,9 +8,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from img2img.errors import EnvironmentFault, ModelError, UsageError, describe_os_error
+from img2img.exportinfo import EXPORT_KEY, ExportInfo
 from img2img.modelinfo import KEY, ModelInfo
 from img2img.runners.base import Float, Runner, check_channels, check_domain
+from img2img.runners.core import float_core
 from img2img.runners.cuda import cuda_device_count
 
 DIGEST_KEY = "img2img_sha256"
@@ -35,7 +39,11 @@ def digest_of(data: bytes) -> tuple[str, int]:
 
 
 class OnnxRunner(Runner):
-    """`device`: auto, cpu, cuda or cuda:N.
+    """`device`: auto, cpu, cuda or cuda:N. Of a file that takes pixels the float network inside is
+    run, so that pictures of 16 bits keep their depth.
+
+    Attributes:
+        export: what the file says of its graph and its proof; None in older files.
 
     Raises:
         ModelError: not an ONNX model of ours, or damaged.
@@ -53,6 +61,10 @@ class OnnxRunner(Runner):
             raise ModelError(f"{path}: not an ONNX model made by img2img, or damaged")
         if data[place : place + len(digest)] != digest.encode():
             raise ModelError(f"{path}: damaged (its SHA-256 does not match); export it again")
+        try:
+            data, io = float_core(data)
+        except ValueError as error:
+            raise ModelError(f"{path}: not an ONNX model: {error}") from None
         try:
             import onnxruntime
         except ImportError as error:
@@ -77,6 +89,9 @@ class OnnxRunner(Runner):
                 "pip install 'img2img[gpu]', or use --device cpu"
             )
         self.info = _info(self._session, path)
+        self.export = _export(self._session, path)
+        if (self.export or ExportInfo()).io != io:
+            raise ModelError(f"{path}: its graph is of io {io}, its metadata says otherwise")
         check_channels(self.info, str(path))
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         wide = [self.info.in_channels, *([len(self.info.domains)] if self.info.domains else [])]
@@ -91,11 +106,30 @@ class OnnxRunner(Runner):
                     f"{width}"
                 )
         self._inputs = [value.name for value in inputs]
-        self.description = f"onnxruntime {'cpu' if wanted.startswith('CPU') else device} fp32"
+        precision = (self.export or ExportInfo()).precision
+        where = "cpu" if wanted.startswith("CPU") else device
+        self.description = f"onnxruntime {where} {precision}"
 
     def infer(self, x: Float, domain: Float | None = None) -> Float:
+        """As every runner's; UsageError too for a size that a graph of one fixed size refuses."""
         check_domain(self.info, x, domain)
-        given = (x,) if domain is None else (x, domain)
+        given = [x] if domain is None else [x, domain]
+        fixed = self.export or ExportInfo()
+        if fixed.height is not None and x.shape[2:] != (fixed.height, fixed.width):
+            raise UsageError(
+                f"{self.info.name}: exported for {fixed.width}x{fixed.height} alone, not for "
+                f"{x.shape[3]}x{x.shape[2]}; export it without --static"
+            )
+        if fixed.batch is None or fixed.batch == x.shape[0]:
+            return self._run(given)
+        parts = []
+        for start in range(0, x.shape[0], fixed.batch):
+            # Places that are left over repeat the last picture.
+            rows = np.minimum(np.arange(start, start + fixed.batch), x.shape[0] - 1)
+            parts.append(self._run([value[rows] for value in given]))
+        return np.concatenate(parts)[: x.shape[0]]
+
+    def _run(self, given: list[Float]) -> Float:
         return self._session.run(None, dict(zip(self._inputs, given, strict=True)))[0]
 
 
@@ -127,6 +161,11 @@ def _info(session: Any, path: Path) -> ModelInfo:
     if not isinstance(described, dict):
         raise ModelError(f"{path}: its img2img metadata is not a table")
     return ModelInfo.from_dict(described, str(path))
+
+
+def _export(session: Any, path: Path) -> ExportInfo | None:
+    text = session.get_modelmeta().custom_metadata_map.get(EXPORT_KEY)
+    return None if text is None else ExportInfo.from_json(text, str(path))
 
 
 def _first_line(error: BaseException) -> str:
