@@ -66,7 +66,8 @@ def reduce(
         psnr, worst = judge.psnr(model)
     figure = f"{psnr:.1f} dB against fp32 on {len(judge.feeds)} pictures (worst {worst:.1f} dB)"
     if psnr < gate:
-        raise ParityError(f"{refusal}: {precision} gives {figure}, below {gate:.0f} dB")
+        layers = f" with {quality['quantised']:.0f} layers" if "quantised" in quality else ""
+        raise ParityError(f"{refusal}: {precision}{layers} gives {figure}, below {gate:.0f} dB")
     speed = judge.speed(model)
     faster = "" if speed > 1.05 else ", so not faster"
     listen(f"{precision}: {figure}; {speed:.2f} times the speed of fp32 here{faster}")
