@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import img2img
 from img2img import parity, reduced
-from img2img.atomic import atomic_path
+from img2img.atomic import atomic_path, sweep_stale
 from img2img.checkpoint import load_model
 from img2img.errors import (
     EnvironmentFault,
@@ -124,6 +124,7 @@ def export_onnx(
         core, facts = judged.model, dataclasses.replace(facts, quality=judged.quality)
         by_file = _by_file(_serialised(core, generator, info, facts), options.io)
     data = _serialised(core, generator, info, facts)
+    sweep_stale(target.parent)
     try:
         with atomic_path(target, durable=True) as temporary:
             temporary.write_bytes(data)

@@ -66,8 +66,10 @@ def reduce(
         psnr, worst = judge.psnr(model)
     figure = f"{psnr:.1f} dB against fp32 on {len(judge.feeds)} pictures (worst {worst:.1f} dB)"
     if psnr < gate:
-        layers = f" with {quality['quantised']:.0f} layers" if "quantised" in quality else ""
-        raise ParityError(f"{refusal}: {precision}{layers} gives {figure}, below {gate:.0f} dB")
+        left = ""
+        if "quantised" in quality:
+            left = f" of {quality['quantised']:.0f} in {quality['convolutions']:.0f} layers"
+        raise ParityError(f"{refusal}: {precision}{left} gives {figure}, below {gate:.0f} dB")
     speed = judge.speed(model)
     faster = "" if speed > 1.05 else ", so not faster"
     listen(f"{precision}: {figure}; {speed:.2f} times the speed of fp32 here{faster}")
