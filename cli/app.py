@@ -238,6 +238,23 @@ def train_command(
 def export_command(
     model: Annotated[str, typer.Argument(help="A .safetensors file, a run or a shipped name.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The .onnx file to write.")],
+    io: Annotated[
+        str, typer.Option(help="uint8 (NHWC pixels in and out) or float (NCHW, -1 to 1).")
+    ] = "uint8",
+    static: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Fix height and width, e.g. 256x320.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Fix the number of pictures at once.")] = None,
+    opset: Annotated[int, typer.Option(help="Version of ONNX's operators, 18 to 22.")] = 20,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Half precision, if pictures say it costs little.")
+    ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="8-bit convolutions, if pictures say they cost little.")
+    ] = False,
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Real pictures for proof and precision.")
+    ] = None,
     direction: Direction = None,
     json: Json = False,
     debug: Debug = False,
@@ -245,7 +262,7 @@ def export_command(
     """Export a model to ONNX; published only when it says the same as its source."""
     from img2img.cli import export
 
-    export.run(model, out, json, direction)
+    export.run(model, out, io, static, batch, opset, fp16, int8, pictures, json, direction)
 
 
 @app.command("models")

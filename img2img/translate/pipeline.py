@@ -377,7 +377,7 @@ class _Pipeline:
         except Stopped:
             self._stopping = True
             return
-        except (MemoryFault, MemoryError) as error:
+        except (MemoryFault, MemoryError, UsageError) as error:  # of one size, say
             if len(batch) > 1:
                 for item in batch:
                     self._infer([item])
