@@ -36,6 +36,7 @@ from img2img.exportinfo import EXPORT_KEY, ExportInfo, Io, Parity, Precision
 from img2img.images import from_network, to_network
 from img2img.modelinfo import KEY, ModelInfo
 from img2img.nets import Generator
+from img2img.runners.base import check_channels
 from img2img.runners.core import AROUND, X, Y
 from img2img.runners.onnx import DIGEST_KEY, NO_DIGEST, OnnxRunner, digest_of
 
@@ -107,6 +108,7 @@ def export_onnx(
     if options.precision != "fp32" and pictures is None:
         raise UsageError(f"{options.precision} is judged on real pictures: give --pictures FOLDER")
     generator, info = load_model(source)
+    check_channels(info, str(source))
     _refuse_large(generator, source)
     shown = parity.photograph_like() if pictures is None else parity.read_folder(pictures)
     told = "made by img2img, photograph-like" if pictures is None else f"{len(shown)} given"
