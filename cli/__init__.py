@@ -10,6 +10,14 @@ import warnings
 
 def main() -> None:
     """Run the command line; the one place where an error becomes a line and an exit code."""
+    try:
+        _run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run() -> None:
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         # Names that are not valid text must not stop a job (lone surrogates, C locale).
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
@@ -30,8 +38,6 @@ def main() -> None:
         sys.exit(error.exit_code)
     except Stopped as stopped:
         sys.exit(stopped.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -43,3 +49,13 @@ def main() -> None:
             "(a defect of img2img; --debug shows the traceback)"
         )
         sys.exit(70)
+
+
+def _open_standard_streams() -> None:
+    """Where one was closed, the next file opened would take its number, and with it what libraries
+    in C print."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
