@@ -16,7 +16,16 @@ from typing import Any
 
 import typer
 
-from img2img.cli.console import PipeClosed, StopFlag, duration, note, say, say_json, stop_flag
+from img2img.cli.console import (
+    PipeClosed,
+    StopFlag,
+    duration,
+    escaped,
+    note,
+    say,
+    say_json,
+    stop_flag,
+)
 from img2img.errors import EnvironmentFault, PictureError, UsageError, describe_os_error
 
 _STDIN_LIMIT = 2**31
@@ -357,7 +366,7 @@ def _standard_streams(w: Wishes) -> Iterator[tuple[list[str], Path, Callable[[],
         raise UsageError("- (the standard input) must be the only input, without --watch")
     if w.out == "-" and len(w.inputs) > 1:
         raise UsageError("-o - takes one picture")
-    with tempfile.TemporaryDirectory(prefix="img2img-") as folder:
+    with _temporary_folder() as folder:
         inputs, out = w.inputs, Path(w.out)
         if inputs == ["-"]:
             inputs = [str(_from_stdin(Path(folder)))]
@@ -368,10 +377,18 @@ def _standard_streams(w: Wishes) -> Iterator[tuple[list[str], Path, Callable[[],
         yield inputs, out, lambda: _to_stdout(out) if w.out == "-" else None
 
 
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="img2img-")
+    except OSError as error:
+        words = describe_os_error(error)
+        raise EnvironmentFault(f"no temporary folder can be made: {words}; set TMPDIR") from None
+
+
 def _from_stdin(folder: Path) -> Path:
     from img2img.images import FORMATS, sniff
 
-    data = sys.stdin.buffer.read(_STDIN_LIMIT + 1)
+    data = sys.stdin.buffer.read(_STDIN_LIMIT + 1) if sys.stdin else b""
     if not data:
         raise UsageError("nothing came from the standard input")
     if len(data) > _STDIN_LIMIT:
@@ -381,7 +398,10 @@ def _from_stdin(folder: Path) -> Path:
         raise PictureError("standard input: not a picture, or damaged")
     suffixes = [suffix for name, suffix in FORMATS.values() if name == format]
     path = folder / f"stdin{suffixes[0] if suffixes else '.' + format.lower()}"
-    path.write_bytes(data)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: not written: {describe_os_error(error)}") from None
     return path
 
 
@@ -394,6 +414,8 @@ def _suffix_for(w: Wishes, source: Path) -> str:
 
 
 def _to_stdout(path: Path) -> None:
+    if sys.stdout is None:
+        raise EnvironmentFault("standard output: is closed")
     try:
         with open(path, "rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
@@ -405,7 +427,7 @@ def _to_stdout(path: Path) -> None:
 
 
 def _in_words(row: dict[str, Any], out: Path) -> str:
-    parts = [f"{row['done']} translated into {out}"]
+    parts = [f"{row['done']} translated into {escaped(str(out))}"]
     if row["done"]:
         parts[0] += f" in {duration(row['seconds'])}"
     if row["redone"]:
@@ -446,7 +468,7 @@ class _Listener:
         self.total, self.json, self.seen = total, json, 0
         self.began = self.told = time.monotonic()
         self.bar: Any = None
-        if not json and sys.stderr.isatty():
+        if not json and sys.stderr is not None and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
