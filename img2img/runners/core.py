@@ -9,7 +9,7 @@ everything between stays byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from img2img.runners.protobuf import Value, inner, read, write
 
 X, Y = "img2img_x", "img2img_y"
 AROUND = "img2img/"
@@ -18,7 +18,6 @@ _NODE, _INPUT, _OUTPUT, _VALUE_INFO = 1, 11, 12, 13  # of GraphProto
 _NODE_NAME = 3
 _VALUE_NAME, _VALUE_TYPE, _TENSOR_TYPE, _ELEM_TYPE = 1, 2, 1, 1
 _UINT8 = 2
-_VARINT, _BYTES = 0, 2
 
 
 def float_core(data: bytes) -> tuple[bytes, str]:
@@ -27,81 +26,33 @@ def float_core(data: bytes) -> tuple[bytes, str]:
 
     Raises ValueError for what is not a protobuf message of this kind.
     """
-    graph = next((bytes(v) for n, v in _fields(data) if n == _GRAPH and isinstance(v, bytes)), b"")
-    parts = [(n, v) for n, v in _fields(graph) if isinstance(v, bytes)]
-    io = _io_of(next((v for n, v in parts if n == _INPUT), b""))
-    named = {_name(v): v for n, v in parts if n == _VALUE_INFO}
+    fields = [*read(data)]
+    graph = next((inner(v) for n, v in fields if n == _GRAPH), memoryview(b""))
+    parts = [*read(graph)]
+    io = _io_of(next((inner(v) for n, v in parts if n == _INPUT), memoryview(b"")))
+    named = {_name(v, _VALUE_NAME): inner(v) for n, v in parts if n == _VALUE_INFO}
     if X not in named or Y not in named:
         return data, io
-    inner = [(_INPUT, named[X]), (_OUTPUT, named[Y])]
-    inner += [(n, v) for n, v in parts if n == _INPUT][1:]
+    kept: list[tuple[int, Value]] = [(_INPUT, named[X]), (_OUTPUT, named[Y])]
+    kept += [(n, v) for n, v in parts if n == _INPUT][1:]
     for number, value in parts:
         around = number == _NODE and _name(value, _NODE_NAME).startswith(AROUND)
         if not around and number not in (_INPUT, _OUTPUT, _VALUE_INFO):
-            inner.append((number, value))
-    rebuilt = b"".join(_field(number, value) for number, value in inner)
-    rest = b"".join(
-        _field(number, rebuilt if number == _GRAPH else value) for number, value in _fields(data)
-    )
-    return rest, io
+            kept.append((number, value))
+    rebuilt = b"".join(write(number, value) for number, value in kept)
+    rest = (write(number, rebuilt if number == _GRAPH else value) for number, value in fields)
+    return b"".join(rest), io
 
 
-def _io_of(value_info: bytes) -> str:
-    kind = _inner(_inner(value_info, _VALUE_TYPE), _TENSOR_TYPE)
-    elem = next((v for n, v in _fields(kind) if n == _ELEM_TYPE), 0)
+def _io_of(value_info: memoryview) -> str:
+    kind = _inside(_inside(value_info, _VALUE_TYPE), _TENSOR_TYPE)
+    elem = next((v for n, v in read(kind) if n == _ELEM_TYPE), 0)
     return "uint8" if elem == _UINT8 else "float"
 
 
-def _inner(message: bytes, number: int) -> bytes:
-    return next((v for n, v in _fields(message) if n == number and isinstance(v, bytes)), b"")
+def _inside(message: memoryview, number: int) -> memoryview:
+    return next((inner(v) for n, v in read(message) if n == number), memoryview(b""))
 
 
-def _name(message: bytes, number: int = _VALUE_NAME) -> str:
-    return _inner(message, number).decode("utf-8", "replace")
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
-    """(number, content) of every field: bytes, or a number for a varint."""
-    place, end = 0, len(message)
-    while place < end:
-        key, place = _varint(message, place)
-        number, kind = key >> 3, key & 7
-        if kind == _VARINT:
-            value, place = _varint(message, place)
-            yield number, value
-            continue
-        if kind != _BYTES:
-            raise ValueError(f"protobuf field of kind {kind}")
-        length, place = _varint(message, place)
-        if place + length > end:
-            raise ValueError("protobuf field beyond the end")
-        yield number, message[place : place + length]
-        place += length
-
-
-def _varint(message: bytes, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if place >= len(message) or shift > 63:
-            raise ValueError("protobuf number")
-        byte = message[place]
-        place += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, place
-        shift += 7
-
-
-def _field(number: int, value: bytes | int) -> bytes:
-    if isinstance(value, int):
-        return _packed(number << 3 | _VARINT) + _packed(value)
-    return _packed(number << 3 | _BYTES) + _packed(len(value)) + value
-
-
-def _packed(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+def _name(message: Value, number: int) -> str:
+    return str(_inside(inner(message), number), "utf-8", "replace")
