@@ -102,8 +102,8 @@ def test_the_float_network_is_cut_out_of_both_kinds(onnx_file: Path, float_file:
         assert [n for n in onnx.load(str(path)).graph.node if n.name.startswith(AROUND)]
         results.append(session(core).run(None, {"img2img_x": x})[0])
     assert np.array_equal(*results) and np.array_equal(results[0], OnnxRunner(onnx_file).infer(x))
-    for bad in (b"\x3a\xff\x01", b"\x3a\x02", b"\xff" * 12, b"\x0d\0\0\0\0"):
-        with pytest.raises(ValueError, match="protobuf"):
+    for bad in (b"\x3a\xff\x01", b"\x3a\x02", b"\xff" * 12, b"\x0d\0\0"):
+        with pytest.raises(ValueError, match=r"cut short|a number of more"):
             float_core(bad)
 
 
