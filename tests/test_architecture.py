@@ -17,7 +17,7 @@ FLOORS = {
     "tables": 2, "domains": 3,
     "data": 3, "runners": 3,
     "foreign": 2,
-    "translate": 4, "gallery": 4, "export": 4, "trainers": 4, "metrics": 4, "doctor": 4,
+    "translate": 4, "gallery": 4, "graphs": 4, "webruntime": 4, "web": 4, "triton": 4, "export": 4, "trainers": 4, "metrics": 4, "doctor": 4,
     "runs": 5, "processes": 5, "devices": 5, "ema": 5, "samples": 5, "warmstart": 5,
     "board": 5, "compiling": 5,
     "training": 5,
@@ -26,7 +26,7 @@ FLOORS = {
 PURE = {"nets", "losses", "augment"}
 NO_TRAINING_CODE = {"translate", "runners", "export"}
 TORCH_FREE = ("images", "runners", "runners.base", "runners.onnx", "runners.cuda", "translate",
-              "gallery", "errors", "atomic", "modelinfo", "tables", "domains", "pretrained", "checkpoint", "doctor", "cli")  # fmt: skip
+              "gallery", "graphs", "web", "webruntime", "triton", "errors", "atomic", "modelinfo", "tables", "domains", "pretrained", "checkpoint", "doctor", "cli")  # fmt: skip
 
 
 def sources(root: Path) -> dict[str, Path]:
