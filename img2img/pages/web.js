@@ -37,6 +37,7 @@
   }
 
   function restart() {
+    worker.onmessage = null;
     worker.terminate();
     rest();
     start();
@@ -62,6 +63,9 @@
   function complain({ error, memory }) {
     const started = ready;
     rest();
+    // A network whose memory ended cannot go on, and one that is still loading has nothing to say.
+    worker.onmessage = null;
+    worker.terminate();
     part("progress").hidden = true;
     if (!started) {
       say(`The network could not be loaded: ${error}. Reload the page to try again.`, true);
@@ -70,8 +74,6 @@
     const words = memory
       ? "This size does not fit the memory that a page has. Choose a smaller one."
       : `The picture could not be translated: ${error}`;
-    // A network whose memory ended cannot go on.
-    worker.terminate();
     start();
     source = { ...source, words, bad: true };
     say(words, true);
