@@ -236,8 +236,12 @@ def train_command(
 
 @app.command("export")
 def export_command(
-    model: Annotated[str, typer.Argument(help="A .safetensors file, a run or a shipped name.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The .onnx file to write.")],
+    model: Annotated[
+        str, typer.Argument(help="A .safetensors file, a run, a shipped name; .onnx to pack.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The .onnx file to write.")
+    ] = None,
     io: Annotated[
         str, typer.Option(help="uint8 (NHWC pixels in and out) or float (NCHW, -1 to 1).")
     ] = "uint8",
@@ -255,14 +259,24 @@ def export_command(
     pictures: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Real pictures for proof and precision.")
     ] = None,
+    web: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a page that translates in a browser.")
+    ] = None,
+    web_runtime: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="An unpacked onnxruntime-web; default: fetched by npm."),
+    ] = None,
     direction: Direction = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Export a model to ONNX; published only when it says the same as its source."""
-    from img2img.cli import export
+    from img2img.cli import deploy, export
 
-    export.run(model, out, io, static, batch, opset, fp16, int8, pictures, json, direction)
+    deploy.check(out, web, web_runtime)
+    if out:
+        export.run(model, out, io, static, batch, opset, fp16, int8, pictures, json, direction)
+    deploy.run(model, out, direction, web, web_runtime, json)
 
 
 @app.command("models")

@@ -18,7 +18,7 @@ FLOORS = {
     "data": 3, "runners": 3,
     "foreign": 2,
     "tiles": 4, "translate": 4, "gallery": 4, "export": 4, "parity": 4, "reduced": 4,
-    "trainers": 4, "metrics": 4, "doctor": 4,
+    "graphs": 4, "webruntime": 4, "web": 4, "triton": 4, "trainers": 4, "metrics": 4, "doctor": 4,
     "runs": 5, "processes": 5, "devices": 5, "ema": 5, "samples": 5, "warmstart": 5,
     "board": 5, "compiling": 5,
     "training": 5,
@@ -29,6 +29,7 @@ NO_TRAINING_CODE = {"translate", "runners", "export", "parity", "reduced"}
 TORCH_FREE = ("images", "runners", "runners.base", "runners.onnx", "runners.cuda", "runners.cpu", "runners.memory", "runners.onnxfile",
               "runners.core", "runners.openvino", "runners.choice", "runners.trial", "translate", "exportinfo",
               "tiles", "memory", "runners.local", "runners.protobuf", "runners.onnxgraph", "runners.onnxlocal",
+              "graphs", "web", "webruntime", "triton",
               "gallery", "errors", "atomic", "modelinfo", "tables", "domains", "pretrained", "checkpoint", "doctor", "cli")  # fmt: skip
 
 
