@@ -292,6 +292,41 @@ def models_command(
     models.run(action, name, json)
 
 
+@app.command("bench")
+def bench_command(
+    model: Annotated[str, typer.Argument(help="A shipped model's name, a run or a model file.")],
+    size: Annotated[
+        list[str] | None, typer.Option(help="Side or WIDTHxHEIGHT; several times; default 256.")
+    ] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(help="Pictures at once; several times; default 1.")
+    ] = None,
+    runner: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="auto, onnxruntime, openvino, tensorrt, torch or torch-compile; several times; "
+            "default: all but torch-compile."
+        ),
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="auto, fp32, bf16 or fp16; several times; default: all of a runner."),
+    ] = None,
+    device: Device = "auto",
+    seconds: Annotated[float, typer.Option(min=0, help="Measure each row so long.")] = 2.0,
+    direction: Direction = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a model's runners: time, memory and the difference from fp32."""
+    from img2img.cli import bench
+
+    bench.run(
+        model, size or ["256"], batch or [1], runner or [], precision or [], device, seconds,
+        direction, json,
+    )  # fmt: skip
+
+
 @app.command("doctor")
 def doctor_command(json: Json = False, debug: Debug = False) -> None:
     """Say what is installed, what works, and how to mend what does not."""

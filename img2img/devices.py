@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
-import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
 from img2img.errors import ConfigError, EnvironmentFault, UsageError
+from img2img.memory import process_peak
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
@@ -145,36 +144,4 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     if device.type == "mps":
         return torch.mps.driver_allocated_memory()  # a pool that does not shrink by itself
-    if sys.platform == "win32":
-        return _windows_peak(ctypes.WinDLL("kernel32"))
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
-
-
-class _Counters(ctypes.Structure):
-    """PROCESS_MEMORY_COUNTERS of psapi.h."""
-
-    _fields_ = [
-        ("cb", ctypes.c_uint32),
-        ("PageFaultCount", ctypes.c_uint32),
-        ("PeakWorkingSetSize", ctypes.c_size_t),
-        ("WorkingSetSize", ctypes.c_size_t),
-        ("QuotaPeakPagedPoolUsage", ctypes.c_size_t),
-        ("QuotaPagedPoolUsage", ctypes.c_size_t),
-        ("QuotaPeakNonPagedPoolUsage", ctypes.c_size_t),
-        ("QuotaNonPagedPoolUsage", ctypes.c_size_t),
-        ("PagefileUsage", ctypes.c_size_t),
-        ("PeakPagefileUsage", ctypes.c_size_t),
-    ]
-
-
-def _windows_peak(kernel32: Any) -> int:
-    kernel32.GetCurrentProcess.restype = ctypes.c_void_p
-    ask = kernel32.K32GetProcessMemoryInfo
-    ask.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Counters), ctypes.c_uint32]
-    counters = _Counters(cb=ctypes.sizeof(_Counters))
-    if not ask(kernel32.GetCurrentProcess(), ctypes.byref(counters), counters.cb):
-        return 0
-    return int(counters.PeakWorkingSetSize)
+    return process_peak()

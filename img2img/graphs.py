@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from img2img.errors import EnvironmentFault, ModelError, describe_os_error
-from img2img.modelinfo import KEY, ModelInfo
-from img2img.runners.onnx import digest_of
+from img2img.errors import EnvironmentFault, ModelError
+from img2img.modelinfo import ModelInfo
+from img2img.runners.onnx import digest_of, read_info, verified
 
 Io = Literal["uint8", "float"]
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
@@ -59,21 +58,9 @@ def read_graph(path: Path) -> Graph:
         ModelError: damaged, foreign, or with other inputs and outputs than ours have.
         EnvironmentFault: onnxruntime cannot be loaded.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: {describe_os_error(error)}") from None
-    digest, place = digest_of(data)
-    if place < 0:
-        raise ModelError(f"{path}: not an ONNX model made by img2img, or damaged")
-    if data[place : place + len(digest)] != digest.encode():
-        raise ModelError(f"{path}: damaged (its SHA-256 does not match); export it again")
+    data = verified(path)
+    info = read_info(data, path)
     session = _session(data, path)
-    try:
-        described = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
-        info = ModelInfo.from_dict(described, str(path))
-    except (KeyError, ValueError, AttributeError):
-        raise ModelError(f"{path}: without readable img2img metadata") from None
     inputs = tuple(_tensor(value, path) for value in session.get_inputs())
     outputs = [_tensor(value, path) for value in session.get_outputs()]
     if len(inputs) != 1 + bool(info.domains) or len(outputs) != 1:
@@ -84,7 +71,7 @@ def read_graph(path: Path) -> Graph:
         whole = tensor.type == inputs[0].type and len(tensor.shape) == 4
         if not whole or tensor.shape[channel] not in (channels, None):
             raise ModelError(f"{path}: {tensor.name} is not a picture of {channels} channels")
-    return Graph(data, digest, info, io, inputs, outputs[0])
+    return Graph(data, digest_of(data)[0], info, io, inputs, outputs[0])
 
 
 def _session(data: bytes, path: Path) -> Any:

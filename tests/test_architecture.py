@@ -17,7 +17,7 @@ FLOORS = {
     "tables": 2, "memory": 2, "exportinfo": 2, "domains": 3,
     "data": 3, "runners": 3,
     "foreign": 2,
-    "tiles": 4, "translate": 4, "gallery": 4, "export": 4, "parity": 4, "reduced": 4,
+    "tiles": 4, "translate": 4, "gallery": 4, "export": 4, "parity": 4, "reduced": 4, "bench": 4,
     "graphs": 4, "webruntime": 4, "web": 4, "triton": 4, "trainers": 4, "metrics": 4, "doctor": 4,
     "runs": 5, "processes": 5, "devices": 5, "ema": 5, "samples": 5, "warmstart": 5,
     "board": 5, "compiling": 5,
@@ -25,11 +25,11 @@ FLOORS = {
     "cli": 6,
 }  # fmt: skip
 PURE = {"nets", "losses", "augment"}
-NO_TRAINING_CODE = {"translate", "runners", "export", "parity", "reduced"}
+NO_TRAINING_CODE = {"translate", "runners", "export", "parity", "reduced", "bench"}
 TORCH_FREE = ("images", "runners", "runners.base", "runners.onnx", "runners.cuda", "runners.cpu", "runners.memory", "runners.onnxfile",
               "runners.core", "runners.openvino", "runners.choice", "runners.trial", "translate", "exportinfo",
               "tiles", "memory", "runners.local", "runners.protobuf", "runners.onnxgraph", "runners.onnxlocal",
-              "graphs", "web", "webruntime", "triton",
+              "graphs", "web", "webruntime", "triton", "bench",
               "gallery", "errors", "atomic", "modelinfo", "tables", "domains", "pretrained", "checkpoint", "doctor", "cli")  # fmt: skip
 
 

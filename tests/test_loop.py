@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from img2img import devices
+from img2img import memory
 from img2img.checkpoint import load_model, load_state, read_model_info
 from img2img.devices import choose_precision, peak_memory
 from img2img.ema import Average
@@ -313,6 +313,7 @@ def test_peak_memory_in_bytes_everywhere(
     used = SimpleNamespace(ru_maxrss=5000)
     monkeypatch.setattr("resource.getrusage", lambda who: used)
     monkeypatch.setattr("sys.platform", system)
+    monkeypatch.setattr("img2img.memory._STATUS", Path("/nowhere"))
     assert peak_memory(torch.device("cpu")) == 5000 * unit
 
 
@@ -326,9 +327,9 @@ def test_peak_memory_on_windows_is_that_of_the_working_set() -> None:
         return "this"
 
     kernel32 = SimpleNamespace(K32GetProcessMemoryInfo=ask, GetCurrentProcess=this)
-    assert devices._windows_peak(kernel32) == 2**33
+    assert memory._windows_peak(kernel32) == 2**33
     kernel32.K32GetProcessMemoryInfo = lambda *_: 0
-    assert devices._windows_peak(kernel32) == 0
+    assert memory._windows_peak(kernel32) == 0
 
 
 def test_warm_start_from_a_model_a_run_and_a_reference(

@@ -71,6 +71,12 @@ def suffixes_for(runner: str) -> tuple[str, ...]:
     return (RUNNERS[runner].suffix,)
 
 
+def check_precision(precision: str) -> None:
+    """Raise UsageError for a precision that no runner knows."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision '{precision}'.{proposal(precision, PRECISIONS)}")
+
+
 def open_runner(
     path: Path | str,
     device: str = "auto",
@@ -92,8 +98,7 @@ def open_runner(
             the runner's package is not installed.
     """
     path = Path(path)
-    if precision not in PRECISIONS:
-        raise UsageError(f"unknown precision '{precision}'.{proposal(precision, PRECISIONS)}")
+    check_precision(precision)
     suffixes = suffixes_for(runner)
     if path.suffix not in suffixes:
         raise UsageError(f"{path}: runner {runner} takes {' or '.join(suffixes)} files")
@@ -111,4 +116,12 @@ def open_runner(
     return kind.open(path, device, precision)
 
 
-__all__ = ["PRECISIONS", "RUNNERS", "Runner", "RunnerKind", "open_runner", "suffixes_for"]
+__all__ = [
+    "PRECISIONS",
+    "RUNNERS",
+    "Runner",
+    "RunnerKind",
+    "check_precision",
+    "open_runner",
+    "suffixes_for",
+]

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from img2img.errors import EnvironmentFault, MissingExtra, ModelError, UsageError
+from img2img.exportinfo import ExportInfo
 from img2img.runners import cpu
 from img2img.runners.base import Float, Runner, check_channels, check_domain
+from img2img.runners.core import float_core
 from img2img.runners.memory import is_memory_error, memory_faults
-from img2img.runners.onnx import first_line, read_info, verified
+from img2img.runners.onnx import first_line, read_export, read_info, verified
 
 _TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
@@ -35,11 +37,15 @@ class OpenVinoRunner(Runner):
         # Before OpenVINO parses it, as for onnxruntime.
         data = verified(path)
         self.info = read_info(data, path)
+        export = read_export(data, path) or ExportInfo()
+        if export.precision != "fp32" or export.height is not None or export.batch is not None:
+            what = export.precision if export.precision != "fp32" else "one fixed size"
+            raise UsageError(f"{path}: an export in {what}; use --runner onnxruntime")
         check_channels(self.info, str(path))
         core = _core()
         _check_precision(self.precision, core)
         try:
-            model = core.read_model(data)
+            model = core.read_model(float_core(data)[0])
         except Exception as error:  # a RuntimeError for whatever it was
             raise ModelError(f"{path}: OpenVINO refuses it: {first_line(error)}") from None
         self._check_inputs(model, path)
