@@ -266,6 +266,19 @@ def export_command(
         Path | None,
         typer.Option(metavar="DIR", help="An unpacked onnxruntime-web; default: fetched by npm."),
     ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write it into a Triton server's model repository."),
+    ] = None,
+    triton_kind: Annotated[
+        str, typer.Option(help="Where Triton runs it: auto, cpu or gpu.")
+    ] = "auto",
+    triton_instances: Annotated[
+        int, typer.Option(help="Copies that Triton runs beside each other.")
+    ] = 1,
+    triton_batch: Annotated[
+        int, typer.Option(help="Pictures that Triton puts together at most; 0: none.")
+    ] = 8,
     direction: Direction = None,
     json: Json = False,
     debug: Debug = False,
@@ -273,10 +286,12 @@ def export_command(
     """Export a model to ONNX; published only when it says the same as its source."""
     from img2img.cli import deploy, export
 
-    deploy.check(out, web, web_runtime)
+    packing = deploy.check(
+        out, web, web_runtime, triton, triton_kind, triton_instances, triton_batch
+    )
     if out:
         export.run(model, out, io, static, batch, opset, fp16, int8, pictures, json, direction)
-    deploy.run(model, out, direction, web, web_runtime, json)
+    deploy.run(packing, model, out, direction, json)
 
 
 @app.command("models")
