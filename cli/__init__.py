@@ -10,6 +10,14 @@ import warnings
 
 def main() -> None:
     """Run the command line; the one place where an error becomes a line and an exit code."""
+    try:
+        _run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run() -> None:
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         # Names that are not valid text must not stop a job (lone surrogates, C locale).
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
@@ -25,7 +33,7 @@ def main() -> None:
         logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
         code = app(prog_name="img2img", standalone_mode=False)
-        sys.stdout.flush()  # here, where a closed pipe is still an error of ours
+        print(end="", flush=True)  # here, where a closed pipe is still an error of ours
         sys.exit(code if isinstance(code, int) else 0)
     except typer.Abort:
         sys.exit(130)
@@ -38,8 +46,6 @@ def main() -> None:
         sys.exit(error.exit_code)
     except Stopped as stopped:
         sys.exit(stopped.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except (PipeClosed, BrokenPipeError):
         # Or Python complains once more when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,3 +72,13 @@ def _say_usage(error: Exception) -> None:
     else:
         one_line(f"img2img: {text}; see {where} --help")
     sys.exit(2)
+
+
+def _open_standard_streams() -> None:
+    """Where one was closed, the next file opened would take its number, and with it what libraries
+    in C print."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

@@ -129,8 +129,21 @@ def translate_command(
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds that one picture may take to decode.")
     ] = 60.0,
-    runner: Annotated[str, typer.Option(help="auto, onnxruntime or torch.")] = "auto",
+    runner: Annotated[
+        str, typer.Option(help="auto, onnxruntime, openvino, tensorrt, torch or torch-compile.")
+    ] = "auto",
     device: Device = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (near fp32), fp32 (exact), bf16 or fp16.")
+    ] = "auto",
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|N",
+            help="Parts of N pixels for pictures that do not fit the memory; the result is that "
+            "of the whole picture.",
+        ),
+    ] = "auto",
     batch: Annotated[
         int | None, typer.Option(min=1, help="Pictures of one size at once; default: by size.")
     ] = None,
@@ -144,7 +157,8 @@ def translate_command(
     translate.run(
         translate.Wishes(
             inputs=inputs, out=out, model=model, direction=direction, domains=domain or [],
-            labels=labels, runner=runner, device=device, format=format, quality=quality, name=name,
+            labels=labels, runner=runner, device=device, precision=precision, tile=tile,
+            format=format, quality=quality, name=name,
             size=size, strength=strength, batch=batch, overwrite=overwrite,
             retry_failed=retry_failed, watch=watch, follow_links=follow_links,
             compare=compare, gallery=gallery,
@@ -222,16 +236,62 @@ def train_command(
 
 @app.command("export")
 def export_command(
-    model: Annotated[str, typer.Argument(help="A .safetensors file, a run or a shipped name.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The .onnx file to write.")],
+    model: Annotated[
+        str, typer.Argument(help="A .safetensors file, a run, a shipped name; .onnx to pack.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The .onnx file to write.")
+    ] = None,
+    io: Annotated[
+        str, typer.Option(help="uint8 (NHWC pixels in and out) or float (NCHW, -1 to 1).")
+    ] = "uint8",
+    static: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Fix height and width, e.g. 256x320.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Fix the number of pictures at once.")] = None,
+    opset: Annotated[int, typer.Option(help="Version of ONNX's operators, 18 to 22.")] = 20,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Half precision, if pictures say it costs little.")
+    ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="8-bit convolutions, if pictures say they cost little.")
+    ] = False,
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Real pictures for proof and precision.")
+    ] = None,
+    web: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a page that translates in a browser.")
+    ] = None,
+    web_runtime: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="An unpacked onnxruntime-web; default: fetched by npm."),
+    ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write it into a Triton server's model repository."),
+    ] = None,
+    triton_kind: Annotated[
+        str, typer.Option(help="Where Triton runs it: auto, cpu or gpu.")
+    ] = "auto",
+    triton_instances: Annotated[
+        int, typer.Option(help="Copies that Triton runs beside each other.")
+    ] = 1,
+    triton_batch: Annotated[
+        int, typer.Option(help="Pictures that Triton puts together at most; 0: none.")
+    ] = 8,
     direction: Direction = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Export a model to ONNX; published only when it says the same as its source."""
-    from img2img.cli import export
+    from img2img.cli import deploy, export
 
-    export.run(model, out, json, direction)
+    packing = deploy.check(
+        out, web, web_runtime, triton, triton_kind, triton_instances, triton_batch
+    )
+    if out:
+        export.run(model, out, io, static, batch, opset, fp16, int8, pictures, json, direction)
+    deploy.run(packing, model, out, direction, json)
 
 
 @app.command("models")

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -39,7 +39,9 @@ class StopFlag:
         if self.number is not None:
             os._exit(128 + number)
         self.number = number
-        note("stopping at the next safe point; once more stops at once")
+        # Not `note`: the signal may have come amid a print to the same stream.
+        with suppress(OSError):
+            os.write(2, b"stopping at the next safe point; once more stops at once\n")
 
     def leave(self) -> None:
         """Raise Stopped when a signal came."""
@@ -61,7 +63,13 @@ def stop_flag() -> Iterator[StopFlag]:
 
 def one_line(text: str) -> None:
     """Print `text` to stderr with control characters escaped, so that it stays one line."""
-    print("".join(c if c.isprintable() else repr(c)[1:-1] for c in text), file=sys.stderr)
+    if sys.stderr is not None:  # closed; print would take stdout instead
+        print(escaped(text), file=sys.stderr)
+
+
+def escaped(text: str) -> str:
+    """`text` with control characters, and what else cannot be printed, as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 note = one_line

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 from img2img.cli.console import say, say_json
+from img2img.cli.export import table_of
 from img2img.errors import UsageError, proposal
+from img2img.exportinfo import ExportInfo
 from img2img.modelinfo import ModelInfo
 from img2img.pretrained import default_name, find_model, shipped
 
@@ -41,14 +45,23 @@ def _list(json: bool) -> None:
 
 def _show(name: str, json: bool) -> None:
     path = find_model(name)
-    info = _info(path)
+    info, export = _info(path)
+    facts = None if export is None else dataclasses.asdict(export)
     if json:
-        say_json({"file": path.name, **info.to_dict()})
+        say_json({"file": path.name, **info.to_dict(), "export": facts})
         return
     say(f"file: {path}")
     for key, value in info.to_dict().items():
         for line in _lines(key, value):
             say(line)
+    if export is None or facts is None:
+        return
+    del facts["parity"]
+    any_size = {k: "any" for k in ("batch", "height", "width") if facts[k] is None}
+    for line in _lines("export", facts | any_size):
+        say(line)
+    for line in table_of(export.parity):
+        say(line)
 
 
 def _lines(key: str, value: Any, indent: str = "") -> list[str]:
@@ -58,11 +71,12 @@ def _lines(key: str, value: Any, indent: str = "") -> list[str]:
     return [f"{indent}{key}: {value}"]
 
 
-def _info(path: Any) -> ModelInfo:
+def _info(path: Path) -> tuple[ModelInfo, ExportInfo | None]:
     if path.suffix == ".safetensors":
         from img2img.checkpoint import read_model_info
 
-        return read_model_info(path)
-    from img2img.runners import open_runner
+        return read_model_info(path), None
+    from img2img.runners.onnx import OnnxRunner
 
-    return open_runner(path, "cpu").info
+    runner = OnnxRunner(path, "cpu")
+    return runner.info, runner.export

@@ -9,14 +9,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from img2img.cli.console import PipeClosed, duration, note, say, say_json, stop_flag
+from img2img.cli.console import (
+    PipeClosed,
+    StopFlag,
+    duration,
+    escaped,
+    note,
+    say,
+    say_json,
+    stop_flag,
+)
 from img2img.errors import EnvironmentFault, PictureError, UsageError, describe_os_error
 
 _STDIN_LIMIT = 2**31
@@ -34,6 +43,8 @@ class Wishes:
     labels: Path | None
     runner: str
     device: str
+    precision: str
+    tile: str
     format: str | None
     quality: int
     name: str
@@ -72,7 +83,6 @@ def run(wishes: Wishes) -> None:
 
 def _translate(w: Wishes, inputs: list[str], out: Path) -> bool:
     import img2img
-    from img2img.images import Reading
     from img2img.pretrained import default_name, find_model, taken_for_granted
     from img2img.runners import open_runner, suffixes_for
     from img2img.translate import (
@@ -95,37 +105,86 @@ def _translate(w: Wishes, inputs: list[str], out: Path) -> bool:
     granted = taken_for_granted(wish, w.direction)
     if granted:
         note(granted)
-    runner = open_runner(path, w.device, w.runner)
-    network = Network(runner, w.size, w.strength, w.batch, note)
-    jobs = planner.with_model(runner.info)
-    check_output(out.parent if single else out)
-    reading = Reading(
+    tile = _tile(w.tile)
+    with stop_flag() as stop:
+        runner = open_runner(path, w.device, w.runner, w.precision, _pixels_to_come(w, jobs))
+        network = Network(runner, w.size, w.strength, tile, w.batch, note, stop)
+        jobs = planner.with_model(runner.info)
+        place = out.parent if single else out
+        check_output(place)
+        if w.compare is not None:
+            check_beside(w.compare, paths, jobs, place)
+            check_output(w.compare)
+        manifest = Unrecorded(w.overwrite)
+        if not single:
+            manifest = Manifest(out, _settings(w, path), w.overwrite, w.retry_failed)
+        count = _say_start(w, runner, jobs)
+        with _gallery(w, runner, count) as gallery:
+            options = Options(
+                w.quality,
+                _reading(w),
+                f"img2img {img2img.__version__}, model {runner.info.name}",
+                w.timeout,
+                extras=Extras(place, w.compare, gallery),
+            )
+            return _work(w, jobs, network, options, manifest, planner, out, stop)
+
+
+def _reading(w: Wishes) -> Any:
+    from img2img.images import Reading
+
+    return Reading(
         deep=True,
         salvage=w.salvage,
         max_pixels=round(w.max_megapixels * 10**6),
-        metadata="strip" if w.strip_metadata else "no-gps" if w.strip_gps else "keep",
+        metadata=_metadata(w),
     )
-    software = f"img2img {img2img.__version__}, model {runner.info.name}"
-    place = out.parent if single else out
-    if w.compare is not None:
-        check_beside(w.compare, paths, jobs, place)
-        check_output(w.compare)
-    if single:
-        manifest = Unrecorded(w.overwrite)
-    else:
-        manifest = Manifest(out, _settings(w, path), w.overwrite, w.retry_failed)
+
+
+def _metadata(w: Wishes) -> Any:
+    return "strip" if w.strip_metadata else "no-gps" if w.strip_gps else "keep"
+
+
+def _say_start(w: Wishes, runner: Any, jobs: Sequence[Any]) -> int:
+    """Say what is going to be done; returns the number of pictures."""
+    info = runner.info
     count = sum(job.ignored is None for job in jobs)
     if w.json:
-        model = {"model": runner.info.name, "runner": runner.description}
+        model = {"model": info.name, "runner": runner.description, "reason": runner.reason}
         say_json({"event": "start", **model, "inputs": len(jobs)})
     else:
+        why = f" ({runner.reason})" if runner.reason else ""
         many = f"{count} picture{'s' * (count != 1)}"
-        info = runner.info
-        note(f"{many}, model {info.name} ({info.direction}), {runner.description}")
-    with _gallery(w, runner, count) as gallery:
-        extras = Extras(place, w.compare, gallery)
-        options = Options(w.quality, reading, software, w.timeout, extras=extras)
-        return _work(w, jobs, network, options, manifest, planner, out)
+        note(f"{many}, model {info.name} ({info.direction}), {runner.description}{why}")
+    return count
+
+
+def _tile(text: str) -> Any:
+    if text in ("auto", "off"):
+        return text
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--tile {text}: give auto, off, or a side in pixels")
+    return int(text)
+
+
+_PIXELS_PER_BYTE = {".jpg": 3.0, ".jpeg": 3.0, ".webp": 5.0, ".avif": 8.0, ".heic": 6.0}
+_LOOKED_AT = 1000
+
+
+def _pixels_to_come(w: Wishes, jobs: Sequence[Any]) -> int | None:
+    """About how many pixels the network will see, by the sizes of the files; None where that is
+    not known. It decides only whether a faster runner is worth opening."""
+    sources = list({job.source: None for job in jobs if job.ignored is None})
+    if w.watch or not sources:
+        return None
+    some = sources[:: max(1, len(sources) // _LOOKED_AT)]
+    if w.size is not None:
+        return round(1.4 * w.size**2 * len(sources))
+    found = 0.0
+    for source in some:
+        with suppress(OSError):
+            found += source.stat().st_size * _PIXELS_PER_BYTE.get(source.suffix.lower(), 0.5)
+    return round(found * len(sources) / len(some))
 
 
 def _gallery(w: Wishes, runner: Any, count: int) -> Any:
@@ -153,13 +212,14 @@ def _work(
     manifest: Any,
     planner: _Planner,
     out: Path,
+    stop: StopFlag,
 ) -> bool:
     from img2img.translate import Summary, translate, watch
 
     total = Summary()
     count = len(jobs)
     began = time.monotonic()
-    with stop_flag() as stop, _Listener(len(jobs), w.json) as listen:
+    with _Listener(len(jobs), w.json) as listen:
 
         def work(some: Sequence[Any]) -> None:
             part = translate(some, network, options, manifest, listen, stop)
@@ -289,7 +349,8 @@ def _settings(w: Wishes, model: Path) -> dict[str, Any]:
         "quality": w.quality,
         "size": w.size,
         "strength": w.strength,
-        "metadata": "strip" if w.strip_metadata else "no-gps" if w.strip_gps else "keep",
+        "precision": w.precision,
+        "metadata": _metadata(w),
         "salvage": w.salvage,
     }
 
@@ -305,7 +366,7 @@ def _standard_streams(w: Wishes) -> Iterator[tuple[list[str], Path, Callable[[],
         raise UsageError("- (the standard input) must be the only input, without --watch")
     if w.out == "-" and len(w.inputs) > 1:
         raise UsageError("-o - takes one picture")
-    with tempfile.TemporaryDirectory(prefix="img2img-") as folder:
+    with _temporary_folder() as folder:
         inputs, out = w.inputs, Path(w.out)
         if inputs == ["-"]:
             inputs = [str(_from_stdin(Path(folder)))]
@@ -316,10 +377,18 @@ def _standard_streams(w: Wishes) -> Iterator[tuple[list[str], Path, Callable[[],
         yield inputs, out, lambda: _to_stdout(out) if w.out == "-" else None
 
 
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="img2img-")
+    except OSError as error:
+        words = describe_os_error(error)
+        raise EnvironmentFault(f"no temporary folder can be made: {words}; set TMPDIR") from None
+
+
 def _from_stdin(folder: Path) -> Path:
     from img2img.images import FORMATS, sniff
 
-    data = sys.stdin.buffer.read(_STDIN_LIMIT + 1)
+    data = sys.stdin.buffer.read(_STDIN_LIMIT + 1) if sys.stdin else b""
     if not data:
         raise UsageError("nothing came from the standard input")
     if len(data) > _STDIN_LIMIT:
@@ -329,7 +398,10 @@ def _from_stdin(folder: Path) -> Path:
         raise PictureError("standard input: not a picture, or damaged")
     suffixes = [suffix for name, suffix in FORMATS.values() if name == format]
     path = folder / f"stdin{suffixes[0] if suffixes else '.' + format.lower()}"
-    path.write_bytes(data)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: not written: {describe_os_error(error)}") from None
     return path
 
 
@@ -342,6 +414,8 @@ def _suffix_for(w: Wishes, source: Path) -> str:
 
 
 def _to_stdout(path: Path) -> None:
+    if sys.stdout is None:
+        raise EnvironmentFault("standard output: is closed")
     try:
         with open(path, "rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
@@ -353,7 +427,7 @@ def _to_stdout(path: Path) -> None:
 
 
 def _in_words(row: dict[str, Any], out: Path) -> str:
-    parts = [f"{row['done']} translated into {out}"]
+    parts = [f"{row['done']} translated into {escaped(str(out))}"]
     if row["done"]:
         parts[0] += f" in {duration(row['seconds'])}"
     if row["redone"]:
@@ -394,7 +468,7 @@ class _Listener:
         self.total, self.json, self.seen = total, json, 0
         self.began = self.told = time.monotonic()
         self.bar: Any = None
-        if not json and sys.stderr.isatty():
+        if not json and sys.stderr is not None and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 

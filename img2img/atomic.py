@@ -21,6 +21,7 @@ def _current_umask() -> int:
 
 
 _UMASK = _current_umask()
+_writing: set[str] = set()  # names of the temporary files of this process
 
 
 @contextlib.contextmanager
@@ -33,6 +34,7 @@ def atomic_path(path: Path | str, durable: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.parent / f".i2i-{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    _writing.add(temporary.name)
     try:
         yield temporary
         if durable:
@@ -49,6 +51,8 @@ def atomic_path(path: Path | str, durable: bool = False) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+    finally:
+        _writing.discard(temporary.name)
 
 
 def write_atomic(path: Path | str, data: bytes, durable: bool = False) -> None:
@@ -60,13 +64,16 @@ def write_atomic(path: Path | str, data: bytes, durable: bool = False) -> None:
 def sweep_stale(folder: Path) -> int:
     """Remove our own temporary files that a killed process left in `folder`; return how many.
 
-    A file whose process is alive on this machine stays.
+    A file whose process is alive on this machine stays. That a number is this process's own says
+    nothing: in a container every process may have the same.
     """
     removed = 0
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             match = _PATTERN.match(entry.name)
-            if match and not process_alive(int(match[1])):
+            if match is None or entry.name in _writing:
+                continue
+            if int(match[1]) == os.getpid() or not process_alive(int(match[1])):
                 with contextlib.suppress(OSError):
                     os.unlink(entry.path)
                     removed += 1

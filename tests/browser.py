@@ -221,11 +221,11 @@ class Page:
         """Choose files in an <input type=file>."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
-        self.call("DOM.setFileInputFiles", files=[str(p) for p in paths], nodeId=node)
+        self.call("DOM.setFileInputFiles", files=[str(p.resolve()) for p in paths], nodeId=node)
 
     def drop(self, at: tuple[float, float], *paths: Path) -> None:
         """Files dragged from outside and let go there."""
-        data = {"items": [], "files": [str(p) for p in paths], "dragOperationsMask": 1}
+        data = {"items": [], "files": [str(p.resolve()) for p in paths], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
             self.call("Input.dispatchDragEvent", type=kind, x=at[0], y=at[1], data=data)
 

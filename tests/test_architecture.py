@@ -14,21 +14,23 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "errors": 1, "settings": 1, "atomic": 1, "losses": 1, "augment": 1, "nets": 1,
     "modelinfo": 2, "images": 2, "checkpoint": 2, "pretrained": 2,
-    "tables": 2, "memory": 2, "domains": 3,
+    "tables": 2, "memory": 2, "exportinfo": 2, "domains": 3,
     "data": 3, "runners": 3,
     "foreign": 2,
-    "tiles": 4, "translate": 4, "gallery": 4, "bench": 4, "export": 4, "trainers": 4, "metrics": 4, "doctor": 4,
+    "tiles": 4, "translate": 4, "gallery": 4, "export": 4, "parity": 4, "reduced": 4, "bench": 4,
+    "graphs": 4, "webruntime": 4, "web": 4, "triton": 4, "trainers": 4, "metrics": 4, "doctor": 4,
     "runs": 5, "processes": 5, "devices": 5, "ema": 5, "samples": 5, "warmstart": 5,
     "board": 5, "compiling": 5,
     "training": 5,
     "cli": 6,
 }  # fmt: skip
 PURE = {"nets", "losses", "augment"}
-NO_TRAINING_CODE = {"translate", "runners", "export", "bench"}
+NO_TRAINING_CODE = {"translate", "runners", "export", "parity", "reduced", "bench"}
 TORCH_FREE = ("images", "runners", "runners.base", "runners.onnx", "runners.cuda", "runners.cpu", "runners.memory", "runners.onnxfile",
-              "runners.openvino", "runners.openvinolocal", "runners.choice", "runners.trial", "translate",
+              "runners.core", "runners.openvino", "runners.openvinolocal", "runners.choice", "runners.trial", "translate", "exportinfo",
               "tiles", "memory", "runners.local", "runners.protobuf", "runners.onnxgraph", "runners.onnxlocal",
-              "gallery", "bench", "errors", "atomic", "modelinfo", "tables", "domains", "pretrained", "checkpoint", "doctor", "cli")  # fmt: skip
+              "graphs", "web", "webruntime", "triton", "bench",
+              "gallery", "errors", "atomic", "modelinfo", "tables", "domains", "pretrained", "checkpoint", "doctor", "cli")  # fmt: skip
 
 
 def sources(root: Path) -> dict[str, Path]:

@@ -93,7 +93,9 @@ def test_names_that_are_not_text_do_not_stop_the_printer(
     assert b"caf\xe9.png" in os.listdir(os.fsencode(tmp_path) + b"/out")
 
 
-def test_wrong_use(cli: Cli, photos: Path, onnx_file: Path, tmp_path: Path) -> None:
+def test_wrong_use(
+    cli: Cli, photos: Path, model_file: Path, onnx_file: Path, tmp_path: Path
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.onnx").write_text("x")
     (tmp_path / "text.txt").write_text("x")
@@ -118,6 +120,14 @@ def test_wrong_use(cli: Cli, photos: Path, onnx_file: Path, tmp_path: Path) -> N
         (["export", onnx_file, "-o", "x.onnx"], 2, "takes a .safetensors"),
         (["export", "six.safetensors", "-o", "nowhere/x.onnx"], 2, "no such folder"),
         (["export", "six.safetensors", "-o", "x.pb"], 2, "suffix .onnx"),
+        (["export", "six.safetensors", "-o", "x.onnx"], 3, "takes 6 and gives 3"),
+        (["export", model_file, "-o", "x.onnx", "--io", "int8"], 2, "known are uint8 and float"),
+        (["export", model_file, "-o", "x.onnx", "--static", "9"], 2, "such as 256x320"),
+        (["export", model_file, "-o", "x.onnx", "--opset", "9"], 2, "opset 9 is not in 18 to 22"),
+        (["export", model_file, "-o", "x.onnx", "--int8", "--fp16"], 2, "choose one"),
+        (["export", model_file, "-o", "x.onnx", "--int8"], 2, "give --pictures FOLDER"),
+        (["export", model_file, "-o", "x.onnx", "--pictures", "none"], 2, "no such folder of pictures"),
+        (["export", model_file, "-o", "x.onnx", "--pictures", "empty"], 2, "no picture that can be read"),
         (["models", "shaw"], 2, "Did you mean 'show'"),
         (["train", "pix2pics", photos, "-o", "run"], 2, "Did you mean 'pix2pix'"),
         (["train", "pix2pix", "missing", "-o", "run"], 2, "no such folder"),

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from img2img.errors import PictureError
+from img2img.errors import EnvironmentFault, PictureError
 from img2img.images import Reading, read_picture
-from img2img.translate import Options, plan, translate
+from img2img.translate import Options, decoders, plan, translate
 from img2img.translate.decoders import Decoder, Watch
 from tests.conftest import Each, picture
 
@@ -76,8 +76,6 @@ def test_a_process_that_was_killed_is_started_again(decoder: Decoder, tmp_path: 
 def test_a_picture_that_kills_its_decoder_twice_is_given_up(
     decoder: Decoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from img2img.translate import decoders
-
     deadly = decoders._CODE.replace(
         "main(float", "import os; d._answer = lambda *a: os._exit(1); main(float"
     ).replace("import main;", "import main; import img2img.translate.decoding as d;")
@@ -92,8 +90,6 @@ def test_a_picture_that_kills_its_decoder_twice_is_given_up(
 def test_a_stopped_process_is_replaced_and_a_slow_picture_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from img2img.translate import decoders
-
     decoder = Decoder(3)
     watch = Watch([decoder])
     picture(40, 30).save(tmp_path / "a.png")
@@ -113,6 +109,75 @@ def test_a_stopped_process_is_replaced_and_a_slow_picture_given_up(
     assert time.monotonic() - began < 20
     watch.close()
     decoder.close()
+
+
+def test_the_start_of_a_process_is_not_the_time_of_its_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        decoders,
+        "_CODE",
+        decoders._CODE.replace("import json", "import time; time.sleep(2); import json"),
+    )
+    decoder = Decoder(1)
+    watch = Watch([decoder])
+    picture(40, 30).save(tmp_path / "a.png")
+    try:
+        assert decoder.read(tmp_path / "a.png", DEEP).picture.pixels.shape == (30, 40, 3)
+    finally:
+        watch.close()
+        decoder.close()
+
+
+def test_processes_that_cannot_start_are_no_fault_of_the_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoders, "_CODE", "raise ImportError")
+    (tmp_path / "in").mkdir()
+    for k in range(9):
+        picture(4, 4).save(tmp_path / "in" / f"{k}.png")
+    with pytest.raises(EnvironmentFault, match="dies at its start"):
+        translate(plan([tmp_path / "in"], tmp_path / "out"), Each(lambda pixels: pixels))
+
+
+def test_a_picture_that_does_not_fit_the_memory_costs_itself(
+    decoder: Decoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise MemoryError
+
+    picture(40, 30).save(tmp_path / "a.png")
+    with monkeypatch.context() as patch:
+        patch.setattr(decoders, "_read_into", full)
+        with pytest.raises(PictureError, match="does not fit the memory"):
+            decoder.read(tmp_path / "a.png", DEEP)
+    assert decoder.read(tmp_path / "a.png", DEEP).picture.pixels.shape == (30, 40, 3)
+
+
+@posix
+def test_a_whole_job_that_was_stopped_for_long_is_late_with_nothing(tmp_path: Path) -> None:
+    """As Ctrl-Z and fg, or a machine that sleeps: the processes stop together and go on together."""
+    program = (
+        "import sys, time; from pathlib import Path; from img2img.images import Reading;"
+        "from img2img.translate import decoders as d;"
+        "d._CODE = d._CODE.replace('import main;', 'import main; import time;"
+        " import img2img.translate.decoding as x; x.a = x._answer;"
+        " x._answer = lambda *y: (time.sleep(1.5), x.a(*y));');"
+        "made = d.Decoder(3); watch = d.Watch([made]); made._running(); print('go', flush=True);"
+        "print(made.read(Path(sys.argv[1]), Reading()).picture.pixels.shape)"
+    )
+    picture(40, 30).save(tmp_path / "a.png")
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path / "a.png"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline() == "go\n"
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(4)
+    os.killpg(process.pid, signal.SIGCONT)
+    out, errors = process.communicate(timeout=60)
+    assert out == "(30, 40, 3)\n", errors
 
 
 @posix

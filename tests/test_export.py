@@ -14,7 +14,8 @@ import torch
 from img2img import export
 from img2img.checkpoint import save_model
 from img2img.errors import ModelError, ParityError, UsageError
-from img2img.export import export_onnx
+from img2img.export import ExportOptions, export_onnx
+from img2img.exportinfo import EXPORT_KEY
 from img2img.modelinfo import KEY, ModelInfo
 from img2img.runners import open_runner
 from img2img.runners.onnx import DIGEST_KEY
@@ -35,7 +36,7 @@ def test_every_generator_exports_and_says_the_same(
 ) -> None:
     generator = small_generator(name, **options)
     save_model(tmp_path / "m.safetensors", generator, info_of(generator))
-    table = export_onnx(tmp_path / "m.safetensors", tmp_path / "m.onnx")
+    table = export_onnx(tmp_path / "m.safetensors", tmp_path / "m.onnx").parity
     assert len(table) == 4 and {row.batch for row in table} == {1, 3}
     assert max(row.max_levels for row in table) <= 1
     assert max(row.mean_levels for row in table) <= 0.01
@@ -55,7 +56,7 @@ def test_runners_agree_on_any_size(
 @pytest.mark.parametrize("name", ["resnet", "unet"])
 def test_models_of_several_domains_export_and_say_the_same(tmp_path: Path, name: str) -> None:
     source = stargan(tmp_path / "m.safetensors", name, exclusive=(("Dark", "Fair"),))
-    table = export_onnx(source, tmp_path / "m.onnx")
+    table = export_onnx(source, tmp_path / "m.onnx", ExportOptions(io="float")).parity
     told = [row.domain for row in table]
     assert told[1] == "Dark Fair Glasses" and told[4:] == ["Dark", "Fair", "Glasses"]
     assert max(row.max_levels for row in table) <= 1
@@ -121,10 +122,10 @@ def test_the_graph_is_clean_and_says_what_it_is(onnx_file: Path) -> None:
     model = onnx.load(str(onnx_file), load_external_data=False)
     onnx.checker.check_model(model)
     properties = {p.key: p.value for p in model.metadata_props}
-    assert set(properties) == {KEY, DIGEST_KEY}
+    assert set(properties) == {KEY, EXPORT_KEY, DIGEST_KEY}
     assert json.loads(properties[KEY])["multiple_of"] == 8
     shape = model.graph.input[0].type.tensor_type.shape.dim
-    assert [bool(d.dim_param) for d in shape] == [True, False, True, True]
+    assert [d.dim_param or d.dim_value for d in shape] == ["batch", "height", "width", 3]
     data = onnx_file.read_bytes()
     for leak in (b"site-packages", b".py", str(Path(__file__).parent.parent).encode()):
         assert leak not in data
@@ -136,19 +137,19 @@ def test_a_model_that_differs_is_not_published(
 ) -> None:
     target = tmp_path / "m.onnx"
     target.write_bytes(b"older export")
-    honest = export.to_onnx
+    honest = export.to_core
 
-    def spoilt(generator: torch.nn.Module, info: object) -> bytes:
+    def spoilt(generator: torch.nn.Module, options: ExportOptions) -> object:
         with torch.no_grad():
             for p in generator.parameters():
                 p.mul_(1.1)
-        data = honest(generator, info)  # type: ignore[arg-type]
+        core = honest(generator, options)  # type: ignore[arg-type]
         with torch.no_grad():
             for p in generator.parameters():
                 p.div_(1.1)
-        return data
+        return core
 
-    monkeypatch.setattr(export, "to_onnx", spoilt)
+    monkeypatch.setattr(export, "to_core", spoilt)
     with pytest.raises(ParityError, match="not published: differs"):
         export_onnx(model_file, target)
     assert target.read_bytes() == b"older export"

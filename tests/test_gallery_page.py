@@ -147,7 +147,7 @@ def test_the_enlarged_view(opened: Page) -> None:
     )
     opened.press("Escape")
     opened.wait("!document.querySelector('dialog').open")
-    assert opened.run("document.activeElement === document.querySelectorAll('figure button')[1]")
+    opened.wait("document.activeElement === document.querySelectorAll('figure button')[1]", 10)
 
 
 def test_dark_and_light(opened: Page) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from img2img.errors import EnvironmentFault
 from img2img.images import Pixels, read_picture
 from img2img.translate import Manifest, Summary, plan, translate
-from img2img.translate.jobs import Event
+from img2img.translate.jobs import Event, Job
 from tests.conftest import Cli, Each, picture
 
 
@@ -99,11 +100,78 @@ def test_a_torn_or_foreign_line_is_passed_over(photos: Path) -> None:
     path = photos.parent / "out" / ".img2img" / "manifest.jsonl"
     whole = path.read_bytes()
     lines = whole.splitlines()
-    path.write_bytes(b"\n".join([b"null", b"{}", b'{"output": 3}', b"\xff\x00", *lines])[:-30])
+    path.write_bytes(
+        b"\n".join(
+            [
+                b"null",
+                b"{}",
+                b'{"output": 3}',
+                b"\xff\x00",
+                b"[" * 99999,
+                b'{"output": "a", "status": "done", "is": [1e999, 1], "of": []}',
+                *lines,
+            ]
+        )[:-30]
+    )
     second = again(photos)
     assert (second.done, second.skipped) == (0, 3)  # the torn one is there, of unknown origin
     for line in path.read_text(errors="replace").splitlines()[-1:]:
         assert json.loads(line)["settings"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="open files can be moved")
+@pytest.mark.parametrize("how", ["removed", "renamed"])
+def test_an_output_folder_that_disappears_ends_the_job(photos: Path, how: str) -> None:
+    out = photos.parent / "out"
+    manifest = Manifest(out, {})
+
+    def disappearing(pixels: Pixels) -> Pixels:
+        if how == "removed":
+            shutil.rmtree(out, ignore_errors=True)
+        elif out.exists():
+            out.rename(photos.parent / "moved")
+        return pixels
+
+    with pytest.raises(EnvironmentFault, match="has disappeared; was the output folder"):
+        translate(plan([photos], out), Each(disappearing), manifest=manifest)
+    assert not list(out.rglob("*.*g"))
+
+
+def test_a_diary_that_is_none(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = photos.parent / "out" / ".img2img"
+    (folder / "manifest.jsonl").mkdir(parents=True)
+    with pytest.raises(EnvironmentFault, match="not a regular file"):
+        Manifest(folder.parent, {})
+    if os.name == "posix":
+        (folder / "manifest.jsonl").rmdir()
+        os.mkfifo(folder / "manifest.jsonl")
+        with pytest.raises(EnvironmentFault, match="not a regular file"):
+            Manifest(folder.parent, {})
+    shutil.rmtree(folder)
+    folder.write_text("x")
+    with pytest.raises(EnvironmentFault):
+        Manifest(folder.parent, {})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of the file size are set the POSIX way")
+def test_a_line_that_is_written_in_part_is_a_full_disk(tmp_path: Path) -> None:
+    import resource
+
+    manifest = Manifest(tmp_path, {})
+    size = (tmp_path / ".img2img" / "manifest.jsonl").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))
+        with pytest.raises(EnvironmentFault, match="disk full"):
+            manifest.failed(plan_of_one(tmp_path), "no reason")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def plan_of_one(folder: Path) -> Job:
+    return Job(folder / "a.png", folder / "b.png")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")

@@ -10,18 +10,27 @@ import pytest
 
 from img2img.errors import MemoryFault, UsageError
 from img2img.images import Pixels
-from img2img.runners import open_runner
+from img2img.runners import Runner, open_runner
+from img2img.runners.base import Float
 from img2img.translate import Network, plan, translate
 from img2img.translate.network import blend
-from tests.conftest import Each, picture
+from tests.conftest import Each, info_of, picture, small_generator
 
 
-class Small:
+class Small(Runner):
     """Inverts; has memory for `room` pixels at once."""
 
     def __init__(self, room: int = 10**9):
+        self.info = info_of(small_generator())
+        self.description = "a stand-in"
         self.room = room
         self.calls: list[int] = []
+
+    def infer(self, x: Float, domain: Float | None = None) -> Float:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
 
     def batch(self, pictures: Sequence[Pixels], domains: object = None) -> list[Pixels]:
         self.calls.append(len(pictures))
@@ -121,3 +130,48 @@ def test_wrong_wishes() -> None:
     for wishes in ({"size": 0}, {"strength": 1.5}, {"batch": 0}):
         with pytest.raises(UsageError, match=f"--{next(iter(wishes))}"):
             Network(Small(), **wishes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("file", ["onnx_file", "model_file"])
+def test_memory_that_runs_out_at_one_picture_means_tiles(
+    file: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = open_runner(request.getfixturevalue(file), "cpu")
+    pixels = np.asarray(picture(300, 200))
+    whole = runner(pixels)
+    said: list[str] = []
+    network = Network(runner, tell=said.append)
+    monkeypatch.setattr(runner, "batch", Small(room=0).batch)
+    (tiled,) = network.run([pixels], None)
+    assert np.abs(tiled.astype(int) - whole.astype(int)).max() <= 1
+    assert said == ["memory ran out at 300x200; going on in tiles"]
+    tries: list[int] = []
+    made = runner.infer_given
+
+    def short(pixels: Pixels, *more: object) -> Pixels:
+        tries.append(pixels.shape[0] * pixels.shape[1])
+        if tries[-1] > 20_000:
+            raise MemoryFault("no memory")
+        return made(pixels, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "infer_given", short)
+    (tiled,) = network.run([pixels], None)
+    assert np.abs(tiled.astype(int) - whole.astype(int)).max() <= 1
+    assert max(tries) > 20_000 and said[1:] == ["memory ran out; going on in smaller tiles"]
+    with pytest.raises(MemoryFault, match="300x200 does not fit the memory"):
+        Network(runner, tile="off").run([pixels], None)
+
+
+def test_a_job_stops_between_tiles(onnx_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    picture(400, 300).save(tmp_path / "in" / "a.png")
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > 3
+
+    network = Network(open_runner(onnx_file, "cpu"), tile=64, should_stop=stop)
+    summary = translate(plan([tmp_path / "in"], tmp_path / "out"), network)
+    assert summary.seen == 0 and len(asked) == 4
+    assert not list((tmp_path / "out").glob("*"))

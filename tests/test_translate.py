@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from img2img.atomic import atomic_path
 from img2img.errors import EnvironmentFault, UsageError
 from img2img.images import Pixels, read_picture
-from img2img.translate import Job, Naming, check_output, plan, translate
+from img2img.translate import Job, Manifest, Naming, check_output, plan, translate, watch
 from img2img.translate.manifest import Unrecorded
 from tests.conftest import Each, picture
 
@@ -176,9 +177,55 @@ def test_stale_files_of_a_killed_process_are_swept(photos: Path, tmp_path: Path)
     out = tmp_path / "out"
     out.mkdir()
     stale = out / ".i2i-4194304-deadbeef.tmp"
-    for name in (stale.name, f".i2i-{os.getpid()}-deadbeef.tmp", ".other-123.tmp"):
+    # In a container the killed process had the number that this one has.
+    same = out / f".i2i-{os.getpid()}-deadbeef.tmp"
+    for name in (stale.name, same.name, ".other-123.tmp"):
         (out / name).write_bytes(b"x")
-    translate(plan([photos], out), Each(invert))
-    assert not stale.exists() or os.name != "posix"
-    assert (out / ".other-123.tmp").exists()
-    assert (out / f".i2i-{os.getpid()}-deadbeef.tmp").exists()
+    with atomic_path(out / "page.html") as mine:
+        mine.write_bytes(b"x")
+        translate(plan([photos], out), Each(invert))
+        assert mine.exists()
+    assert (not stale.exists() and not same.exists()) or os.name != "posix"
+    assert (out / ".other-123.tmp").exists() and (out / "page.html").exists()
+
+
+def test_no_output_takes_the_name_of_a_folder(tmp_path: Path) -> None:
+    folder, other = tmp_path / "in", tmp_path / "other"
+    (folder / "x.PNG").mkdir(parents=True)
+    other.mkdir()
+    picture(4, 4).save(folder / "x.PNG" / "a.png")
+    picture(4, 4).save(folder / "x.gif")
+    picture(4, 4).save(other / "x.png")
+    summary = translate(plan([folder, other], tmp_path / "out"), Each(invert))
+    assert (summary.done, summary.failed) == (3, [])
+
+
+def test_a_file_in_the_way_of_a_folder_costs_that_folder_only(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").write_text("mine")
+    summary = translate(plan([photos], tmp_path / "out"), Each(invert))
+    ((path, reason),) = summary.failed
+    assert summary.done == 2 and path == photos / "sub" / "one.jpg" and "exists" in reason
+    assert (tmp_path / "out" / "sub").read_text() == "mine"
+
+
+def test_a_watched_picture_keeps_its_output_when_another_takes_its_name(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    picture(4, 4).save(folder / "a.gif")
+    manifest = Manifest(out, {})
+    looks = 0
+
+    def look() -> list[Job]:
+        nonlocal looks
+        looks += 1
+        if looks == 4:  # a.png is now the output of a.png
+            picture(9, 9).save(folder / "a.png")
+        return plan([folder], out)
+
+    def work(jobs: list[Job]) -> None:
+        assert translate(jobs, Each(invert), manifest=manifest).failed == []
+
+    watch(look, work, lambda: looks > 8, 0.01)
+    assert read_picture(out / "a.png").pixels.shape == (9, 9, 3)
+    assert read_picture(out / "a.gif.png").pixels.shape == (4, 4, 3)

@@ -105,7 +105,9 @@ class Generator(nn.Module, ABC):
         height, width = x.shape[2], x.shape[3]
         h = round_up(height, self.multiple_of, self.minimum)
         w = round_up(width, self.multiple_of, self.minimum)
-        if not torch.compiler.is_exporting() and (h, w) == (height, width):
+        # A size that is a symbol while exporting may be any; a fixed one is a number there too.
+        known = not torch.compiler.is_exporting() or (isinstance(h, int) and isinstance(w, int))
+        if known and (h, w) == (height, width):
             return self.translate(x)
         return self.translate(mirror_to(x, h, w))[:, :, :height, :width]
 

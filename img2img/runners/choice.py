@@ -88,7 +88,7 @@ def _why_not_tried(first: Runner, pixels: int | None) -> str:
     if pixels is None:
         return "how much is to be done was not said"
     if pixels < _MIN_PIXELS:
-        return f"{pixels / 1e6:.2g} megapixels are done before another runner is open"
+        return "so little is done before another runner is open"
     return ""
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from img2img.errors import EnvironmentFault, ModelError, UsageError, describe_os_error
+from img2img.exportinfo import EXPORT_KEY, ExportInfo
 from img2img.modelinfo import KEY, ModelInfo
 from img2img.runners import cpu
 from img2img.runners.base import Float, Runner, check_channels, check_domain
+from img2img.runners.core import float_core
 from img2img.runners.cuda import cuda_device_count
 from img2img.runners.local import Local
 from img2img.runners.memory import memory_faults
@@ -60,9 +62,13 @@ def verified(path: Path) -> bytes:
 
 
 class OnnxRunner(Runner):
-    """`device`: auto, cpu, cuda or cuda:N. It computes in the precision that the file has.
+    """`device`: auto, cpu, cuda or cuda:N. It computes in the precision that the file has. Of a
+    file that takes pixels the float network inside runs, so that 16 bits are kept.
 
     `tensorrt`: by onnxruntime's TensorRT provider, on cuda or cuda:N, in `precision` fp32 or fp16.
+
+    Attributes:
+        export: what the file says of its graph and its proof; None in older files.
 
     Raises:
         UsageError: another device, or a precision that the file does not have.
@@ -75,13 +81,20 @@ class OnnxRunner(Runner):
     ):
         data = verified(path)
         self.info = read_info(data, path)
-        stored = weight_precision(data)
+        self.export = read_export(data, path)
+        stored = self.export.precision if self.export else weight_precision(data)
         self.precision = stored if precision == "auto" else precision
         if self.precision != stored and not (tensorrt and (stored, precision) == ("fp32", "fp16")):
             raise UsageError(
                 f"{path}: holds {stored} weights, which onnxruntime computes as they are; "
                 f"--precision {precision} needs another file or another runner"
             )
+        try:
+            data, io = float_core(data)
+        except ValueError as error:
+            raise ModelError(f"{path}: not an ONNX model: {error}") from None
+        if (self.export or ExportInfo()).io != io:
+            raise ModelError(f"{path}: its graph is of io {io}, its metadata says otherwise")
         try:
             import onnxruntime
         except ImportError as error:
@@ -126,19 +139,32 @@ class OnnxRunner(Runner):
         self.description = f"{name} {place} {self.precision}"
 
     def infer(self, x: Float, domain: Float | None = None) -> Float:
+        """As every runner's; UsageError too for a size that a graph of one fixed size refuses."""
         check_domain(self.info, x, domain)
         if self._session is None:
             raise UsageError("this runner is closed")
-        given = dict(zip(self._inputs, (x,) if domain is None else (x, domain), strict=True))
+        given = [x] if domain is None else [x, domain]
+        fixed = self.export or ExportInfo()
+        if fixed.height is not None and x.shape[2:] != (fixed.height, fixed.width):
+            raise UsageError(
+                f"{self.info.name}: exported for {fixed.width}x{fixed.height} alone, not for "
+                f"{x.shape[3]}x{x.shape[2]}; export it without --static"
+            )
         with memory_faults(x.shape, self.description):
-            if self._cuda is None:
-                return self._session.run(None, given)[0]
-            return self._on_the_device(given)
+            if fixed.batch is None or fixed.batch == x.shape[0]:
+                return self._run(given)
+            parts = []
+            for start in range(0, x.shape[0], fixed.batch):
+                # Places that are left over repeat the last picture.
+                rows = np.minimum(np.arange(start, start + fixed.batch), x.shape[0] - 1)
+                parts.append(self._run([value[rows] for value in given]))
+            return np.concatenate(parts)[: x.shape[0]]
 
-    def close(self) -> None:
-        self._session = self._local = None
+    def _run(self, given: list[Float]) -> Float:
+        named = dict(zip(self._inputs, given, strict=True))
+        return self._session.run(None, named)[0] if self._cuda is None else self._bound(named)
 
-    def _on_the_device(self, given: dict[str, Float]) -> Float:
+    def _bound(self, given: dict[str, Float]) -> Float:
         """Input and output are bound to the device, so that one copy goes in and one comes out."""
         binding = self._session.io_binding()
         for name, value in given.items():
@@ -147,12 +173,17 @@ class OnnxRunner(Runner):
         self._session.run_with_iobinding(binding)
         return binding.copy_outputs_to_cpu()[0]
 
+    def close(self) -> None:
+        self._session = self._local = None
+
     def local(self) -> Local:
         if self._session is None:
             raise UsageError("this runner is closed")
         if self._local is None:  # the bytes are read again: they may be large, tiles are rare
+            if self.export is not None and self.export.height is not None:
+                raise UsageError(f"{self.info.name}: exported for one size; use --tile off")
             options = self._session.get_session_options()
-            data = verified(self._path)
+            data = float_core(verified(self._path))[0]
             self._local = OnnxLocal(data, options, self._providers, self.info.name)
         return self._local
 
@@ -202,6 +233,12 @@ def read_info(data: bytes, path: Path) -> ModelInfo:
     if not isinstance(described, dict):
         raise ModelError(f"{path}: its img2img metadata is not a table")
     return ModelInfo.from_dict(described, str(path))
+
+
+def read_export(data: bytes, path: Path) -> ExportInfo | None:
+    """What the ONNX file `data`, read from `path`, says of its graph; None in older files."""
+    text = metadata(data).get(EXPORT_KEY)
+    return None if text is None else ExportInfo.from_json(text, str(path))
 
 
 def first_line(error: BaseException) -> str:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from img2img.errors import EnvironmentFault, MissingExtra, ModelError, UsageError
+from img2img.exportinfo import ExportInfo
 from img2img.runners import cpu
 from img2img.runners.base import Float, Runner, check_channels, check_domain
+from img2img.runners.core import float_core
 from img2img.runners.local import Local
 from img2img.runners.memory import is_memory_error, memory_faults
-from img2img.runners.onnx import first_line, read_info, verified
+from img2img.runners.onnx import first_line, read_export, read_info, verified
 from img2img.runners.openvinolocal import OpenVinoLocal
 
 _TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -38,12 +40,16 @@ class OpenVinoRunner(Runner):
         # Before OpenVINO parses it, as for onnxruntime.
         data = verified(path)
         self.info = read_info(data, path)
+        export = read_export(data, path) or ExportInfo()
+        if export.precision != "fp32" or export.height is not None or export.batch is not None:
+            what = export.precision if export.precision != "fp32" else "one fixed size"
+            raise UsageError(f"{path}: an export in {what}; use --runner onnxruntime")
         check_channels(self.info, str(path))
         self._core: Any = _core()
         _check_precision(self.precision, self._core)
         self._path = path
         self._local: Local | None = None
-        self._request: Any = self._compiled(data, self._check_inputs)
+        self._request: Any = self._compiled(float_core(data)[0], self._check_inputs)
         self.description = f"openvino cpu {self.precision}"
 
     def infer(self, x: Float, domain: Float | None = None) -> Float:
@@ -63,7 +69,8 @@ class OpenVinoRunner(Runner):
         if self._request is None:
             raise UsageError("this runner is closed")
         if self._local is None:  # the bytes are read again: they may be large, tiles are rare
-            self._local = OpenVinoLocal(verified(self._path), self._compiled, self.info.name)
+            data = float_core(verified(self._path))[0]
+            self._local = OpenVinoLocal(data, self._compiled, self.info.name)
         return self._local
 
     def close(self) -> None:

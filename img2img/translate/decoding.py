@@ -21,14 +21,17 @@ from img2img.images import Picture, Reading, read_picture
 
 
 def main(seconds: float) -> None:
-    """Serve until the standard input ends. A picture that takes more than `seconds` and some ends
-    the process, should nobody else do so."""
+    """Say that this process is ready, then serve until the standard input ends.
+
+    A picture that takes more than `seconds` and some ends the process, should nobody else do so.
+    """
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
     with open(os.devnull, "wb") as nowhere:  # decoders in C may print
         os.dup2(nowhere.fileno(), 1)
     if hasattr(signal, "SIGINT"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
+    send(replies, {"ready": True})
     requests = sys.stdin.buffer
     while head := requests.read(4):
         request = json.loads(requests.read(int.from_bytes(head, "big")))

@@ -108,6 +108,8 @@ class Manifest(Unrecorded):
         self._entries: dict[str, _Entry] = {}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            if self._path.exists() and not self._path.is_file():
+                raise EnvironmentFault(f"{self._path}: not a regular file; move it away")
             if self._path.exists():
                 with open(self._path, "rb") as old:
                     self._load(old)
@@ -192,12 +194,23 @@ class Manifest(Unrecorded):
             self._take(row)
 
     def _write(self, row: dict[str, Any]) -> None:
+        line = json.dumps(row).encode() + b"\n"
         try:
-            self._file.write(json.dumps(row).encode() + b"\n")
+            whole = self._file.write(line) == len(line)
+            # Nobody would find outputs again whose folder was removed or renamed meanwhile.
+            there = os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path))
+        except FileNotFoundError:
+            whole, there = True, False
         except OSError as error:
             raise EnvironmentFault(
                 f"{self._path}: not written: {describe_os_error(error)}"
             ) from None
+        if not whole:
+            raise EnvironmentFault(f"{self._path}: not written: disk full")
+        if not there:
+            raise EnvironmentFault(
+                f"{self._path}: has disappeared; was the output folder removed or renamed?"
+            )
 
     def _load(self, file: BinaryIO) -> None:
         for line in file:
@@ -205,7 +218,7 @@ class Manifest(Unrecorded):
                 row = json.loads(line)
                 if "output" in row:
                     self._take(row)
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 continue
 
     def _take(self, row: dict[str, Any]) -> None:

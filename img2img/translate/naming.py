@@ -121,7 +121,8 @@ def plan(
     """
     rows = _rows(inputs, out, follow_links)
     jobs: list[Job | None] = [None] * len(rows)
-    taken: set[str] = set()
+    # No file takes the name of a folder that holds others.
+    taken = {_key(folder) for _, relative in rows for folder in relative.parents}
 
     def settle(place: int, name: Path) -> None:
         found, relative = rows[place]

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from img2img.errors import MemoryFault, UsageError
 from img2img.images import Pixels, resize_pixels
+from img2img.runners import Runner
+from img2img.tiles import Wish, smaller, tile_for, translate_tiled
 
 _BATCH_PIXELS = 2**20
 _BATCH = 16
 Domain = Sequence[float]
 
 
-class Batcher(Protocol):
-    """What a runner does, as far as pictures are concerned."""
-
-    def batch(
-        self, pictures: Sequence[Pixels], domains: Sequence[Domain] | None = None
-    ) -> list[Pixels]:
-        """Pictures of one size and type -> pictures of that size and type."""
-        ...
+class Stopped(Exception):
+    """A picture was left because `should_stop` said so."""
 
 
 class Network:
@@ -33,19 +29,24 @@ class Network:
         size: the network sees each picture scaled so that its shorter side is so many pixels, and
             its answer is scaled back; None leaves pictures as they are.
         strength: 1 gives the network's answer, 0 the source, between them a blend.
+        tile: `auto` takes pictures apart that do not fit the memory, `off` none, a number all that
+            are larger; the result is that of the whole picture.
         batch: at most so many pictures at once; None chooses by their size.
         tell: is told once, in words, when less is done at a time because memory ran out.
+        should_stop: is asked between the tiles of a large picture.
 
     Raises UsageError for a size or strength out of range.
     """
 
     def __init__(
         self,
-        runner: Batcher,
+        runner: Runner,
         size: int | None = None,
         strength: float = 1.0,
+        tile: Wish = "auto",
         batch: int | None = None,
         tell: Callable[[str], None] = lambda text: None,
+        should_stop: Callable[[], bool] = lambda: False,
     ):
         if size is not None and not 1 <= size <= 65536:
             raise UsageError(f"--size {size}: needs a side of 1 to 65536 pixels")
@@ -56,7 +57,11 @@ class Network:
         self._runner, self._size, self._strength = runner, size, strength
         self._most = _BATCH if batch is None else batch
         self._most_pixels = _BATCH_PIXELS if batch is None else 2**62
-        self._tell, self._told = tell, False
+        self._tile = tile
+        self._tell, self._told = tell, set[str]()
+        self._should_stop = should_stop
+        if isinstance(tile, int):
+            runner.local()  # a wish that cannot be honoured is an error before the first picture
 
     def limit(self, pixels: Pixels) -> int:
         """How many pictures of this size are translated at once."""
@@ -67,7 +72,9 @@ class Network:
         """Translate uint8 or uint16 (H, W, 3) pictures of one size and type; the answers have
         their size and type, (H, W, 1) where the model gives grey.
 
-        Raises MemoryFault when even one alone does not fit the memory.
+        Raises:
+            MemoryFault: even one alone does not fit the memory, nor a small tile of it.
+            Stopped: `should_stop` said so amid a picture.
         """
         height, width = pictures[0].shape[:2]
         small = [self._scaled(p, *self._seen(p)) for p in pictures]
@@ -79,6 +86,11 @@ class Network:
     def _fitting(
         self, pictures: Sequence[Pixels], domains: Sequence[Domain] | None
     ) -> list[Pixels]:
+        height, width = pictures[0].shape[:2]
+        tile = tile_for(self._runner, height, width, self._tile)
+        if tile is not None:
+            each = [None] * len(pictures) if domains is None else domains
+            return [self._tiled(p, d, tile) for p, d in zip(pictures, each, strict=True)]
         answers: list[Pixels] = []
         at_once = len(pictures)
         while (done := len(answers)) < len(pictures):
@@ -87,20 +99,51 @@ class Network:
             try:
                 answers += self._runner.batch(some, given)
             except (MemoryFault, MemoryError):
-                height, width = pictures[0].shape[:2]
-                if len(some) == 1:
-                    raise MemoryFault(f"{width}x{height} does not fit the memory") from None
-                at_once = self._most = len(some) // 2
-                self._tell_once(
-                    f"memory ran out at {len(some)} pictures of {width}x{height}; "
-                    "going on with fewer at once"
-                )
+                if len(some) > 1:
+                    at_once = self._most = len(some) // 2
+                    self._tell_once(
+                        f"memory ran out at {len(some)} pictures of {width}x{height}; "
+                        "going on with fewer at once"
+                    )
+                    continue
+                answers.append(self._in_parts(some[0], None if given is None else given[0]))
         return answers
 
+    def _in_parts(self, pixels: Pixels, domain: Domain | None) -> Pixels:
+        """A picture for which memory ran out, in tiles."""
+        height, width = pixels.shape[:2]
+        half = max(height, width) // 2
+        try:
+            tile = None if self._tile == "off" else tile_for(self._runner, height, width, half)
+        except UsageError:
+            tile = None
+        if tile is None:
+            raise MemoryFault(f"{width}x{height} does not fit the memory") from None
+        self._tell_once(f"memory ran out at {width}x{height}; going on in tiles")
+        return self._tiled(pixels, domain, tile)
+
+    def _tiled(self, pixels: Pixels, domain: Domain | None, tile: int) -> Pixels:
+        side: int | None = tile
+        while side is not None:
+            try:
+                answer = translate_tiled(
+                    self._runner, pixels, domain, side, should_stop=self._should_stop
+                )
+            except (MemoryFault, MemoryError):
+                self._tell_once("memory ran out; going on in smaller tiles")
+                side = smaller(self._runner, side)
+                continue
+            if answer is None:
+                raise Stopped
+            return answer
+        height, width = pixels.shape[:2]
+        raise MemoryFault(f"{width}x{height} does not fit the memory, not even in tiles")
+
     def _tell_once(self, text: str) -> None:
-        if not self._told:
+        kind = text.rpartition(";")[2]
+        if kind not in self._told:
             self._tell(text)
-        self._told = True
+        self._told.add(kind)
 
     def _seen(self, pixels: Pixels) -> tuple[int, int]:
         height, width = pixels.shape[:2]

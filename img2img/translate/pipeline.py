@@ -19,6 +19,7 @@ from img2img.errors import (
     PictureError,
     UsageError,
     describe_os_error,
+    is_environment_fault,
 )
 from img2img.gallery import compare_sheet
 from img2img.images import (
@@ -32,7 +33,7 @@ from img2img.images import (
 from img2img.translate.decoders import Decoded, Decoder, Ended, Watch
 from img2img.translate.jobs import Event, Job, Summary
 from img2img.translate.manifest import Unrecorded, Verdict
-from img2img.translate.network import Domain
+from img2img.translate.network import Domain, Stopped
 
 _DEEP = Reading(deep=True)
 _WRITERS = 2
@@ -220,8 +221,8 @@ class _Pipeline:
         self._fault: BaseException | None = None
 
     def run(self) -> Summary:
-        cores = os.cpu_count() or 1
-        most = self._options.decoders or min(cores, 4)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        most = self._options.decoders or min(cores or 1, 4)
         self._readers = max(1, min(most, -(-len(self._jobs) // 4)))
         decoders = [Decoder(self._options.seconds) for _ in range(self._readers)]
         threads = [threading.Thread(target=self._read, args=(d,), daemon=True) for d in decoders]
@@ -332,7 +333,11 @@ class _Pipeline:
         self._fault = self._fault or error
 
     def _tell_waiting(self, job: Job, status: str, reason: str) -> None:
-        self._events.release()
+        if status == "skipped" and self._options.extras.gallery is not None:
+            self._writing += 1
+            self._writers.submit(self._show, job)  # keeps the event's place until it is shown
+        else:
+            self._events.release()
         if status == "failed":
             self._fail(job, reason)
             return
@@ -340,9 +345,6 @@ class _Pipeline:
             self._summary.ignored += 1
         else:
             self._summary.skipped += 1
-            if self._options.extras.gallery is not None:
-                self._writing += 1
-                self._writers.submit(self._show, job)
         self._tell(job, status, reason=reason)
 
     def _fail(self, job: Job, reason: str) -> None:
@@ -377,7 +379,7 @@ class _Pipeline:
         except Stopped:
             self._stopping = True
             return
-        except (MemoryFault, MemoryError) as error:
+        except (MemoryFault, MemoryError, UsageError) as error:  # of one size, say
             if len(batch) > 1:
                 for item in batch:
                     self._infer([item])
@@ -456,16 +458,13 @@ class _Pipeline:
 
     def _shown(self) -> None:
         self._writing -= 1
+        self._events.release()
 
     def _not_written(self, item: _Item, reason: str) -> None:
         self._writing -= 1
         item.hold.drop()
         self._manifest.failed(item.job, reason)
         self._fail(item.job, reason)
-
-
-class Stopped(Exception):
-    """A network may raise this from `run` when it was told to stop amid a large picture."""
 
 
 _folder_lock = threading.Lock()
@@ -476,7 +475,10 @@ def _make_folder(folder: Path) -> None:
         with _folder_lock:
             os.makedirs(folder, exist_ok=True)
     except OSError as error:
-        raise EnvironmentFault(f"{folder}: {describe_os_error(error)}") from None
+        words = f"{folder}: {describe_os_error(error)}"
+        if is_environment_fault(error):
+            raise EnvironmentFault(words) from None
+        raise PictureError(words) from None
 
 
 def _format_of(target: Path) -> str:

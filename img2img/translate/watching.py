@@ -24,7 +24,8 @@ def watch(
     copied is left in peace.
     """
     seen: dict[Path, State] = {}
-    handled: dict[Path, State] = {}
+    # By target, too: a picture that comes later may change the name of one that was there before.
+    handled: dict[tuple[Path, Path], State] = {}
     while not should_stop():
         ready = []
         now: dict[Path, State] = {}
@@ -37,12 +38,12 @@ def watch(
                     continue
                 now[job.source] = state
             state = now[job.source]
-            if handled.get(job.source) != state and seen.get(job.source) == state:
+            if handled.get((job.source, job.target)) != state and seen.get(job.source) == state:
                 ready.append(job)
         seen = now
         if ready:
             work(ready)
-            handled |= {job.source: now[job.source] for job in ready}
+            handled |= {(job.source, job.target): now[job.source] for job in ready}
         _rest(seconds, should_stop)
 
 

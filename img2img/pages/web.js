@@ -1,0 +1,256 @@
+"use strict";
+(() => {
+  const part = (id) => document.getElementById(id);
+  const settings = JSON.parse(part("settings").textContent);
+  const SIDES = [256, 512, 1024, 2048, 4096];
+  const USUAL_SIDE = 1024;
+  const [before, after] = ["before", "after"].map((id) =>
+    part(id).getContext("2d", { willReadFrequently: true }));
+
+  let worker = null;
+  let ready = false;
+  let source = null; // {bitmap, name}
+  let number = 0; // of the newest wish
+  let asked = 0; // of the wish that is being worked on, or 0
+  let clock = 0;
+
+  function say(text, bad = false) {
+    part("status").textContent = text;
+    part("status").classList.toggle("bad", bad);
+  }
+
+  // Loading
+
+  function start() {
+    ready = false;
+    asked = 0;
+    worker = new Worker(`worker.js?${settings.stamp}`, { type: "module" });
+    worker.onmessage = ({ data }) => hear(data);
+    worker.onerror = (event) => {
+      event.preventDefault();
+      part("progress").hidden = true;
+      say("The network could not be started. This page has to be served by a web server, for example with: python -m http.server", true);
+    };
+    say("Loading the network");
+    part("progress").hidden = false;
+    worker.postMessage({ settings });
+  }
+
+  function restart() {
+    worker.onmessage = null;
+    worker.terminate();
+    rest();
+    start();
+  }
+
+  function hear(data) {
+    if (data.loaded) {
+      const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+      part("progress").value = data.loaded / data.total;
+      say(`Loading the network: ${megabytes(data.loaded)} of ${megabytes(data.total)} MB`);
+    } else if (data.ready) {
+      ready = true;
+      part("progress").hidden = true;
+      say(source?.words || "Ready.", source?.bad);
+      if (source) next();
+    } else if (data.done) {
+      show(data);
+    } else {
+      complain(data);
+    }
+  }
+
+  function complain({ error, memory }) {
+    const started = ready;
+    rest();
+    // A network whose memory ended cannot go on, and one that is still loading has nothing to say.
+    worker.onmessage = null;
+    worker.terminate();
+    part("progress").hidden = true;
+    if (!started) {
+      say(`The network could not be loaded: ${error}. Reload the page to try again.`, true);
+      return;
+    }
+    const words = memory
+      ? "This size does not fit the memory that a page has. Choose a smaller one."
+      : `The picture could not be translated: ${error}`;
+    start();
+    source = { ...source, words, bad: true };
+    say(words, true);
+  }
+
+  // Pictures in
+
+  async function take(files) {
+    const file = files[0];
+    if (!file) return;
+    const more = files.length > 1 ? " Of several files the first was taken." : "";
+    let bitmap;
+    try {
+      bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
+    } catch {
+      say(`${file.name} is no picture that this browser can read.`, true);
+      return;
+    }
+    source?.bitmap.close();
+    source = { bitmap, name: file.name || "picture", more };
+    document.body.classList.add("small");
+    part("tools").hidden = false;
+    offerSizes();
+    wish();
+  }
+
+  function offerSizes() {
+    const { width, height } = source.bitmap;
+    const longer = Math.max(width, height);
+    const sides = SIDES.filter((side) => side < longer);
+    if (longer <= SIDES.at(-1)) sides.push(longer);
+    part("size").replaceChildren(...sides.map((side) => {
+      const { w, h } = sizeFor(side);
+      return new Option(`${w} x ${h}${side === longer ? " (as it is)" : ""}`, side);
+    }));
+    part("size").value = Math.max(...sides.filter((side) => side <= USUAL_SIDE), Math.min(...sides));
+  }
+
+  function sizeFor(side) {
+    const { width, height } = source.bitmap;
+    const scale = Math.min(1, side / Math.max(width, height));
+    return { w: Math.max(1, Math.round(width * scale)), h: Math.max(1, Math.round(height * scale)) };
+  }
+
+  // Translating
+
+  function wish() {
+    number++;
+    part("save").disabled = true;
+    source = { ...source, words: "", bad: false };
+    if (!ready) say("Loading the network");
+    next();
+  }
+
+  function next() {
+    if (!ready || asked === number || asked || source.words) return;
+    asked = number;
+    const { w, h } = sizeFor(Number(part("size").value));
+    for (const context of [before, after]) Object.assign(context.canvas, { width: w, height: h });
+    before.imageSmoothingQuality = "high";
+    before.drawImage(source.bitmap, 0, 0, w, h);
+    after.drawImage(before.canvas, 0, 0);
+    part("view").hidden = false;
+    part("view").style.setProperty("--shape", w / h);
+    const { data } = before.getImageData(0, 0, w, h);
+    const began = performance.now();
+    const tell = () => say(`Translating ${w} x ${h} pixels: ${Math.round((performance.now() - began) / 1000)} s`);
+    tell();
+    clock = setInterval(tell, 1000);
+    part("stop").hidden = false;
+    part("view").setAttribute("aria-busy", "true");
+    source.began = began;
+    worker.postMessage({ run: asked, pixels: data, width: w, height: h, domain: domain() }, [data.buffer]);
+  }
+
+  function rest() {
+    clearInterval(clock);
+    asked = 0;
+    part("stop").hidden = true;
+    part("view").removeAttribute("aria-busy");
+  }
+
+  function show({ done, pixels, width, height }) {
+    const seconds = (performance.now() - source.began) / 1000;
+    rest();
+    if (done !== number) {
+      next();
+      return;
+    }
+    after.putImageData(new ImageData(pixels, width, height), 0, 0);
+    part("save").disabled = false;
+    const smaller = width === source.bitmap.width ? "" : ` Reduced from ${source.bitmap.width} x ${source.bitmap.height}.`;
+    say(`Translated ${width} x ${height} pixels in ${seconds.toFixed(1)} s.${smaller}${source.more}`);
+  }
+
+  function save() {
+    after.canvas.toBlob((blob) => {
+      if (!blob) {
+        say("The result could not be written as PNG.", true);
+        return;
+      }
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(blob);
+      link.download = `${source.name.replace(/\.[^.]*$/, "")}-${settings.name}.png`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+    }, "image/png");
+  }
+
+  // Domains
+
+  function domain() {
+    return [...part("domains").querySelectorAll("input")].map((box) => Number(box.checked));
+  }
+
+  function offerDomains() {
+    if (!settings.domains.length) return;
+    part("domains").hidden = false;
+    settings.domains.forEach((name, k) => {
+      const label = document.createElement("label");
+      const box = document.createElement("input");
+      Object.assign(box, { type: settings.one_hot ? "radio" : "checkbox", name: "domain", value: k, checked: k === 0 });
+      label.append(box, name);
+      part("domains").append(label);
+    });
+    part("domains").addEventListener("change", ({ target }) => {
+      const boxes = part("domains").querySelectorAll("input");
+      for (const group of settings.exclusive) {
+        if (!target.checked || !group.includes(settings.domains[target.value])) continue;
+        for (const box of boxes) {
+          if (box !== target && group.includes(settings.domains[box.value])) box.checked = false;
+        }
+      }
+      if (source) wish();
+    });
+  }
+
+  // Wiring
+
+  part("file").addEventListener("change", ({ target }) => {
+    take([...target.files]);
+    target.value = "";
+  });
+  document.addEventListener("paste", (event) => {
+    const files = [...event.clipboardData.files];
+    if (files.length) take(files);
+    else say("There is no picture in what was pasted.", true);
+  });
+  for (const kind of ["dragenter", "dragover"]) {
+    document.addEventListener(kind, (event) => {
+      event.preventDefault();
+      part("drop").classList.add("over");
+    });
+  }
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) part("drop").classList.remove("over");
+  });
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    part("drop").classList.remove("over");
+    if (event.dataTransfer.files.length) take([...event.dataTransfer.files]);
+    else say("What was dropped is no file.", true);
+  });
+  part("size").addEventListener("change", wish);
+  part("save").addEventListener("click", save);
+  part("stop").addEventListener("click", () => {
+    source = { ...source, words: "Stopped. Choose a size or a picture." };
+    restart();
+  });
+  part("tools").addEventListener("submit", (event) => event.preventDefault());
+
+  offerDomains();
+  if (location.protocol === "file:") {
+    say("This page has to be served by a web server, for example with: python -m http.server", true);
+  } else if (typeof WebAssembly === "undefined" || typeof Worker === "undefined") {
+    say("This browser is too old: it has no WebAssembly.", true);
+  } else {
+    start();
+  }
+})();

@@ -1,0 +1,99 @@
+// The network, off the page's own thread. Messages in: {settings} once, then {run, pixels, width,
+// height, domain}. Messages out: {loaded}, {ready}, {done, pixels, width, height} or {error}.
+let ort, session, settings;
+
+async function fetched(file, told) {
+  const answer = await fetch(`${file.path}?${settings.stamp}`);
+  if (!answer.ok) throw new Error(`${file.path} is missing (${answer.status})`);
+  const data = new Uint8Array(file.bytes);
+  const reader = answer.body.getReader();
+  let place = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    if (place + value.length > data.length) throw new Error(`${file.path} is not the file that was exported`);
+    data.set(value, place);
+    place += value.length;
+    told(value.length);
+  }
+  if (place !== data.length) throw new Error(`${file.path} ended after ${place} of ${data.length} bytes`);
+  return data;
+}
+
+async function open() {
+  const total = settings.model.bytes + settings.wasm.bytes;
+  let loaded = 0;
+  const told = (bytes) => postMessage({ loaded: (loaded += bytes), total });
+  const [code, wasm, model] = await Promise.all([
+    import("./ort/ort.wasm.min.mjs"),
+    fetched(settings.wasm, told),
+    fetched(settings.model, told),
+  ]);
+  ort = code;
+  ort.env.logLevel = "error";
+  // Several threads need a page that is isolated from other origins by its server's headers.
+  const cores = navigator.hardwareConcurrency || 1;
+  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(cores, 8) : 1;
+  ort.env.wasm.wasmBinary = wasm.buffer;
+  session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"], logSeverityLevel: 3 });
+  postMessage({ ready: true, threads: ort.env.wasm.numThreads });
+}
+
+// RGBA bytes -> the picture as the network takes it; BT.601 luma for a network of one channel.
+function taken(pixels, width, height) {
+  const area = width * height;
+  const channels = settings.in_channels;
+  const bytes = settings.io === "uint8";
+  const data = bytes ? new Uint8Array(area * channels) : new Float32Array(area * channels);
+  for (let k = 0; k < area; k++) {
+    for (let c = 0; c < channels; c++) {
+      const value = channels === 1
+        ? 0.299 * pixels[4 * k] + 0.587 * pixels[4 * k + 1] + 0.114 * pixels[4 * k + 2]
+        : pixels[4 * k + c];
+      if (bytes) data[k * channels + c] = Math.round(value);
+      else data[c * area + k] = value / 127.5 - 1;
+    }
+  }
+  const shape = bytes ? [1, height, width, channels] : [1, channels, height, width];
+  return new ort.Tensor(bytes ? "uint8" : "float32", data, shape);
+}
+
+// What the network gave -> RGBA bytes; the transparency stays the source's.
+function given(data, pixels, area) {
+  const channels = settings.out_channels;
+  const bytes = settings.io === "uint8";
+  for (let k = 0; k < area; k++) {
+    for (let c = 0; c < 3; c++) {
+      const from = channels === 1 ? 0 : c;
+      // A clamped array rounds to the nearest and clips.
+      pixels[4 * k + c] = bytes ? data[k * channels + from] : (data[from * area + k] + 1) * 127.5;
+    }
+  }
+}
+
+async function run({ run, pixels, width, height, domain }) {
+  const feeds = { [settings.inputs[0]]: taken(pixels, width, height) };
+  if (settings.domains.length) {
+    feeds[settings.inputs[1]] = new ort.Tensor("float32", Float32Array.from(domain), [1, domain.length]);
+  }
+  const outputs = await session.run(feeds);
+  given(outputs[settings.output].data, pixels, width * height);
+  postMessage({ done: run, pixels, width, height }, [pixels.buffer]);
+}
+
+self.onmessage = async ({ data }) => {
+  try {
+    if (data.settings) {
+      settings = data.settings;
+      await open();
+    } else {
+      await run(data);
+    }
+  } catch (error) {
+    // The network's code throws bare numbers, or speaks of overflow, where its memory ends.
+    const whole = String(error?.message ?? error);
+    const memory = typeof error === "number" || /alloc|memory|overflow|^\d+$/i.test(whole);
+    const text = whole.replace(/^.*ERROR_MESSAGE:\s*/s, "").split("\n")[0].slice(0, 200);
+    postMessage({ error: text, memory });
+  }
+};

@@ -1,0 +1,37 @@
+"""A few trials of each row of the table of faults; `python -m tests.faults` runs the full counts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults import ROWS, run_row
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="faults are injected the POSIX way")
+
+
+@pytest.mark.parametrize("row", [name for name, row in ROWS.items() if row.few])
+def test_row(row: str, onnx_file: Path) -> None:
+    if row in ("many", "decoders") and sys.platform != "linux":
+        pytest.skip("processes are looked at in /proc")
+    seen = run_row(row, onnx_file, ROWS[row].few)
+    assert seen.trials >= ROWS[row].few / 100
+    assert seen.wrong == [], seen.figure
+
+
+def test_what_goes_wrong_is_seen(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests import faults, hostile
+
+    def mislabelled(count: int, seed: int) -> list[hostile.Trial]:
+        import numpy as np
+
+        trial = hostile.good(np.random.default_rng(seed))
+        return [hostile.Trial("bad", trial.name, trial.data, "bad")]
+
+    monkeypatch.setattr(faults.hostile, "trials", mislabelled)
+    seen = run_row("hostile", onnx_file, 1)
+    assert any("done" in text for text in seen.wrong)  # a bad picture was translated
+    assert any("exit 0" in text for text in seen.wrong)

@@ -1,0 +1,498 @@
+"""The page that translates in a browser: what is written, and what a real Chromium does with it."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import http.server
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from img2img import webruntime
+from img2img.errors import EnvironmentFault, ModelError, UsageError
+from img2img.graphs import read_graph
+from img2img.pretrained import find_model
+from img2img.runners import open_runner
+from img2img.web import check_folder, write_page
+from img2img.webruntime import SHA256, VERSION, WebRuntime, find_runtime
+from tests.browser import Browser, Page, browser, page  # noqa: F401 - fixtures
+from tests.conftest import ROOT, Cli, picture
+from tests.graph_makers import inverting
+
+STANDS_IN = WebRuntime("0.0", dict.fromkeys(SHA256, b"\x00asm"), False)
+READY = "document.querySelector('#status').textContent === 'Ready.'"
+DONE = "!document.querySelector('#save').disabled"
+STATUS = "document.querySelector('#status').textContent"
+BAD = "document.querySelector('#status.bad') !== null"
+
+
+# What is written
+
+
+def test_a_graph_says_what_it_takes(tmp_path: Path) -> None:
+    graph = read_graph(inverting(tmp_path / "a.onnx", "uint8", ("A", "B")))
+    assert graph.io == "uint8" and graph.any_size
+    assert [(t.name, t.type, t.shape) for t in graph.inputs] == [
+        ("input", "uint8", (None, None, None, 3)),
+        ("domain", "float32", (None, 2)),
+    ]
+    graph = read_graph(inverting(tmp_path / "b.onnx", "float", size=(64, 32)))
+    assert graph.io == "float" and not graph.any_size
+    assert graph.inputs[0].shape == (None, 3, 64, 32) and graph.output.name == "output"
+
+
+def test_what_is_no_model_of_ours_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx"
+    whole = inverting(path).read_bytes()
+    for data, words in [
+        (b"rubbish", "not an ONNX model made by img2img"),
+        (whole[:40] + b"!" + whole[41:], "damaged"),
+        (whole[: len(whole) // 2], "not an ONNX model made by img2img"),
+    ]:
+        path.write_bytes(data)
+        with pytest.raises(ModelError, match=words):
+            read_graph(path)
+    inverting(path, domains=("A",))
+    with pytest.raises(ModelError, match="not those of its metadata"):
+        read_graph(_told(path, b'"domains": ["A"]', b'"domains": []   '))
+    with pytest.raises(ModelError, match="no such file"):
+        read_graph(tmp_path / "missing.onnx")
+
+
+def _told(path: Path, old: bytes, new: bytes) -> Path:
+    """The file with other metadata of the same length, and a digest that is right."""
+    from img2img.runners.onnx import digest_of
+
+    data = path.read_bytes().replace(old, new)
+    digest, place = digest_of(data)
+    path.write_bytes(data[:place] + digest.encode() + data[place + len(digest) :])
+    return path
+
+
+def test_the_page_holds_all_it_needs_and_escapes_what_it_is_told(tmp_path: Path) -> None:
+    nasty = '</script><script>alert("1")</script>{{stamp}}'
+    model = inverting(tmp_path / "m.onnx", domains=(nasty, "B"), name=nasty, licence=nasty)
+    files = write_page(model, tmp_path / "page", STANDS_IN)
+    assert sorted(p.relative_to(tmp_path / "page").as_posix() for p in files) == sorted(
+        p.relative_to(tmp_path / "page").as_posix()
+        for p in (tmp_path / "page").rglob("*")
+        if p.is_file()
+    )
+    text = (tmp_path / "page" / "index.html").read_text()
+    assert text.count("<script") == 3 and "alert(" in text and nasty not in text
+    assert "{{" not in text.replace("{{stamp}}", "")
+    assert "MIT License" in (tmp_path / "page" / "ort" / "LICENSE").read_text()
+    assert (tmp_path / "page" / "model.onnx").read_bytes() == model.read_bytes()
+    for path in files:
+        if path.suffix in (".html", ".css", ".js"):
+            found = set(re.findall(r"https?://[^'\" ]*", path.read_text()))
+            assert found <= {"http://www.w3.org/2000/svg"}, path
+
+
+def test_only_a_new_folder_or_a_page_of_ours_is_written_into(tmp_path: Path) -> None:
+    model = inverting(tmp_path / "m.onnx")
+    write_page(model, tmp_path / "page", STANDS_IN)
+    before = (tmp_path / "page" / "index.html").read_text()
+    write_page(inverting(model, name="other"), tmp_path / "page", STANDS_IN)
+    assert (tmp_path / "page" / "index.html").read_text() != before
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "index.html").write_text("mine")
+    for folder, words in [
+        (tmp_path / "taken", "is not empty"),
+        (model, "is a file"),
+        (tmp_path / "none" / "page", "no such folder"),
+    ]:
+        with pytest.raises(UsageError, match=words):
+            check_folder(folder)
+    with pytest.raises(UsageError, match="one fixed size"):
+        write_page(inverting(model, size=(64, 64)), tmp_path / "fixed", STANDS_IN)
+    assert not (tmp_path / "fixed").exists()
+
+
+def test_a_runtime_given_by_hand(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not an unpacked onnxruntime-web"):
+        find_runtime(tmp_path)
+    with pytest.raises(UsageError, match="no such folder"):
+        find_runtime(tmp_path / "none")
+    dist = tmp_path / "package" / "dist"
+    dist.mkdir(parents=True)
+    for name in SHA256:
+        (dist / name).write_bytes(b"rubbish")
+    with pytest.raises(UsageError, match="not those of onnxruntime-web"):
+        find_runtime(tmp_path)
+    (dist / "ort.wasm.min.mjs").write_bytes(b"/*!\n * ONNX Runtime Web v9.8.7\n */")
+    (dist / "ort-wasm-simd-threaded.wasm").write_bytes(b"\0asm....")
+    for folder in (tmp_path, tmp_path / "package", dist):
+        found = find_runtime(folder)
+        assert found.version == "9.8.7" and not found.tested and set(found.files) == set(SHA256)
+    (dist / "ort.wasm.min.mjs").write_bytes(f"/* ONNX Runtime Web v{VERSION} */".encode())
+    with pytest.raises(EnvironmentFault, match="SHA-256 differs"):
+        find_runtime(tmp_path)
+
+
+def test_without_npm_it_is_said_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(EnvironmentFault, match=r"no npm here .* --web-runtime"):
+        find_runtime(cache=tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script stands in for npm")
+def test_an_npm_that_fails_or_brings_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    npm = tmp_path / "npm"
+    monkeypatch.setattr(shutil, "which", lambda name: str(npm))
+    for script, words in [
+        ("echo offline >&2; exit 1", r"could not fetch .*\(offline\).*--web-runtime"),
+        ("echo rubbish > a.tgz", "cannot be unpacked"),
+        (
+            "mkdir -p package/dist; for f in " + " ".join(SHA256) + "; do echo x > package/dist/$f;"
+            " done; tar czf a.tgz package; rm -r package",
+            "SHA-256 of ort.wasm.min.mjs differs",
+        ),
+    ]:
+        npm.write_text(f"#!/bin/sh\n{script}\n")
+        npm.chmod(0o755)
+        with pytest.raises(EnvironmentFault, match=words):
+            find_runtime(cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_damaged_cache_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / f"onnxruntime-web-{VERSION}"
+    place.mkdir()
+    for name in SHA256:
+        (place / name).write_bytes(b"cut of")
+    fresh = dict.fromkeys(SHA256, b"fresh")
+    monkeypatch.setattr(webruntime, "_fetched", lambda: fresh)
+    assert find_runtime(cache=tmp_path).files == fresh
+    assert (place / "ort.wasm.min.mjs").read_bytes() == b"fresh"
+
+
+# What a browser does with it
+
+
+@pytest.fixture(scope="session")
+def runtime() -> WebRuntime:
+    try:
+        return find_runtime()
+    except EnvironmentFault as error:
+        pytest.skip(str(error))
+
+
+class Server:
+    """Serves a folder as `python -m http.server` does; with `fresh`, nothing may be cached."""
+
+    def __init__(self, folder: Path, fresh: bool = False):
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *details: object) -> None:
+                pass
+
+            def end_headers(self) -> None:
+                if fresh:
+                    self.send_header("Cache-Control", "no-store")
+                super().end_headers()
+
+        handler = functools.partial(Handler, directory=str(folder))
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+Opener = Callable[[Path], Page]
+
+
+@pytest.fixture
+def served(page: Page, runtime: WebRuntime, tmp_path: Path) -> Iterator[Opener]:  # noqa: F811
+    """Write a page for a model, serve it, and open it in a tab."""
+    servers = []
+
+    def opened(model: Path) -> Page:
+        write_page(model, tmp_path / "page", runtime)
+        servers.append(Server(tmp_path / "page"))
+        page.open(servers[-1].url)
+        page.wait(READY)
+        return page
+
+    yield opened
+    for server in servers:
+        server.close()
+        assert all(url.startswith((server.url, "about:")) for url in page.requests())
+
+
+def drop(tab: Page, path: Path) -> None:
+    left, top, width, height = tab.box("#drop")
+    tab.drop((left + width / 2, top + height / 2), path)
+
+
+def shown(tab: Page, selector: str = "#after") -> np.ndarray:
+    """The pixels of a canvas, (H, W, 4)."""
+    width, height, data = tab.run(
+        f"(() => {{ const c = document.querySelector('{selector}');"
+        " const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let s = '';"
+        " for (let i = 0; i < d.length; i += 4096) s += String.fromCharCode(...d.subarray(i, i + 4096));"
+        " return [c.width, c.height, btoa(s)]; })()"
+    )
+    return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
+
+
+def levels(a: np.ndarray, b: np.ndarray) -> int:
+    return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+
+def test_the_shipped_model_gives_what_onnxruntime_gives(served: Opener, tmp_path: Path) -> None:
+    model = find_model("sketch2avatar", (".onnx",))
+    tab = served(model)
+    runner = open_runner(model, "cpu")
+    example = ROOT / "examples" / "sketches" / "003010.png"
+    odd = tmp_path / "odd.png"
+    Image.open(example).convert("RGB").resize((301, 173)).save(odd)
+    for path in (example, odd):
+        drop(tab, path)
+        source = np.asarray(Image.open(path).convert("RGB"))
+        size = f"{source.shape[1]} x {source.shape[0]}"
+        tab.wait(f"{DONE} && {STATUS}.startsWith('Translated {size} ')")
+        assert levels(shown(tab, "#before")[:, :, :3], source) == 0
+        result = shown(tab)
+        assert levels(result[:, :, :3], runner(source)) <= 1 and (result[:, :, 3] == 255).all()
+        assert np.abs(result[:, :, :3].astype(int) - source).mean() > 20
+    assert tab.complaints() == []
+
+
+def test_the_result_is_compared_and_saved(
+    served: Opener,
+    browser: Browser,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    tab = served(inverting(tmp_path / "m.onnx"))
+    picture(320, 200, 1).save(tmp_path / "my photo.png")
+    drop(tab, tmp_path / "my photo.png")
+    tab.wait(DONE)
+    left, top, width, height = tab.box("#view")
+    tab.mouse((left + width / 2, top + height / 2), (left + width * 0.9, top + height / 2))
+    tab.press("PageDown")
+    assert tab.run("document.querySelector('#view').getAttribute('aria-valuenow')") == "80"
+    screen = tab.screenshot().astype(int)
+    source = np.asarray(picture(320, 200, 1)).astype(int)
+    y = round(top + height * 0.8)
+    for part, expected in ((0.7, source), (0.9, 255 - source)):
+        pixel = expected[round(200 * 0.8), round(320 * part)]
+        assert np.abs(screen[y, round(left + width * part)] - pixel).max() < 12
+    downloads = tmp_path / "downloads"
+    browser.call(
+        "Browser.setDownloadBehavior",
+        behavior="allow",
+        downloadPath=str(downloads),
+        browserContextId=tab.context,
+    )
+    tab.run("document.querySelector('#save').click()")
+    saved = downloads / "my photo-inverting.png"
+    end = time.monotonic() + 30
+    while not saved.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert (np.asarray(Image.open(saved).convert("RGB")) == 255 - source).all()
+
+
+@pytest.mark.parametrize("io", ["uint8", "float"])
+def test_both_kinds_of_graph_and_their_domains(served: Opener, tmp_path: Path, io: str) -> None:
+    groups = (("Black", "Fair"),)
+    tab = served(inverting(tmp_path / "m.onnx", io, ("Black", "Fair", "Smile"), exclusive=groups))
+    source = np.full((40, 60, 3), 200, np.uint8)
+    Image.fromarray(source).save(tmp_path / "p.png")
+    drop(tab, tmp_path / "p.png")
+    tab.wait(DONE)
+    assert (shown(tab)[:, :, :3] == 56).all()
+    boxes = "document.querySelectorAll('#domains input')"
+    for click, value, on in [(2, 60, [1, 0, 1]), (1, 61, [0, 1, 1]), (2, 57, [0, 1, 0])]:
+        tab.run(f"{boxes}[{click}].click()")
+        tab.wait(DONE)
+        assert tab.run(f"[...{boxes}].map(b => Number(b.checked))") == on
+        assert (shown(tab)[:, :, :3] == value).all()
+    words = tab.run("[...document.querySelectorAll('#domains label')].map(e => e.textContent)")
+    assert words == ["Black", "Fair", "Smile"]
+
+
+def test_one_domain_of_several_is_a_choice_of_one(served: Opener, tmp_path: Path) -> None:
+    tab = served(inverting(tmp_path / "m.onnx", "uint8", ("a", "b", "c"), one_hot=True))
+    Image.new("RGB", (9, 8), (100, 100, 100)).save(tmp_path / "p.png")
+    drop(tab, tmp_path / "p.png")
+    tab.wait(DONE)
+    assert (shown(tab)[:, :, :3] == 156).all()
+    tab.run("document.querySelectorAll('#domains input')[2].click()")
+    tab.wait(DONE)
+    assert (shown(tab)[:, :, :3] == 159).all()
+
+
+def test_grey_networks_and_transparent_pictures(served: Opener, tmp_path: Path) -> None:
+    tab = served(inverting(tmp_path / "m.onnx", "float", channels=1))
+    pixels = np.zeros((20, 30, 4), np.uint8)
+    pixels[:, :, 0], pixels[:, :, 3] = 200, 255
+    pixels[:, :10, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "p.png")
+    drop(tab, tmp_path / "p.png")
+    tab.wait(DONE)
+    result = shown(tab)
+    assert (result[:, 10:] == (195, 195, 195, 255)).all()
+    assert (result[:, :10, 3] == 0).all()
+
+
+def test_large_pictures_are_offered_smaller(served: Opener, tmp_path: Path) -> None:
+    tab = served(inverting(tmp_path / "m.onnx"))
+    picture(1600, 800, 1).save(tmp_path / "p.png")
+    drop(tab, tmp_path / "p.png")
+    tab.wait(DONE)
+    options = tab.run("[...document.querySelector('#size').options].map(o => o.text)")
+    assert options == ["256 x 128", "512 x 256", "1024 x 512", "1600 x 800 (as it is)"]
+    assert shown(tab).shape == (512, 1024, 4) and "Reduced from 1600 x 800" in tab.run(STATUS)
+    small = np.asarray(picture(1600, 800, 1).resize((1024, 512), Image.Resampling.BILINEAR))
+    assert np.abs(shown(tab)[:, :, :3].astype(int) - (255 - small.astype(int))).mean() < 2
+    choose = "(s => {{ s.value = '{}'; s.dispatchEvent(new Event('change')); }})(document.querySelector('#size'))"
+    tab.run(choose.format(1600))
+    tab.wait(DONE)
+    whole = 255 - np.asarray(picture(1600, 800, 1))
+    assert levels(shown(tab)[:, :, :3], whole) == 0
+
+
+def test_a_chosen_and_a_pasted_picture(served: Opener, tmp_path: Path) -> None:
+    tab = served(inverting(tmp_path / "m.onnx"))
+    Image.new("RGB", (12, 10), (10, 20, 30)).save(tmp_path / "p.png")
+    tab.files("#file", tmp_path / "p.png")
+    tab.wait(DONE)
+    assert (shown(tab)[:, :, :3] == (245, 235, 225)).all()
+    data = base64.b64encode((tmp_path / "p.png").read_bytes()).decode()
+    tab.run(
+        f"fetch('model.onnx').then(() => {{ const raw = Uint8Array.from(atob('{data}'), c => c.charCodeAt());"
+        " const held = new DataTransfer(); held.items.add(new File([raw], 'pasted.png', {type: 'image/png'}));"
+        " document.querySelector('#save').disabled = true;"
+        " document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: held, bubbles: true})); })"
+    )
+    tab.wait(DONE)
+    assert (shown(tab)[:, :, :3] == (245, 235, 225)).all()
+
+
+def test_a_photograph_stands_upright(served: Opener, tmp_path: Path) -> None:
+    tab = served(inverting(tmp_path / "m.onnx"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(60, 30, 1).save(tmp_path / "p.jpg", exif=exif)
+    drop(tab, tmp_path / "p.jpg")
+    tab.wait(DONE)
+    assert shown(tab).shape == (60, 30, 4)
+
+
+def test_what_goes_wrong_is_said_and_the_next_picture_works(served: Opener, tmp_path: Path) -> None:
+    tab = served(inverting(tmp_path / "m.onnx"))
+    (tmp_path / "letter.txt").write_text("no picture")
+    drop(tab, tmp_path / "letter.txt")
+    tab.wait(BAD)
+    assert tab.run(STATUS) == "letter.txt is no picture that this browser can read."
+    Image.new("RGB", (12, 10)).save(tmp_path / "p.png")
+    drop(tab, tmp_path / "p.png")
+    tab.wait(DONE)
+    assert not tab.run(BAD)
+
+
+def test_a_network_that_fails_is_said_in_words(
+    page: Page,  # noqa: F811
+    runtime: WebRuntime,
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "page"
+    model = inverting(tmp_path / "m.onnx")
+    write_page(model, folder, runtime)
+    index = folder / "index.html"
+    whole = index.read_text()
+    Image.new("RGB", (12, 10)).save(tmp_path / "p.png")
+    server = Server(folder, fresh=True)
+    try:
+        index.write_text(whole.replace('"output": "output"', '"output": "other"'))
+        page.open(server.url)
+        page.wait(READY)
+        drop(page, tmp_path / "p.png")
+        page.wait(BAD)
+        assert page.run(STATUS).startswith("The picture could not be translated: ")
+        index.write_text(whole)
+        (folder / "model.onnx").write_bytes(b"cut off")
+        page.open(server.url)
+        page.wait(BAD)
+        assert "model.onnx ended after 7 of" in page.run(STATUS)
+        (folder / "model.onnx").unlink()
+        page.open(server.url)
+        page.wait(BAD)
+        assert "model.onnx is missing (404)" in page.run(STATUS)
+        assert page.run("document.querySelector('progress').hidden")
+    finally:
+        server.close()
+    page.open(index.as_uri())
+    assert page.run(STATUS).startswith("This page has to be served by a web server")
+
+
+def test_work_can_be_stopped_and_the_page_does_not_freeze(
+    page: Page,  # noqa: F811
+    runtime: WebRuntime,
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "page"
+    write_page(inverting(tmp_path / "m.onnx"), folder, runtime)
+    worker = folder / "worker.js"
+    slow = "const end = Date.now() + 20000; while (Date.now() < end);"
+    text = worker.read_text()
+    assert "async function run(" in text
+    worker.write_text(text.replace("const feeds =", slow + " const feeds =", 1))
+    Image.new("RGB", (12, 10)).save(tmp_path / "p.png")
+    server = Server(folder)
+    try:
+        page.open(server.url)
+        page.wait(READY)
+        drop(page, tmp_path / "p.png")
+        page.wait(f"{STATUS} === 'Translating 12 x 10 pixels: 1 s'", 15)
+        left, top, width, height = page.box("#stop")
+        page.mouse((left + width / 2, top + height / 2))
+        page.wait(f"{STATUS}.startsWith('Stopped.')", 15)
+        assert page.run("document.querySelector('#stop').hidden")
+    finally:
+        server.close()
+
+
+# The command
+
+
+def test_the_command_writes_a_page(cli: Cli, tmp_path: Path) -> None:
+    dist = tmp_path / "dist"
+    dist.mkdir()
+    for name in SHA256:
+        (dist / name).write_bytes(b"\0asm")
+    (dist / "ort.wasm.min.mjs").write_bytes(b"/* ONNX Runtime Web v9.8.7 */")
+    done = cli("export", "sketch2avatar", "--web", "page", "--web-runtime", "dist")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == f"onnxruntime-web 9.8.7; the page is tested with {VERSION}\n"
+    assert "python -m http.server -d page" in done.stdout
+    assert (tmp_path / "page" / "index.html").is_file()
+    done = cli("export", "sketch2avatar", "--web", "page", "--web-runtime", "dist", "--json")
+    assert '"event": "web"' in done.stdout
+    for arguments, words in [
+        (["sketch2avatar"], "nothing to write"),
+        (["sketch2avatar", "--web", "dist", "--web-runtime", "dist"], "is not empty"),
+        (["sketch2avatar", "-o", "x.onnx", "--web-runtime", "dist"], "goes with --web"),
+    ]:
+        done = cli("export", *arguments)
+        assert done.returncode == 2 and words in done.stderr
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_a_model_that_is_not_yet_exported(cli: Cli, model_file: Path, tmp_path: Path) -> None:
+    done = cli("export", model_file, "--web", "page", "--web-runtime", tmp_path)
+    assert done.returncode == 2 and "add -o FILE.onnx" in done.stderr
