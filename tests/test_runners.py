@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -514,6 +515,27 @@ def test_openvino_translates_in_tiles(kind: str, models: dict[str, Path]) -> Non
     runner.close()
     with pytest.raises(UsageError, match="closed"):
         runner.local()
+
+
+def test_a_missing_compiler_is_said_in_one_line(models: dict[str, Path], tmp_path: Path) -> None:
+    program = (
+        "import sys, numpy as np; from img2img.runners import open_runner\n"
+        "from img2img.errors import EnvironmentFault\n"
+        "runner = open_runner(sys.argv[1], 'cpu', 'torch-compile')\n"
+        "try: runner.infer(np.zeros((1, 3, 64, 64), np.float32))\n"
+        "except EnvironmentFault as error: print('fault:', error)"
+    )
+    environment = {
+        **os.environ,
+        "CXX": "/nonexistent/g++",
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program, models["unet"]],
+        capture_output=True, text=True, env=environment, timeout=300,
+    )  # fmt: skip
+    assert done.stdout.startswith("fault: torch.compile does not work here: "), done.stderr[-500:]
+    assert done.stdout.count("\n") == 1
 
 
 def test_other_errors_stay_what_they_are() -> None:

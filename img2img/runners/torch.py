@@ -70,9 +70,9 @@ class TorchRunner(Runner):
             moved = (torch.from_numpy(v).to(self._place, self._type) for v in given)
             try:
                 y = self._generator(*moved)
-            except RuntimeError as error:
-                if type(error).__module__.startswith("torch._") and "Backend" in str(type(error)):
-                    line = (str(error).splitlines() or [""])[0]
+            except Exception as error:
+                if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                    line = next(filter(None, str(error).splitlines()), "")[:200]
                     raise EnvironmentFault(f"torch.compile does not work here: {line}") from None
                 raise
             return y.float().cpu().numpy()
