@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from img2img.errors import UsageError
-from img2img.runners.local import Core, Float, Given, Local, Moments, moments_of
+from img2img.runners.local import Core, Float, Given, Local, Made, Pass, moments_of
 from img2img.runners.memory import memory_faults
 from img2img.runners.onnxgraph import Graph
 
 # Sessions are kept for the next picture as long as their weights together stay below this.
 _KEPT_BYTES = 96 * 2**20
 # Measured: what a pass takes beside the tensors of the graph (blocked copies, workspace).
-_FACTOR = 1.25
+_FACTOR = 2.5
 
 
 class OnnxLocal(Local):
@@ -27,7 +29,8 @@ class OnnxLocal(Local):
         try:
             self._graph = Graph(data)
             found = self._graph.locality()
-        except ValueError as error:
+            self._graph.passes(0)
+        except (ValueError, LookupError) as error:
             raise UsageError(
                 f"{name}: cannot be translated in tiles: {error}; use --tile off"
             ) from None
@@ -35,37 +38,46 @@ class OnnxLocal(Local):
         # Tiles at the picture's edge have other sizes: an arena would keep the sum of all plans.
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         self._options, self._providers = options, providers
-        self._sessions: dict[int, tuple[Any, int]] = {}
+        self._sessions: dict[Pass, tuple[Any, int]] = {}
 
-    def moments(self, x: Float, domain: Float | None, given: Given, core: Core) -> Moments:
-        place = self.locality.norms[len(given)]
-        y = self._run(len(given), x, domain, given)[0]
-        if (y.shape[1] * place.shrink, y.shape[2] * place.shrink) != x.shape[2:]:
-            raise UsageError(
-                "this model cannot be translated in tiles: its maps do not follow the picture"
-            )
-        return moments_of(y, core, place.shrink)
+    def passes(self, kept: float) -> Sequence[Pass]:
+        return self._graph.passes(kept)
 
-    def infer(self, x: Float, domain: Float | None, given: Given) -> Float:
-        return self._run(len(given), x, domain, given)
-
-    def _run(self, norm: int, x: Float, domain: Float | None, given: Given) -> Float:
-        session = self._session(norm)
-        feeds: dict[str, Any] = {}
+    def run(
+        self,
+        step: Pass,
+        x: Float | None,
+        domain: Float | None,
+        maps: Mapping[str, NDArray[Any]],
+        given: Given,
+        core: Core,
+    ) -> Made:
+        session = self._session(step, {name for name, m in maps.items() if m.dtype == np.float16})
+        feeds: dict[str, Any] = {name: m[None] for name, m in maps.items()}
         for k, (mean, variance) in enumerate(given):
             feeds |= {f"mean_{k}": mean, f"variance_{k}": variance}
-        rest = [v.name for v in session.get_inputs() if v.name not in feeds]
-        feeds |= dict(zip(rest, (x, domain), strict=False))
-        with memory_faults(x.shape, "a tile"):
-            return session.run(None, feeds)[0].astype(np.float32, copy=False)
+        if x is not None:
+            feeds[self._graph.picture] = x[None]
+        wanted = [value.name for value in session.get_inputs()]
+        rest = {name: domain for name in wanted if name not in feeds}
+        feeds |= rest
+        # A pass that starts at maps is named by the core, which is near enough.
+        seen = (1, 0, core[1] - core[0], core[3] - core[2]) if x is None else (1, *x.shape)
+        with memory_faults(seen, "a tile"):
+            y, *made = session.run(None, {name: feeds[name] for name in wanted})
+        kept = {m.name: value[0] for m, value in zip(step.makes, made, strict=True)}
+        if step.norm is None:
+            return Made(None, y[0].astype(np.float32, copy=False), kept)
+        shrink = self.locality.norms[step.norm].shrink
+        return Made(moments_of(y[0], core, shrink), None, kept)
 
-    def _session(self, norm: int) -> Any:
-        if norm not in self._sessions:
+    def _session(self, step: Pass, half: set[str]) -> Any:
+        if step not in self._sessions:
             import onnxruntime
 
-            size = len(data := self._graph.cut(norm if norm < len(self._graph.norms) else None))
-            if sum(kept for _, kept in self._sessions.values()) + size > _KEPT_BYTES:
+            data = self._graph.cut(step, half)
+            if sum(size for _, size in self._sessions.values()) + len(data) > _KEPT_BYTES:
                 self._sessions.clear()
             session = onnxruntime.InferenceSession(data, self._options, providers=self._providers)
-            self._sessions[norm] = session, size
-        return self._sessions[norm][0]
+            self._sessions[step] = session, len(data)
+        return self._sessions[step][0]
