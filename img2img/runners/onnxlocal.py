@@ -1,8 +1,10 @@
-"""Tiles through onnxruntime: one session for each pass, made of the model's own file."""
+"""Tiles from an ONNX file: one graph for each pass, cut from the model's own, run by whoever can."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,19 +15,28 @@ from img2img.runners.local import Core, Float, Given, Local, Made, Pass, moments
 from img2img.runners.memory import memory_faults
 from img2img.runners.onnxgraph import Graph
 
-# Sessions are kept for the next picture as long as their weights together stay below this.
+# Graphs are kept for the next picture as long as their weights together stay below this.
 _KEPT_BYTES = 96 * 2**20
-# Measured: what a pass takes beside the tensors of the graph (blocked copies, workspace).
-_FACTOR = 2.5
 
 
-class OnnxLocal(Local):
-    """`data`: the model's file; `options` and `providers`: as its own session has them.
+@dataclass(frozen=True)
+class Opened:
+    """A graph that can be run: the names of its inputs, and a function from them to its outputs,
+    which may be overwritten by the next run. `rest` frees what the last run left in memory."""
+
+    names: tuple[str, ...]
+    run: Callable[[dict[str, Any]], Sequence[NDArray[Any]]]
+    rest: Callable[[], None] = lambda: None
+
+
+class GraphLocal(Local):
+    """`data`: the model's file; `factor`: measured, what a pass takes in memory for each byte of
+    the tensors of its graph that live together.
 
     Raises UsageError, naming the model `name`, when it cannot be translated in tiles.
     """
 
-    def __init__(self, data: bytes, options: Any, providers: Any, name: str):
+    def __init__(self, data: bytes, name: str, factor: float):
         try:
             self._graph = Graph(data)
             found = self._graph.locality()
@@ -34,11 +45,13 @@ class OnnxLocal(Local):
             raise UsageError(
                 f"{name}: cannot be translated in tiles: {error}; use --tile off"
             ) from None
-        self.locality = found.scaled(_FACTOR)
-        # Tiles at the picture's edge have other sizes: an arena would keep the sum of all plans.
-        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
-        self._options, self._providers = options, providers
-        self._sessions: dict[Pass, tuple[Any, int]] = {}
+        self.locality = found.scaled(factor)
+        self._opened: dict[Pass, tuple[Opened, int]] = {}
+        self._last: Pass | None = None
+
+    @abstractmethod
+    def open(self, data: bytes) -> Opened:
+        """Make a graph ready to run."""
 
     def passes(self, kept: float) -> Sequence[Pass]:
         return self._graph.passes(kept)
@@ -52,32 +65,47 @@ class OnnxLocal(Local):
         given: Given,
         core: Core,
     ) -> Made:
-        session = self._session(step, {name for name, m in maps.items() if m.dtype == np.float16})
+        graph = self._ready(step, {name for name, m in maps.items() if m.dtype == np.float16})
         feeds: dict[str, Any] = {name: m[None] for name, m in maps.items()}
         for k, (mean, variance) in enumerate(given):
             feeds |= {f"mean_{k}": mean, f"variance_{k}": variance}
         if x is not None:
             feeds[self._graph.picture] = x[None]
-        wanted = [value.name for value in session.get_inputs()]
-        rest = {name: domain for name in wanted if name not in feeds}
-        feeds |= rest
+        feeds |= {name: domain for name in graph.names if name not in feeds}
         # A pass that starts at maps is named by the core, which is near enough.
         seen = (1, 0, core[1] - core[0], core[3] - core[2]) if x is None else (1, *x.shape)
         with memory_faults(seen, "a tile"):
-            y, *made = session.run(None, {name: feeds[name] for name in wanted})
+            y, *made = graph.run({name: feeds[name] for name in graph.names})
         kept = {m.name: value[0] for m, value in zip(step.makes, made, strict=True)}
         if step.norm is None:
             return Made(None, y[0].astype(np.float32, copy=False), kept)
         shrink = self.locality.norms[step.norm].shrink
         return Made(moments_of(y[0], core, shrink), None, kept)
 
-    def _session(self, step: Pass, half: set[str]) -> Any:
-        if step not in self._sessions:
-            import onnxruntime
-
+    def _ready(self, step: Pass, half: set[str]) -> Opened:
+        if step not in self._opened:
             data = self._graph.cut(step, half)
-            if sum(size for _, size in self._sessions.values()) + len(data) > _KEPT_BYTES:
-                self._sessions.clear()
-            session = onnxruntime.InferenceSession(data, self._options, providers=self._providers)
-            self._sessions[step] = session, len(data)
-        return self._sessions[step][0]
+            if sum(size for _, size in self._opened.values()) + len(data) > _KEPT_BYTES:
+                self._opened.clear()
+            self._opened[step] = self.open(data), len(data)
+        if self._last != step and self._last in self._opened:
+            self._opened[self._last][0].rest()
+        self._last = step
+        return self._opened[step][0]
+
+
+class OnnxLocal(GraphLocal):
+    """Through onnxruntime; `options` and `providers` as the model's own session has them."""
+
+    def __init__(self, data: bytes, options: Any, providers: Any, name: str):
+        super().__init__(data, name, factor=2.5)
+        # Tiles at the picture's edge have other sizes: an arena would keep the sum of all plans.
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+        self._options, self._providers = options, providers
+
+    def open(self, data: bytes) -> Opened:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(data, self._options, providers=self._providers)
+        names = tuple(value.name for value in session.get_inputs())
+        return Opened(names, lambda feeds: session.run(None, feeds))
