@@ -8,6 +8,7 @@ and the last layer in float; layers that cost most go back to float until the ga
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import tempfile
 import time
@@ -174,23 +175,23 @@ def _int8(
     return to_int8(core, by_quality[:count], ranges), told | {"quantised": float(count)}
 
 
-def activation_ranges(core: Any, calibration: Sequence[Feed]) -> Any:
+def activation_ranges(core: Any, calibration: Sequence[Feed], percentile: bool = False) -> Any:
     """The least and the greatest value of what the convolutions take and give, over `calibration`
-    (onnxruntime.quantization.TensorsData).
+    (onnxruntime.quantization.TensorsData); with `percentile`, one in 100 000 lies outside.
 
     Raises EnvironmentFault when the disk has no room for the tools' files.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
+    method = CalibrationMethod.Percentile if percentile else CalibrationMethod.MinMax
     try:
         with tempfile.TemporaryDirectory() as folder, _quiet():
             source, augmented = Path(folder) / "core.onnx", Path(folder) / "augmented.onnx"
             onnx.save(core, str(source))
-            calibrator = create_calibrator(
-                source, ["Conv"], str(augmented), CalibrationMethod.MinMax
-            )
-            calibrator.collect_data(_Reader(calibration))
+            calibrator = create_calibrator(source, ["Conv"], str(augmented), method)
+            for feed in calibration:  # all at once would keep every activation of every picture
+                calibrator.collect_data(_Reader([feed]))
             return calibrator.compute_data()
     except OSError as error:
         raise EnvironmentFault(f"int8: not made: {describe_os_error(error)}") from None
@@ -234,11 +235,12 @@ def to_int8(core: Any, nodes: Sequence[str], ranges: Any) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantiser advises through the root logger."""
+    """The quantiser advises through the root logger and by print."""
     logger = logging.getLogger()
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         logger.setLevel(before)

@@ -8,22 +8,25 @@ depends on those before it); a last pass makes the pixels. See docs/explanation/
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from img2img.errors import UsageError
+from img2img.errors import MemoryFault, UsageError
 from img2img.images import Pixels
 from img2img.memory import free_memory
 from img2img.runners import Runner
-from img2img.runners.local import Core, Locality, Moments, Statistics
+from img2img.runners.base import to_pixels
+from img2img.runners.local import Core, Made, Map, Moments, Pass, Statistics
 
 # Half the width of a seam, in pixels: neighbours agree there, up to rounding, and fade anyway.
 BLEND = 8
 # What one pass may take by default, so that a job with its pictures ahead stays near a gigabyte.
 BUDGET = 640 * 2**20
+# The part of it for a tile; the rest keeps maps between the passes.
+_SHARE = 0.5
 _SMALLEST = 64
 
 Wish = Literal["auto", "off"] | int
@@ -119,6 +122,7 @@ def translate_tiled(
     tile: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
     should_stop: Callable[[], bool] = lambda: False,
+    memory_limit: int | None = None,
 ) -> Pixels | None:
     """Translate one picture in tiles whose cores have sides of `tile` pixels.
 
@@ -129,6 +133,8 @@ def translate_tiled(
         tile: as `tile_for` returns it; brought to the next multiple of the model's `multiple_of`.
         progress: is told (passes over a tile done, passes over a tile in all).
         should_stop: asked between tiles.
+        memory_limit: as for `tile_for`, in bytes; what a tile leaves of it holds maps between
+            the passes, which saves computing them again.
 
     Returns:
         What `runner(pixels, domain)` returns, up to a level of rounding: the same type, (H, W, 3),
@@ -138,64 +144,104 @@ def translate_tiled(
         UsageError: the model cannot be translated in tiles, or its runner cannot.
         MemoryFault: a tile does not fit the memory; `smaller` ones may.
     """
-    where = runner.local().locality
+    local = runner.local()
     picture = _Extended.of(pixels, runner)
     tile = _round_up(max(tile, runner.info.minimum), picture.multiple_of)
-    each = sum(map(len, picture.rows(tile, 0)))
-    total, done = each * (len(where.norms) + 1), 0
+    limit = _limit(memory_limit)
+    overlap = _round_up(local.locality.reach + BLEND, picture.multiple_of)
+    taken = _seen(tile, picture.height, picture.width, overlap) * local.locality.bytes_per_pixel
+    left = max(limit - taken, (1 - _SHARE) * limit)
+    steps = local.passes(left / (picture.height * picture.width))
+    total = len(steps) * sum(map(len, picture.rows(tile, 0)))
+    vector = None if domain is None else np.array([domain], np.float32)
+    done = 0
 
-    def step() -> None:
+    def count() -> None:
         nonlocal done
         done += 1
         progress(done, total)
         if should_stop():
             raise _Stopped
 
+    work = _Work(runner, picture, vector, tile, count)
     try:
-        given: list[Statistics] = []
-        for norm in where.norms:
-            found: Moments | None = None
-            for part in (t for row in picture.rows(tile, norm.reach) for t in row):
-                own = runner.moments(picture.part(part.seen), domain, given, part.core_in_seen)
-                found = own if found is None else found.with_more(own)
-                step()
-            assert found is not None
-            given.append(found.statistics())
-        return _pixels(runner, picture, domain, given, tile, where, step)
+        for step in steps[:-1]:
+            work.gather(step)
+        return work.make(steps[-1])
     except _Stopped:
         return None
+    except MemoryError:
+        height, width = pixels.shape[:2]
+        raise MemoryFault(f"{width}x{height} does not fit the memory") from None
 
 
-def _pixels(
-    runner: Runner,
-    picture: _Extended,
-    domain: Sequence[float] | None,
-    given: Sequence[Statistics],
-    tile: int,
-    where: Locality,
-    step: Callable[[], None],
-) -> Pixels:
-    """The last pass: every tile fades into its left neighbour, every row into the one above."""
-    height, width = picture.pixels.shape[:2]
-    out = np.empty((height, width, runner.info.out_channels), picture.pixels.dtype)
-    for row in picture.rows(tile, where.reach + BLEND):
-        top, bottom = row[0].core[:2]
-        y, yy = max(top - BLEND, 0), min(bottom + BLEND, height)
-        if y >= height:
-            continue
-        strip = np.empty((yy - y, width, out.shape[2]), out.dtype)
-        for part in row:
-            left, right = part.core[2:]
-            x, xx = max(left - BLEND, 0), min(right + BLEND, width)
-            if x < width:
-                made = runner.infer_given(picture.part(part.seen), domain, given)
-                made = made[
-                    y - part.seen[0] : yy - part.seen[0], x - part.seen[2] : xx - part.seen[2]
-                ]
-                _fade(strip[:, x:xx].swapaxes(0, 1), made.swapaxes(0, 1), left - x)
-            step()
-        _fade(out[y:yy], strip, top - y)
-    return out
+@dataclass
+class _Work:
+    """One picture on its way: the statistics found and the maps kept so far."""
+
+    runner: Runner
+    picture: _Extended
+    domain: NDArray[np.float32] | None
+    tile: int
+    count: Callable[[], None]
+    given: list[Statistics] = field(default_factory=list)
+    maps: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def gather(self, step: Pass) -> None:
+        """A pass for the moments of one normalisation."""
+        found: Moments | None = None
+        for part in (t for row in self.picture.rows(self.tile, step.reach) for t in row):
+            made = self._run(step, part)
+            assert made.moments is not None
+            found = made.moments if found is None else found.with_more(made.moments)
+            for kept in step.makes:
+                self._keep(kept, made.maps[kept.name], part)
+            self.count()
+        assert found is not None
+        self.given.append(found.statistics())
+        held = {m.name for m in step.holds}
+        self.maps = {name: value for name, value in self.maps.items() if name in held}
+
+    def make(self, step: Pass) -> Pixels:
+        """The last pass: every tile fades into its left neighbour, every row into the one above."""
+        pixels = self.picture.pixels
+        height, width = pixels.shape[:2]
+        out = np.empty((height, width, self.runner.info.out_channels), pixels.dtype)
+        for row in self.picture.rows(self.tile, step.reach + BLEND):
+            top, bottom = row[0].core[:2]
+            y, yy = max(top - BLEND, 0), min(bottom + BLEND, height)
+            strip = np.empty((max(yy - y, 0), width, out.shape[2]), out.dtype)
+            for part in row:
+                left, right = part.core[2:]
+                x, xx = max(left - BLEND, 0), min(right + BLEND, width)
+                if x < width and y < height:
+                    made = self._run(step, part).pixels
+                    assert made is not None
+                    down, aside = part.seen[0], part.seen[2]
+                    made = made[:, y - down : yy - down, x - aside : xx - aside]
+                    new = to_pixels(made, pixels.dtype)
+                    _fade(strip[:, x:xx].swapaxes(0, 1), new.swapaxes(0, 1), left - x)
+                self.count()
+            if y < height:
+                _fade(out[y:yy], strip, top - y)
+        return out
+
+    def _run(self, step: Pass, part: Tile) -> Made:
+        x = self.runner.planes(self.picture.part(part.seen)) if step.picture else None
+        maps = {m.name: _within(self.maps[m.name], m, part.seen) for m in step.reads}
+        return self.runner.local().run(step, x, self.domain, maps, self.given, part.core_in_seen)
+
+    def _keep(self, kept: Map, made: NDArray[Any], part: Tile) -> None:
+        if kept.name not in self.maps:
+            sides = self.picture.height // kept.shrink, self.picture.width // kept.shrink
+            self.maps[kept.name] = np.empty((kept.channels, *sides), made.dtype)
+        place = _within(self.maps[kept.name], kept, part.core)
+        place[:] = _within(made, kept, part.core_in_seen)
+
+
+def _within(values: NDArray[Any], kept: Map, place: Core) -> NDArray[Any]:
+    top, bottom, left, right = (v // kept.shrink for v in place)
+    return values[:, top:bottom, left:right]
 
 
 def _fade(old: Pixels, new: Pixels, ahead: int) -> None:
@@ -242,7 +288,7 @@ def tile_for(
         where = runner.local().locality
     except UsageError:
         return None
-    limit = min(free_memory() // 2, BUDGET) if memory_limit is None else memory_limit
+    limit = _limit(memory_limit)
     h, w = (_round_up(max(side, least), step) for side in (height, width))
     if h * w * where.bytes_per_pixel <= limit:
         return None
@@ -250,9 +296,13 @@ def tile_for(
     # Below half the overlap a tile is nearly all overlap.
     first = _round_up(max(_SMALLEST, least, overlap // 2), step)
     tile = first
-    while _seen(tile + step, h, w, overlap) * where.bytes_per_pixel <= limit:
+    while _seen(tile + step, h, w, overlap) * where.bytes_per_pixel <= _SHARE * limit:
         tile += step
     return tile if _seen(tile, h, w, overlap) < h * w else None
+
+
+def _limit(memory_limit: int | None) -> int:
+    return min(free_memory() // 2, BUDGET) if memory_limit is None else memory_limit
 
 
 def _seen(tile: int, height: int, width: int, overlap: int) -> int:

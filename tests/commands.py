@@ -164,6 +164,11 @@ def handles_of(pid: int) -> int:
         return 0
 
 
+def memory_of_session(session: int) -> int:
+    """Bytes that all processes of a session hold together (Linux)."""
+    return sum(map(memory_of, _of_session(session)))
+
+
 class _Memory:
     def __init__(self, session: int):
         self._session, self._peak = session, 0
@@ -173,7 +178,7 @@ class _Memory:
 
     def _look(self) -> None:
         while not self._end.wait(0.1):
-            self._peak = max(self._peak, sum(map(memory_of, _of_session(self._session))))
+            self._peak = max(self._peak, memory_of_session(self._session))
 
     def close(self) -> int:
         self._end.set()

@@ -327,7 +327,7 @@ def interrupted(place: Place) -> Seen:
 
 NAMES = (
     b"a.jpg", b"a.png", b"A.jpg", b"a.jpeg", b"a.png.gif", b"a.gif", b"b.tif", b"%s%n.png",
-    b"[red]x[/red].png", b"line\nbreak.png", b"esc\x1b[31m.png", b"tab\t.png", b" .png", b"-o.png",
+    b"[red]x[bold].png", b"red].png", b"line\nbreak.png", b"esc\x1b[31m.png", b"tab\t.png", b" .png", b"-o.png",
     b"--help.png", b"{stem}.png", b"CON.png", b"a:b.png", b"trailing..png", b"'quote\".png",
     "\u00e4.png".encode(), "a\u0308.png".encode(), "\u00c4.png".encode(), "\u202egnp.png".encode(),
     "\U0001f600.png".encode(), "stra\u00dfe.png".encode(), b"STRASSE.png",
@@ -352,7 +352,7 @@ def names(place: Place) -> Seen:
         with open(place.folder / "one", "wb") as file:
             kind = "GIF" if name.endswith(b"gif") else "PNG"
             Image.new("RGB", (5, 4), (number, 0, 0)).save(file, format=kind)
-        for folder in (source, source + b"/a.png", source + b"/odd\xff\n[b]"):
+        for folder in (source, source + b"/a.png", source + b"/odd\xff\n[b]", source + b"/x["):
             os.makedirs(folder, exist_ok=True)
             with contextlib.suppress(IsADirectoryError):
                 shutil.copyfile(place.folder / "one", folder + b"/" + name)
@@ -607,17 +607,21 @@ def truncated(place: Place) -> Seen:
     return seen
 
 
+def many_pictures(folder: Path, count: int, side: int) -> None:
+    """Write so many small PNGs below `folder`, a thousand in each folder."""
+    photo(folder / "0" / "000000.png", side, side, 0)
+    data = (folder / "0" / "000000.png").read_bytes()
+    for number in range(count):
+        below = folder / str(number // 1000)
+        below.mkdir(exist_ok=True)
+        (below / f"{number:06}.png").write_bytes(data)
+
+
 def many(place: Place) -> Seen:
     """Very many inputs: memory and handles stay flat."""
     seen = Seen()
-    source = place.inside("in")
-    photo(place.folder / "one.png", 8, 8, 0)
-    data = (place.folder / "one.png").read_bytes()
-    for number in range(place.count):
-        folder = source / str(number // 1000)
-        if number % 1000 == 0:
-            folder.mkdir()
-        (folder / f"{number:06}.png").write_bytes(data)
+    source = place.folder / "in"
+    many_pictures(source, place.count, 8)
     rise = slope(
         [source, "-o", place.folder / "out", "-m", place.model], max(1, place.count // 200)
     )

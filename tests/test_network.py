@@ -146,15 +146,15 @@ def test_memory_that_runs_out_at_one_picture_means_tiles(
     assert np.abs(tiled.astype(int) - whole.astype(int)).max() <= 1
     assert said == ["memory ran out at 300x200; going on in tiles"]
     tries: list[int] = []
-    made = runner.infer_given
+    made = runner.planes
 
-    def short(pixels: Pixels, *more: object) -> Pixels:
+    def short(pixels: Pixels) -> np.ndarray:
         tries.append(pixels.shape[0] * pixels.shape[1])
         if tries[-1] > 20_000:
             raise MemoryFault("no memory")
-        return made(pixels, *more)  # type: ignore[arg-type]
+        return made(pixels)
 
-    monkeypatch.setattr(runner, "infer_given", short)
+    monkeypatch.setattr(runner, "planes", short)
     (tiled,) = network.run([pixels], None)
     assert np.abs(tiled.astype(int) - whole.astype(int)).max() <= 1
     assert max(tries) > 20_000 and said[1:] == ["memory ran out; going on in smaller tiles"]

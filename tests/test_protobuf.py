@@ -74,8 +74,9 @@ def test_damaged_models_raise_nothing_but_value_errors() -> None:
         try:
             graph = Graph(bytes(wrong))
             graph.locality()
-            graph.cut(0)
-        except ValueError:
+            for step in graph.passes(1000):
+                graph.cut(step)
+        except (ValueError, LookupError):
             refused += 1
     assert refused > 20
 
@@ -134,12 +135,33 @@ def test_a_cut_gives_the_norm_its_statistics_and_ends_where_told() -> None:
 
     whole = run(data, x=x)
     given: dict[str, np.ndarray] = {}
-    for k, end in enumerate((0, 1)):
-        inner = run(graph.cut(end), x=x, **given)
+    first, second, last = graph.passes(0)
+    assert [p.reach for p in (first, second, last)] == [1, 2, 2]
+    for k, step in enumerate((first, second)):
+        inner = run(graph.cut(step), x=x, **given)
         assert inner.shape == x.shape
         given |= {f"mean_{k}": inner.mean((0, 2, 3)), f"variance_{k}": inner.var((0, 2, 3))}
-    assert np.abs(run(graph.cut(None), x=x, **given) - whole).max() < 1e-5
-    assert len(graph.cut(0)) < len(graph.cut(1)) < len(graph.cut(None))
+    assert np.abs(run(graph.cut(last), x=x, **given) - whole).max() < 1e-5
+    assert len(graph.cut(first)) < len(graph.cut(second)) < len(graph.cut(last))
+
+
+def test_what_fits_is_kept_between_passes() -> None:
+    graph = Graph((ROOT / "weights" / "sketch2avatar.onnx").read_bytes())
+    for kept in (0.0, 15.0, 1000.0):
+        steps = graph.passes(kept)
+        assert [step.norm for step in steps] == [*range(7), None]
+        there: set[str] = set()
+        for step in steps:
+            assert {m.name for m in step.reads} <= there
+            there |= {m.name for m in step.makes}
+            held = {m.name for m in step.holds}
+            assert held <= there
+            assert sum(m.bytes_per_pixel for m in step.holds) <= kept
+            there = held
+    assert all(step.picture and not step.makes for step in graph.passes(0))
+    everything = graph.passes(1000)
+    assert sum(step.picture for step in everything) == 3  # two norms, and the outermost skip
+    assert max(step.reach for step in everything) < max(step.reach for step in graph.passes(0))
 
 
 def test_pictures_may_enter_in_another_form() -> None:
@@ -169,11 +191,12 @@ def test_pictures_may_enter_in_another_form() -> None:
         session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
         return session.run(None, feeds)[0]
 
-    inner = run(read.cut(0), img2img_x=pixels)
+    first, last = read.passes(1000)
+    inner = run(read.cut(first), img2img_x=pixels)
     assert inner.dtype == np.float16 and inner.shape == (1, 3, 12, 16)
     wide = inner.astype(np.float32)
     mean, variance = wide.mean((0, 2, 3)), wide.var((0, 2, 3))
-    made = run(read.cut(None), img2img_x=pixels, mean_0=mean, variance_0=variance)
+    made = run(read.cut(last), img2img_x=pixels, mean_0=mean, variance_0=variance)
     expected = np.tanh((wide - mean[:, None, None]) / np.sqrt(variance[:, None, None] + 1e-5))
     assert made.dtype == np.float32 and np.abs(made - expected).max() < 4e-3
 

@@ -114,7 +114,7 @@ def test_layers_go_back_to_float_worst_first(
     assert len(inner) == 4 and together[-1] < together[1]
     gate = together[1] - 0.001  # what the two best layers reach
     monkeypatch.setitem(reduced.GATES, "int8", gate)
-    monkeypatch.setattr(reduced, "activation_ranges", lambda core, feeds: ranges)
+    monkeypatch.setattr(reduced, "activation_ranges", lambda *given: ranges)
     monkeypatch.setattr(reduced._Judge, "speed", lambda self, model: 0.5)
     lines: list[str] = []
     judged = reduced.reduce(core, "int8", feeds[:4], "x", lines.append)
@@ -143,6 +143,21 @@ def test_a_spoilt_reduction_is_refused(
     monkeypatch.setattr(reduced, "to_fp16", spoilt)
     with pytest.raises(ParityError, match=r"x: fp16 gives \d\d\.\d dB .* below 50 dB"):
         reduced.reduce(core, "fp16", feeds, "x", lambda line: None)
+
+
+def test_percentiles_leave_outliers_outside(
+    core: Any, feeds: list[reduced.Feed], capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide, narrow = (reduced.activation_ranges(core, feeds[:2], p) for p in (False, True))
+    spans = [
+        [float(data[name].range_value[1] - data[name].range_value[0]) for name in wide.keys()]  # noqa: SIM118
+        for data in (wide, narrow)
+    ]
+    assert len(spans[0]) > 5
+    assert all(b <= a * 1.001 for a, b in zip(*spans, strict=True)) and sum(spans[1]) < sum(
+        spans[0]
+    )
+    assert capsys.readouterr().out == ""
 
 
 def test_decibels() -> None:

@@ -120,6 +120,23 @@ def test_sixteen_bits_and_tiles_larger_than_the_picture(models: Path, name: str)
     assert differences(runner(tiny), translate_tiled(runner, tiny, None, 8)) <= 1
 
 
+@pytest.mark.parametrize("name", ["unet instance.onnx", "resnet reflect.onnx", "stargan.onnx"])
+def test_what_is_kept_between_passes_changes_nothing(models: Path, name: str) -> None:
+    runner = open_runner(models / name, "cpu")
+    domain = [0.0, 1.0, 0.0] if runner.info.domains else None
+    pixels = photograph(120, 170)
+    whole = runner(pixels, domain)
+    area, fresh = 120 * 176, 0
+    for kept in (0, 20, 45, 1000):
+        steps = runner.local().passes(kept)
+        fresh_now = sum(bool(step.makes) for step in steps)
+        assert fresh_now >= fresh
+        fresh = fresh_now
+        tiled = translate_tiled(runner, pixels, domain, 40, memory_limit=2 * kept * area)
+        assert differences(whole, tiled) <= 1
+    assert fresh >= 2
+
+
 @pytest.mark.parametrize("what", ["mean", "variance", "count", "norms"])
 def test_a_wrong_statistic_is_seen(
     models: Path, monkeypatch: pytest.MonkeyPatch, what: str
@@ -313,6 +330,9 @@ def test_a_runner_without_tiles_says_so() -> None:
 
         def infer(self, x: Any, domain: Any = None) -> Any:
             return x
+
+        def close(self) -> None:
+            pass
 
     assert tile_for(Plain(), 9000, 9000, "auto") is None
     with pytest.raises(UsageError, match="abacus does not translate in tiles"):

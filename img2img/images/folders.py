@@ -76,7 +76,7 @@ def _below(
             if entry.is_file(follow_symlinks=False):
                 yield Found(path, "hidden")
             continue
-        if entry.is_dir(follow_symlinks=follow):
+        if os.path.isdir(path) if follow else entry.is_dir(follow_symlinks=False):
             if skip is not None and path.resolve() == skip:
                 continue
             if follow and not _first_visit(entry, visited):
@@ -91,9 +91,9 @@ def _why_not(
     entry: os.DirEntry[str], follow: bool, links_to_files: bool, visited: set[tuple[int, int]]
 ) -> str | None:
     if entry.is_symlink():
-        if not Path(entry.path).exists():
+        if not os.path.exists(entry.path):  # also one that may not be followed, and a circle
             return "a broken link"
-        if Path(entry.path).is_dir():
+        if os.path.isdir(entry.path):
             return "a linked folder (--follow-links enters it)"
         if not links_to_files:
             return "a link (--follow-links takes it)"

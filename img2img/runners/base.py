@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from img2img.errors import ModelError, UsageError
 from img2img.images import Pixels, as_values, from_network, to_network
 from img2img.modelinfo import ModelInfo
-from img2img.runners.local import Core, Given, Local, Moments
+from img2img.runners.local import Local
 
 Float = NDArray[np.float32]
 _ROWS = 64
@@ -57,12 +57,12 @@ class Runner(ABC):
 
         Raises MemoryFault when so much does not fit the memory.
         """
-        planes = [self._planes(pixels) for pixels in pictures]
+        planes = [self.planes(pixels) for pixels in pictures]
         x = planes[0][None] if len(planes) == 1 else np.stack(planes)
         del planes
         vectors = None if domains is None else np.array(domains, np.float32)
         y = self.infer(x, vectors)
-        return [_pixels(p, pictures[0].dtype) for p in y]
+        return [to_pixels(p, pictures[0].dtype) for p in y]
 
     def __call__(self, pixels: Pixels, domain: Sequence[float] | None = None) -> Pixels:
         """`batch` of one picture."""
@@ -73,19 +73,8 @@ class Runner(ABC):
         cannot translate in tiles."""
         raise UsageError(f"{self.description} does not translate in tiles; use --tile off")
 
-    def moments(
-        self, pixels: Pixels, domain: Sequence[float] | None, given: Given, core: Core
-    ) -> Moments:
-        """`local().moments` of one tile: pixels as `batch` takes them, whose sides obey the
-        model's size rules."""
-        return self.local().moments(self._planes(pixels)[None], _vector(domain), given, core)
-
-    def infer_given(self, pixels: Pixels, domain: Sequence[float] | None, given: Given) -> Pixels:
-        """Translate a tile by the statistics `given` of all normalisations; as `__call__`."""
-        y = self.local().infer(self._planes(pixels)[None], _vector(domain), given)
-        return _pixels(y[0], pixels.dtype)
-
-    def _planes(self, pixels: Pixels) -> Float:
+    def planes(self, pixels: Pixels) -> Float:
+        """uint8 or uint16 (H, W, 3) -> what the network takes, (in_channels, H, W) in [-1, 1]."""
         height, width = pixels.shape[:2]
         x = np.empty((self.info.in_channels, height, width), np.float32)
         for top in range(0, height, _ROWS):  # the steps between would be copies of the whole
@@ -96,15 +85,11 @@ class Runner(ABC):
         return x
 
 
-def _vector(domain: Sequence[float] | None) -> Float | None:
-    return None if domain is None else np.array([domain], np.float32)
-
-
-def _pixels(y: Float, dtype: np.dtype[Any]) -> Pixels:
-    """(C, H, W) in [-1, 1] -> (H, W, C), some rows at a time: the steps between are floats."""
+def to_pixels(y: Float, dtype: np.dtype[Any]) -> Pixels:
+    """(C, H, W) in [-1, 1] -> uint8 or uint16 (H, W, C)."""
     channels, height, width = y.shape
     out = np.empty((height, width, channels), dtype)
-    for top in range(0, height, _ROWS):
+    for top in range(0, height, _ROWS):  # as above
         rows = slice(top, top + _ROWS)
         out[rows] = from_network(y[:, rows].transpose(1, 2, 0), 8 * dtype.itemsize)
     return out

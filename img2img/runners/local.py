@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,9 +82,56 @@ def moments_of(x: NDArray[Any], core: Core, shrink: int) -> Moments:
         wide = channel.astype(np.float64)
         means.append(wide.mean())
         wide -= means[-1]
-        m2s.append(np.vdot(wide, wide))
+        np.square(wide, out=wide)
+        m2s.append(wide.sum())
     count = (bottom - top) * (right - left)
     return Moments(count, np.array(means, np.float64), np.array(m2s, np.float64))
+
+
+@dataclass(frozen=True)
+class Map:
+    """A tensor that is kept for the whole picture between passes: its name, and `channels` values
+    for every `shrink` x `shrink` pixels."""
+
+    name: str
+    channels: int
+    shrink: int
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """Of memory, as float32."""
+        return 4.0 * self.channels / self.shrink**2
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run over all tiles.
+
+    Attributes:
+        norm: the number of the normalisation whose moments it gathers; None where it makes pixels.
+        reach: how many pixels beyond a tile's core its core depends on.
+        picture: whether it reads the picture.
+        reads: the maps of earlier passes that it reads.
+        makes: the maps that it makes.
+        holds: those that are kept after it, made or read.
+    """
+
+    norm: int | None
+    reach: int
+    picture: bool = True
+    reads: tuple[Map, ...] = ()
+    makes: tuple[Map, ...] = ()
+    holds: tuple[Map, ...] = ()
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a pass gives for one tile: `moments` or `pixels`, float32 (out_channels, h, w) in
+    [-1, 1]; and its maps by name, (C, h / shrink, w / shrink)."""
+
+    moments: Moments | None
+    pixels: Float | None
+    maps: Mapping[str, NDArray[Any]]
 
 
 class Local(ABC):
@@ -97,20 +144,31 @@ class Local(ABC):
     locality: Locality
 
     @abstractmethod
-    def moments(self, x: Float, domain: Float | None, given: Given, core: Core) -> Moments:
-        """Run up to normalisation number `len(given)`, those before it by the statistics `given`.
-
-        Args:
-            x: float32 (1, in_channels, h, w) in [-1, 1]; h and w obey the model's size rules.
-            domain: float32 (1, domains) for a model of several domains.
-            given: mean and variance of each earlier normalisation.
-            core: (top, bottom, left, right) in pixels: the part of `x` that counts.
-
-        Returns: the moments of that normalisation's input within `core`.
-        Raises MemoryFault when `x` is too large.
-        """
+    def passes(self, kept: float) -> Sequence[Pass]:
+        """The passes over all tiles: one for each normalisation, in order, and one for the pixels.
+        Maps are kept between them as long as `kept` bytes for each pixel of the picture suffice;
+        what is not kept is computed again."""
 
     @abstractmethod
-    def infer(self, x: Float, domain: Float | None, given: Given) -> Float:
-        """Translate `x` (as above) by the statistics `given` of all normalisations:
-        (1, out_channels, h, w) in [-1, 1]. Raises MemoryFault when `x` is too large."""
+    def run(
+        self,
+        step: Pass,
+        x: Float | None,
+        domain: Float | None,
+        maps: Mapping[str, NDArray[Any]],
+        given: Given,
+        core: Core,
+    ) -> Made:
+        """Run one pass over one tile.
+
+        Args:
+            step: one of `passes`.
+            x: float32 (in_channels, h, w) in [-1, 1]; h and w obey the model's size rules. None
+                where the pass does not read the picture.
+            domain: float32 (1, domains) for a model of several domains.
+            maps: what it reads, (C, h / shrink, w / shrink).
+            given: mean and variance of each earlier normalisation.
+            core: (top, bottom, left, right) in pixels: the part of the tile whose moments count.
+
+        Raises MemoryFault when the tile is too large.
+        """

@@ -106,6 +106,8 @@ class OnnxRunner(Runner):
         try:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 4
+            # A plan for each size would be kept beside the arena: twice the memory, no time gained.
+            options.enable_mem_pattern = False
             options.intra_op_num_threads = cpu.cores()
             self._session: Any = onnxruntime.InferenceSession(data, options, providers=providers)
         except Exception as error:  # onnxruntime has a class of its own for every failure

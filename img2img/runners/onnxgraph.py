@@ -10,16 +10,16 @@ from __future__ import annotations
 import math
 import struct
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from img2img.runners import protobuf
-from img2img.runners.local import Locality, NormPlace
+from img2img.runners.local import Locality, Map, NormPlace, Pass
 
 # Numbers of the fields that matter, from onnx.proto.
 _GRAPH, _OPSET = 7, 8
 _NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
-_FLOAT, _INT64 = 1, 7
+_FLOAT, _INT64, _HALF = 1, 7, 10
 # Inner float tensors (N, C, H, W) of graphs whose own input or output has another form.
 X, Y = "img2img_x", "img2img_y"
 _POINTWISE = frozenset(
@@ -74,8 +74,11 @@ class _Seen:
 
 @dataclass
 class Graph:
-    """A parsed ModelProto. Raises ValueError when the bytes are none, Untileable when it holds
-    what cannot be followed."""
+    """A parsed ModelProto.
+
+    Everything here raises ValueError where the bytes are none, LookupError where a name is read
+    that nothing makes, and Untileable where something cannot be followed.
+    """
 
     data: bytes
     nodes: list[Node] = field(default_factory=list)
@@ -114,6 +117,7 @@ class Graph:
             self.inputs.pop(name, None)
         self.picture = X if self._made(X) else next(iter(self.inputs), "")
         self.result = Y if self._made(Y) else next(iter(self.outputs), "")
+        self._without_sizing()
         self.nodes = self._needed([self.result])
         self.norms = [node for node in self.nodes if node.op == "InstanceNormalization"]
         self._check()
@@ -128,66 +132,132 @@ class Graph:
     def _made(self, name: str) -> bool:
         return any(name in node.outputs for node in self.nodes)
 
-    def _needed(self, wanted: Iterable[str]) -> list[Node]:
-        """The nodes between the picture and the `wanted` tensors, in their order."""
-        open_, kept = {*wanted}, []
+    def _without_sizing(self) -> None:
+        """Take out what extends to the size rules and crops back: tiles obey the rules."""
+        maps, same = {self.picture}, dict[str, str]()
+        for k, node in enumerate(self.nodes):
+            inputs = [same.get(name, name) for name in node.inputs]
+            if node.op == "Shape" or not maps.intersection(inputs):
+                continue
+            if node.op in _SIZING and not any(self._is_constant(n) for n in self._sizes(node)):
+                same[node.outputs[0]] = inputs[0]
+                continue
+            maps.update(node.outputs)
+            if any(name in same for name in node.inputs):
+                self.nodes[k] = _node(memoryview(_with_inputs(node.raw, inputs)))
+        self.result = same.get(self.result, self.result)
+
+    def _sizes(self, node: Node) -> list[str]:
+        return [*node.inputs[1:2]] if node.op == "Gather" else [*node.inputs[2:3]]
+
+    def _is_constant(self, name: str) -> bool:
+        return name in self.initializers or any(
+            node.op == "Constant" and name in node.outputs for node in self.nodes
+        )
+
+    def _needed(self, wanted: Iterable[str], have: Iterable[str] = ()) -> list[Node]:
+        """The nodes between the picture, or what is there already, and the `wanted` tensors."""
+        there = {self.picture, *have}
+        open_, kept = {*wanted} - there, []
         for node in reversed(self.nodes):
-            if open_.intersection(node.outputs) and self.picture not in node.outputs:
+            if open_.intersection(node.outputs):
                 kept.append(node)
-                open_.update(node.inputs)
+                open_.update(name for name in node.inputs if name not in there)
         return kept[::-1]
 
-    def cut(self, norm: int | None) -> bytes:
-        """A model that takes the picture (and the domain), then mean and variance, float32 (C,),
-        of each of the first `norm` normalisations, as `mean_0`, `variance_0`, ...; it gives the
-        input of normalisation `norm`, or for None the picture, all norms having been given."""
-        given = len(self.norms) if norm is None else norm
-        end = self.result if norm is None else self.norms[given].inputs[0]
-        number = {id(node): k for k, node in enumerate(self.norms[:given])}
-        nodes = self._needed([end])
+    def passes(self, kept: float) -> list[Pass]:
+        """As `Local.passes`. After a pass the tensors are kept that later nodes read, except those
+        before the first normalisation: they are large, and cheap to compute again."""
+        seen = self._follow(self.nodes, {})
+        made = {name: k for k, node in enumerate(self.nodes) for name in node.outputs}
+        read = {name: k for k, node in enumerate(self.nodes) for name in node.inputs}
+        read[self.result] = len(self.nodes)
+        normed = set[str]()
+        for node in self.nodes:
+            if node.op == "InstanceNormalization" or normed.intersection(node.inputs):
+                normed.update(name for name in node.outputs if name in seen)
+        have: tuple[Map, ...] = ()
+        found = []
+        for k, norm in enumerate([*self.norms, None]):
+            end = norm.inputs[0] if norm else self.result
+            front = tuple(
+                Map(name, seen[name].channels, seen[name].shrink)
+                for name in sorted(normed)
+                if made[name] <= made[end] < read.get(name, -1)
+            )
+            size = sum(m.bytes_per_pixel for m in {*have, *front})
+            new = front if norm and size <= kept else ()
+            makes = tuple(m for m in new if m not in have)
+            found.append(self._pass(k if norm else None, end, have, makes, new or have))
+            have = new or have
+        return found
+
+    def _pass(
+        self, norm: int | None, end: str, have: tuple[Map, ...], makes: tuple[Map, ...],
+        holds: tuple[Map, ...],
+    ) -> Pass:  # fmt: skip
+        wanted = [end, *(m.name for m in makes)]
+        nodes = self._needed(wanted, [m.name for m in have])
         used = {name for node in nodes for name in node.inputs}
-        parts = []
+        seen = self._follow(nodes, {m.name: _Seen(m.shrink, 0, 0, m.channels) for m in have})
+        reach = max(max(seen[name].before, seen[name].after, 0) for name in wanted)
+        reads = tuple(m for m in have if m.name in used)
+        return Pass(norm, reach, self.picture in used, reads, makes, holds)
+
+    def cut(self, step: Pass, half: Collection[str] = ()) -> bytes:
+        """A model of one pass. It takes what the pass reads, by the tensors' own names, and mean
+        and variance, float32 (C,), of the normalisations in it, as `mean_0`, `variance_0`, ...;
+        it gives the input of normalisation `step.norm`, or the picture, then `step.makes`. Maps
+        named in `half` are float16."""
+        end = self.result if step.norm is None else self.norms[step.norm].inputs[0]
+        outputs = [end, *(m.name for m in step.makes)]
+        nodes = self._needed(outputs, [m.name for m in step.reads])
+        number = {id(node): k for k, node in enumerate(self.norms)}
+        used = {name for node in nodes for name in node.inputs}
+        parts: list[bytes] = []
+        given: list[str] = []
         for node in nodes:
             k = number.get(id(node))
             parts.append(protobuf.write(_NODE, node.raw if k is None else _given_norm(node, k)))
+            given += [] if k is None else [f"mean_{k}", f"variance_{k}"]
         parts.append(protobuf.write(2, "tiles"))
         parts += [
             protobuf.write(_INITIALIZER, raw)
             for name, raw in self.initializers.items()
             if name in used
         ]
-        if self.picture in self.inputs:
-            parts.append(protobuf.write(_INPUT, self.inputs[self.picture]))
-        else:
-            parts.append(protobuf.write(_INPUT, _float_tensor(self.picture, 4)))
-        others = [name for name in self.inputs if name in used and name != self.picture]
-        parts += [protobuf.write(_INPUT, self.inputs[name]) for name in others]
-        for k in range(given):
-            for what in ("mean", "variance"):
-                parts.append(protobuf.write(_INPUT, _float_tensor(f"{what}_{k}", 1)))
-        parts.append(protobuf.write(_OUTPUT, protobuf.write(1, end)))
+        inputs: list[bytes | memoryview] = [
+            raw for name, raw in self.inputs.items() if name in used
+        ]
+        if self.picture in used and self.picture not in self.inputs:
+            inputs.append(_tensor(self.picture, 4))
+        inputs += [_tensor(m.name, 4, _HALF if m.name in half else _FLOAT) for m in step.reads]
+        inputs += [_tensor(name, 1) for name in given]
+        parts += [protobuf.write(_INPUT, value) for value in inputs]
+        # Without a type: it is inferred.
+        parts += [protobuf.write(_OUTPUT, protobuf.write(1, name)) for name in outputs]
         return b"".join((*self.header, protobuf.write(_GRAPH, b"".join(parts))))
 
     def locality(self) -> Locality:
         """How far the graph looks. Raises Untileable for an operation that is not local, or is
         not known to be."""
-        seen: dict[str, _Seen] = {self.picture: _Seen(1, 0, 0, self._channels())}
-        places = []
-        for node in self.nodes:
-            inputs = [seen[name] for name in node.inputs if name in seen]
-            if not inputs or node.op == "Shape":
-                continue
-            after = self._through(node, inputs)
-            if node.op == "InstanceNormalization":
-                places.append(NormPlace(after.shrink, max(after.before, after.after)))
-            for name in node.outputs:
-                if name:
-                    seen[name] = after
+        seen = self._follow(self.nodes, {})
         end = seen.get(self.result)
         if end is None or end.shrink != 1:
             raise Untileable("it gives no picture of the size of its input")
-        reach = max(end.before, end.after, 0)
-        return Locality(reach, tuple(places), self._peak(seen))
+        inputs = [seen[norm.inputs[0]] for norm in self.norms]
+        norms = tuple(NormPlace(x.shrink, max(x.before, x.after)) for x in inputs)
+        return Locality(max(end.before, end.after, 0), norms, self._peak(seen))
+
+    def _follow(self, nodes: list[Node], start: dict[str, _Seen]) -> dict[str, _Seen]:
+        """What every map among `nodes` sees of the picture, and of the maps in `start`."""
+        seen = {self.picture: _Seen(1, 0, 0, self._channels())} | start
+        for node in nodes:
+            inputs = [seen[name] for name in node.inputs if name in seen]
+            if inputs and node.op != "Shape":
+                after = self._through(node, inputs)
+                seen |= {name: after for name in node.outputs if name}
+        return seen
 
     def _channels(self) -> int:
         """Of the picture: what the first convolution takes."""
@@ -206,8 +276,6 @@ class Graph:
                 raise Untileable("a Concat joins something else than channels")
             before, after = max(x.before for x in inputs), max(x.after for x in inputs)
             return _Seen(first.shrink, before, after, wide)
-        if node.op in _SIZING and len(inputs) == 1:
-            return first
         if node.op == "Pad":
             return self._pad(node, first)
         if node.op in ("Conv", "ConvTranspose"):
@@ -352,10 +420,18 @@ def _given_norm(node: Node, k: int) -> bytes:
     return b"".join(parts)
 
 
-def _float_tensor(name: str, rank: int) -> bytes:
-    """ValueInfoProto of a float32 tensor whose sizes are not told."""
+def _with_inputs(raw: memoryview, inputs: list[str]) -> bytes:
+    parts = [protobuf.write(1, name) for name in inputs]
+    for number, value in protobuf.read(raw):
+        if number != 1:
+            parts.append(protobuf.write(number, value))
+    return b"".join(parts)
+
+
+def _tensor(name: str, rank: int, kind: int = _FLOAT) -> bytes:
+    """ValueInfoProto of a tensor whose sizes are not told."""
     shape = b"".join(protobuf.write(1, protobuf.write(2, f"{name}_{k}")) for k in range(rank))
-    tensor = protobuf.write(1, _FLOAT) + protobuf.write(2, shape)
+    tensor = protobuf.write(1, kind) + protobuf.write(2, shape)
     return protobuf.write(1, name) + protobuf.write(2, protobuf.write(1, tensor))
 
 

@@ -1,71 +1,111 @@
-"""Tiles through onnxruntime: one session for each pass, made of the model's own file."""
+"""Tiles from an ONNX file: one graph for each pass, cut from the model's own, run by whoever can."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from img2img.errors import UsageError
-from img2img.runners.local import Core, Float, Given, Local, Moments, moments_of
+from img2img.runners.local import Core, Float, Given, Local, Made, Pass, moments_of
 from img2img.runners.memory import memory_faults
 from img2img.runners.onnxgraph import Graph
 
-# Sessions are kept for the next picture as long as their weights together stay below this.
+# Graphs are kept for the next picture as long as their weights together stay below this.
 _KEPT_BYTES = 96 * 2**20
-# Measured: what a pass takes beside the tensors of the graph (blocked copies, workspace).
-_FACTOR = 1.25
 
 
-class OnnxLocal(Local):
-    """`data`: the model's file; `options` and `providers`: as its own session has them.
+@dataclass(frozen=True)
+class Opened:
+    """A graph that can be run: the names of its inputs, and a function from them to its outputs,
+    which may be overwritten by the next run. `rest` frees what the last run left in memory."""
+
+    names: tuple[str, ...]
+    run: Callable[[dict[str, Any]], Sequence[NDArray[Any]]]
+    rest: Callable[[], None] = lambda: None
+
+
+class GraphLocal(Local):
+    """`data`: the model's file; `factor`: measured, what a pass takes in memory for each byte of
+    the tensors of its graph that live together.
 
     Raises UsageError, naming the model `name`, when it cannot be translated in tiles.
     """
 
-    def __init__(self, data: bytes, options: Any, providers: Any, name: str):
+    def __init__(self, data: bytes, name: str, factor: float):
         try:
             self._graph = Graph(data)
             found = self._graph.locality()
-        except ValueError as error:
+            self._graph.passes(0)
+        except (ValueError, LookupError) as error:
             raise UsageError(
                 f"{name}: cannot be translated in tiles: {error}; use --tile off"
             ) from None
-        self.locality = found.scaled(_FACTOR)
+        self.locality = found.scaled(factor)
+        self._opened: dict[Pass, tuple[Opened, int]] = {}
+        self._last: Pass | None = None
+
+    @abstractmethod
+    def open(self, data: bytes) -> Opened:
+        """Make a graph ready to run."""
+
+    def passes(self, kept: float) -> Sequence[Pass]:
+        return self._graph.passes(kept)
+
+    def run(
+        self,
+        step: Pass,
+        x: Float | None,
+        domain: Float | None,
+        maps: Mapping[str, NDArray[Any]],
+        given: Given,
+        core: Core,
+    ) -> Made:
+        graph = self._ready(step, {name for name, m in maps.items() if m.dtype == np.float16})
+        feeds: dict[str, Any] = {name: m[None] for name, m in maps.items()}
+        for k, (mean, variance) in enumerate(given):
+            feeds |= {f"mean_{k}": mean, f"variance_{k}": variance}
+        if x is not None:
+            feeds[self._graph.picture] = x[None]
+        feeds |= {name: domain for name in graph.names if name not in feeds}
+        # A pass that starts at maps is named by the core, which is near enough.
+        seen = (1, 0, core[1] - core[0], core[3] - core[2]) if x is None else (1, *x.shape)
+        with memory_faults(seen, "a tile"):
+            y, *made = graph.run({name: feeds[name] for name in graph.names})
+        kept = {m.name: value[0] for m, value in zip(step.makes, made, strict=True)}
+        if step.norm is None:
+            return Made(None, y[0].astype(np.float32, copy=False), kept)
+        shrink = self.locality.norms[step.norm].shrink
+        return Made(moments_of(y[0], core, shrink), None, kept)
+
+    def _ready(self, step: Pass, half: set[str]) -> Opened:
+        if step not in self._opened:
+            data = self._graph.cut(step, half)
+            if sum(size for _, size in self._opened.values()) + len(data) > _KEPT_BYTES:
+                self._opened.clear()
+            self._opened[step] = self.open(data), len(data)
+        if self._last != step and self._last in self._opened:
+            self._opened[self._last][0].rest()
+        self._last = step
+        return self._opened[step][0]
+
+
+class OnnxLocal(GraphLocal):
+    """Through onnxruntime; `options` and `providers` as the model's own session has them."""
+
+    def __init__(self, data: bytes, options: Any, providers: Any, name: str):
+        super().__init__(data, name, factor=2.5)
         # Tiles at the picture's edge have other sizes: an arena would keep the sum of all plans.
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         self._options, self._providers = options, providers
-        self._sessions: dict[int, tuple[Any, int]] = {}
 
-    def moments(self, x: Float, domain: Float | None, given: Given, core: Core) -> Moments:
-        place = self.locality.norms[len(given)]
-        y = self._run(len(given), x, domain, given)[0]
-        if (y.shape[1] * place.shrink, y.shape[2] * place.shrink) != x.shape[2:]:
-            raise UsageError(
-                "this model cannot be translated in tiles: its maps do not follow the picture"
-            )
-        return moments_of(y, core, place.shrink)
+    def open(self, data: bytes) -> Opened:
+        import onnxruntime
 
-    def infer(self, x: Float, domain: Float | None, given: Given) -> Float:
-        return self._run(len(given), x, domain, given)
-
-    def _run(self, norm: int, x: Float, domain: Float | None, given: Given) -> Float:
-        session = self._session(norm)
-        feeds: dict[str, Any] = {}
-        for k, (mean, variance) in enumerate(given):
-            feeds |= {f"mean_{k}": mean, f"variance_{k}": variance}
-        rest = [v.name for v in session.get_inputs() if v.name not in feeds]
-        feeds |= dict(zip(rest, (x, domain), strict=False))
-        with memory_faults(x.shape, "a tile"):
-            return session.run(None, feeds)[0].astype(np.float32, copy=False)
-
-    def _session(self, norm: int) -> Any:
-        if norm not in self._sessions:
-            import onnxruntime
-
-            size = len(data := self._graph.cut(norm if norm < len(self._graph.norms) else None))
-            if sum(kept for _, kept in self._sessions.values()) + size > _KEPT_BYTES:
-                self._sessions.clear()
-            session = onnxruntime.InferenceSession(data, self._options, providers=self._providers)
-            self._sessions[norm] = session, size
-        return self._sessions[norm][0]
+        session = onnxruntime.InferenceSession(data, self._options, providers=self._providers)
+        names = tuple(value.name for value in session.get_inputs())
+        return Opened(names, lambda feeds: session.run(None, feeds))

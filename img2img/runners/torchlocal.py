@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError, UsageError
@@ -19,14 +21,16 @@ from img2img.runners.local import (
     Given,
     Local,
     Locality,
+    Made,
     Moments,
     NormPlace,
+    Pass,
     moments_of,
 )
 from img2img.runners.memory import memory_faults
 
 # Measured: what a pass takes beside the outputs of the layers (blocked copies, workspace).
-_FACTOR = 1.5
+_FACTOR = 2.0
 
 
 class _Reached(Exception):
@@ -54,25 +58,37 @@ class TorchLocal(Local):
         bytes_per_pixel = _bytes_per_pixel(generator, place)
         self.locality = Locality(reach, norms, bytes_per_pixel).scaled(_FACTOR)
 
-    def moments(self, x: Float, domain: Float | None, given: Given, core: Core) -> Moments:
-        found: list[Moments] = []
-        shrink = self.locality.norms[len(given)].shrink
+    def passes(self, kept: float) -> Sequence[Pass]:
+        """One from the picture on for each normalisation: nothing is kept here."""
+        norms = [Pass(k, norm.reach) for k, norm in enumerate(self.locality.norms)]
+        return [*norms, Pass(None, self.locality.reach)]
 
-        def at_the_end(y: Tensor) -> None:
+    def run(
+        self,
+        step: Pass,
+        x: Float | None,
+        domain: Float | None,
+        maps: Mapping[str, NDArray[Any]],
+        given: Given,
+        core: Core,
+    ) -> Made:
+        assert x is not None
+        found: list[Moments] = []
+
+        def at_the_end(y: Tensor) -> NoReturn:
+            shrink = self.locality.norms[len(given)].shrink
             top, bottom, left, right = (v // shrink for v in core)
-            seen = y[0, :, top:bottom, left:right]
-            found.append(_moments(seen))
+            found.append(_moments(y[0, :, top:bottom, left:right]))
             raise _Reached
 
-        self._run(x, domain, given, at_the_end)
-        return found[0]
+        y = self._run(x[None], domain, given, at_the_end)
+        return Made(
+            found[0] if found else None, None if y is None else y[0].float().cpu().numpy(), {}
+        )
 
-    def infer(self, x: Float, domain: Float | None, given: Given) -> Float:
-        y = self._run(x, domain, given, None)
-        assert y is not None
-        return y.float().cpu().numpy()
-
-    def _run(self, x: Float, domain: Float | None, given: Given, end: Any) -> Tensor | None:
+    def _run(
+        self, x: Float, domain: Float | None, given: Given, end: Callable[[Tensor], NoReturn]
+    ) -> Tensor | None:
         statistics = [[torch.from_numpy(v).to(self._place) for v in pair] for pair in given]
         count = 0
 

@@ -1,0 +1,38 @@
+"""Whether memory and open files grow over very many pictures.
+
+    python benchmarks/many.py [--count 10000] [--side 8] [--model MODEL]
+
+Writes so many small PNGs into a temporary folder, translates them by the real command, and fits a
+line to the memory and the handles of its processes over the pictures done (Linux).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from tests.commands import slope
+from tests.faults import many_pictures, small_model
+
+
+def main() -> None:
+    """Print the slopes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--side", type=int, default=8)
+    parser.add_argument("--model", help="default: a random one of a few thousand parameters")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        many_pictures(folder / "in", arguments.count, arguments.side)
+        model = arguments.model or small_model(folder)
+        command = [folder / "in", "-o", folder / "out", "-m", model]
+        rise = slope(command, max(1, arguments.count // 200))
+    print(f"{rise.pictures} pictures, {rise.pictures / rise.seconds:.0f} a second")
+    print(f"memory: {rise.bytes:+.0f} bytes a picture, at most {rise.memory / 1e6:.0f} MB")
+    print(f"handles: {rise.handles:+.5f} a picture")
+
+
+if __name__ == "__main__":
+    main()
