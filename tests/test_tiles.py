@@ -331,6 +331,9 @@ def test_a_runner_without_tiles_says_so() -> None:
         def infer(self, x: Any, domain: Any = None) -> Any:
             return x
 
+        def close(self) -> None:
+            pass
+
     assert tile_for(Plain(), 9000, 9000, "auto") is None
     with pytest.raises(UsageError, match="abacus does not translate in tiles"):
         translate_tiled(Plain(), photograph(8, 8), None, 64)
