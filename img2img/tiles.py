@@ -25,7 +25,7 @@ from img2img.runners.local import Core, Made, Map, Moments, Pass, Statistics
 BLEND = 8
 # What one pass may take by default, so that a job with its pictures ahead stays near a gigabyte.
 BUDGET = 640 * 2**20
-# The part of it for a tile; the rest keeps maps between the passes.
+# The part of it for a tile where the rest can keep maps between the passes.
 _SHARE = 0.5
 _SMALLEST = 64
 
@@ -285,18 +285,21 @@ def tile_for(
         tile = _round_up(max(wish, least), step)
         return None if max(height, width) <= tile else tile
     try:
-        where = runner.local().locality
+        local = runner.local()
     except UsageError:
         return None
+    where = local.locality
     limit = _limit(memory_limit)
     h, w = (_round_up(max(side, least), step) for side in (height, width))
     if h * w * where.bytes_per_pixel <= limit:
         return None
+    if any(p.makes for p in local.passes((1 - _SHARE) * limit / (h * w))):
+        limit = int(_SHARE * limit)
     overlap = _round_up(where.reach + BLEND, step)
     # Below half the overlap a tile is nearly all overlap.
     first = _round_up(max(_SMALLEST, least, overlap // 2), step)
     tile = first
-    while _seen(tile + step, h, w, overlap) * where.bytes_per_pixel <= _SHARE * limit:
+    while _seen(tile + step, h, w, overlap) * where.bytes_per_pixel <= limit:
         tile += step
     return tile if _seen(tile, h, w, overlap) < h * w else None
 
