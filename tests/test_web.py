@@ -355,7 +355,7 @@ def test_large_pictures_are_offered_smaller(served: Opener, tmp_path: Path) -> N
     drop(tab, tmp_path / "p.png")
     tab.wait(DONE)
     options = tab.run("[...document.querySelector('#size').options].map(o => o.text)")
-    assert options == ["256 x 128", "512 x 256", "1024 x 512", "1600 x 800 (as it is)"]
+    assert options == ["256 x 128", "512 x 256", "1024 x 512", "1600 x 800 (full)"]
     assert shown(tab).shape == (512, 1024, 4) and "Reduced from 1600 x 800" in tab.run(STATUS)
     small = np.asarray(picture(1600, 800, 1).resize((1024, 512), Image.Resampling.BILINEAR))
     assert np.abs(shown(tab)[:, :, :3].astype(int) - (255 - small.astype(int))).mean() < 2

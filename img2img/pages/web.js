@@ -107,7 +107,7 @@
     if (longer <= SIDES.at(-1)) sides.push(longer);
     part("size").replaceChildren(...sides.map((side) => {
       const { w, h } = sizeFor(side);
-      return new Option(`${w} x ${h}${side === longer ? " (as it is)" : ""}`, side);
+      return new Option(`${w} x ${h}${side === longer ? " (full)" : ""}`, side);
     }));
     part("size").value = Math.max(...sides.filter((side) => side <= USUAL_SIDE), Math.min(...sides));
   }
