@@ -214,3 +214,35 @@ def test_a_folder_that_fills(photos: Path, onnx_file: Path, tmp_path: Path) -> N
     summary = json.loads(rest.splitlines()[-1])
     assert (summary["done"], summary["redone"], summary["failed"]) == (3, 1, 1)
     assert files(tmp_path / "out") == ["a.jpg", "b.png"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors are closed the POSIX way")
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_closed_standard_streams(cli: Cli, photos: Path, onnx_file: Path, closed: int) -> None:
+    """As under cron and some services. The next file opened must not get the free number."""
+    done = cli(
+        "translate", photos, "-o", "out", "-m", onnx_file, preexec_fn=lambda: os.close(closed)
+    )
+    assert done.returncode == 0, done.stderr
+    assert ("3 translated" in done.stdout) == (closed != 1)
+    assert files(photos.parent / "out") == ["one.jpg", "sub/one.jpg", "two.png"]
+    done = cli(
+        "translate", "-", "-o", "-", "-m", onnx_file, preexec_fn=lambda: os.close(closed),
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stdout == ""
+    assert "nothing came" in done.stderr or closed == 2
+
+
+def test_ctrl_c_while_the_command_loads() -> None:
+    program = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *more):\n"
+        "        if name == 'img2img.cli.app': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from img2img.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
