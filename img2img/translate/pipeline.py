@@ -175,6 +175,18 @@ class _Budget:
         self._open = True
         self._change = threading.Condition()
 
+    def wait(self) -> bool:
+        """Wait until there is room for something; False when the pipeline ends meanwhile."""
+        with self._change:
+            self._change.wait_for(
+                lambda: (
+                    not self._open
+                    or self._count == 0
+                    or (self._bytes < self._size and self._count < self._places)
+                )
+            )
+            return self._open
+
     def take(self, size: int) -> bool:
         """Wait for room; False when the pipeline ends meanwhile."""
         with self._change:
@@ -292,6 +304,8 @@ class _Pipeline:
                     status = "skipped" if verdict.what == "skip" else "failed"
                     self._post(job, status, verdict.reason)
         if not wanted:
+            return
+        if not self._budget.wait():
             return
         # Read in the depth that will be written, so that values are rounded once.
         deep = any(_format_of(job.target) in HOLDS_16_BITS for job, _ in wanted)
