@@ -648,7 +648,7 @@ ROWS: dict[str, Row] = {
     "interrupted": Row(interrupted, "130 or 143 within 10 s; exactly the rest", 2, 40),
     "names": Row(names, "injective, no crash of the printer", 3, 16),
     "odd": Row(odd_files, "each visited at most once, listed", 1, 1),
-    "outputs": Row(outputs, "refused or handled, nothing destroyed", 2, 24),
+    "outputs": Row(outputs, "refused or handled, nothing destroyed", 1, 24),
     "conversions": Row(conversions, "documented conversion", 0, 1),
     "sizes": Row(sizes, "output size = input size", 4, 40),
     "truncated": Row(truncated, "refused; --salvage marks it", 24, 1000),
