@@ -12,8 +12,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from tests.commands import slope
-from tests.faults import many_pictures, small_model
+from watched import slope, write_pictures
 
 
 def main() -> None:
@@ -21,13 +20,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--side", type=int, default=8)
-    parser.add_argument("--model", help="default: a random one of a few thousand parameters")
+    parser.add_argument("--model", default="sketch2avatar")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        many_pictures(folder / "in", arguments.count, arguments.side)
-        model = arguments.model or small_model(folder)
-        command = [folder / "in", "-o", folder / "out", "-m", model]
+        write_pictures(folder / "in", arguments.count, arguments.side)
+        command = [folder / "in", "-o", folder / "out", "-m", arguments.model]
         rise = slope(command, max(1, arguments.count // 200))
     print(f"{rise.pictures} pictures, {rise.pictures / rise.seconds:.0f} a second")
     print(f"memory: {rise.bytes:+.0f} bytes a picture, at most {rise.memory / 1e6:.0f} MB")

@@ -3,11 +3,11 @@
     python benchmarks/pipeline.py PHOTOS [--count 12] [--megapixels 12] [--model sketch2avatar]
         [--rounds 2]
 
-PHOTOS are enlarged into JPEGs of so many megapixels in a temporary folder. Each round measures every
-stage alone, as the job runs it (decoding in the job's number of processes, the network on all
-cores, encoding in the job's threads), and then the whole job; all in processes of their own. The
-figure is the slowest stage's seconds over the job's: 1 means that the others cost nothing. The job's
-memory is that of all its processes together, shared pages divided (Linux).
+PHOTOS are enlarged into JPEGs of so many megapixels in a temporary folder. Each round measures
+every stage alone, as the job runs it (decoding in the job's number of processes, the network on
+all cores, encoding in the job's threads), and then the whole job; all in processes of their own.
+The figure is the slowest stage's seconds over the job's: 1 means that the others cost nothing. The
+job's memory is that of all its processes together, shared pages divided (Linux).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from watched import memory_of_session
 
 from img2img.images import Picture, Reading, read_picture, write_picture
 from img2img.pretrained import find_model
@@ -30,7 +31,6 @@ from img2img.runners import open_runner
 from img2img.translate import Network, Options, plan, translate
 from img2img.translate.decoders import Decoder
 from img2img.translate.pipeline import WRITERS, reader_count
-from tests.commands import memory_of_session
 
 STAGES = ("decode", "network", "encode", "job")
 
@@ -120,8 +120,9 @@ def one(stage: str, source: Path, out: Path, model: Path) -> float:
 
 def apart(stage: str, source: Path, out: Path, model: Path) -> tuple[float, int]:
     """The same in a process of its own: seconds, and the peak of memory in bytes."""
+    here = [sys.executable, __file__, "--one", stage]
     process = subprocess.Popen(
-        [sys.executable, __file__, "--one", stage, str(source), str(out), str(model)],
+        [*here, str(source), str(out), str(model)],
         stdout=subprocess.PIPE, start_new_session=True, text=True,
     )  # fmt: skip
     peak = 0

@@ -25,7 +25,7 @@ def _run() -> None:
 
     from img2img.cli.app import app
     from img2img.cli.console import PipeClosed, Stopped, one_line
-    from img2img.errors import Img2ImgError
+    from img2img.errors import EnvironmentFault, Img2ImgError, describe_os_error
 
     debug = "--debug" in sys.argv
     if not debug:  # Pillow warns of what a result or an error says anyway
@@ -48,11 +48,17 @@ def _run() -> None:
         sys.exit(stopped.exit_code)
     except (PipeClosed, BrokenPipeError):
         # Or Python complains once more when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number in (1, 2):
+            os.dup2(nowhere, number)
         sys.exit(PipeClosed.exit_code)
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno is not None:
+            where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+            one_line(f"img2img: {where}{describe_os_error(error)}")
+            sys.exit(EnvironmentFault.exit_code)
         one_line(
             f"img2img: unexpected {type(error).__name__}: {error} "
             "(a defect of img2img; --debug shows the traceback)"

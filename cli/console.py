@@ -63,8 +63,12 @@ def stop_flag() -> Iterator[StopFlag]:
 
 def one_line(text: str) -> None:
     """Print `text` to stderr with control characters escaped, so that it stays one line."""
-    if sys.stderr is not None:  # closed; print would take stdout instead
+    if sys.stderr is None:  # closed; print would take stdout instead
+        return
+    try:
         print(escaped(text), file=sys.stderr)
+    except BrokenPipeError:  # whoever read the messages has left; the work goes on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def escaped(text: str) -> str:

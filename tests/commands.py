@@ -11,13 +11,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-LINUX = sys.platform == "linux"
-_QUICK = {"OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+from benchmarks.watched import LINUX, QUICK, memory_of_session, of_session, statuses
 
 
 @dataclass
@@ -68,14 +67,14 @@ def translate(
         "-m",
         "img2img.cli",
         "translate",
-        *map(os.fspath, map(_text, arguments)),
+        *(_text(a) for a in arguments),
     ]
     began = time.monotonic()
     process = subprocess.Popen(
         [*command, *(["--json"] if json else [])],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **_QUICK, **(env or {})},
+        env={**os.environ, **QUICK, **(env or {})},
         cwd=cwd,
         preexec_fn=before,
         start_new_session=os.name == "posix",
@@ -119,7 +118,7 @@ def left_over(folder: Path) -> list[str]:
 def left_behind(session: int, patience: float = 3.0) -> list[int]:
     """Processes of a session that are still there after some `patience`; none off Linux."""
     end = time.monotonic() + patience
-    while (pids := _of_session(session)) and time.monotonic() < end:
+    while (pids := of_session(session)) and time.monotonic() < end:
         time.sleep(0.05)
     return pids
 
@@ -130,43 +129,9 @@ def kill_session(session: int) -> None:
         os.killpg(session, signal.SIGKILL)
 
 
-def _statuses() -> Iterator[tuple[int, list[str]]]:
-    if not LINUX:
-        return
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError), open(f"{entry.path}/stat", "rb") as file:
-                text = file.read().decode("ascii", "replace")
-                yield int(entry.name), text.rpartition(")")[2].split()
-
-
-def _of_session(session: int) -> list[int]:
-    return [pid for pid, status in _statuses() if status[3] == str(session) and status[0] != "Z"]
-
-
 def decoders_of(pid: int) -> list[int]:
     """The decoding processes of a command."""
-    return [child for child, status in _statuses() if status[1] == str(pid) and status[0] != "Z"]
-
-
-def memory_of(pid: int) -> int:
-    """Bytes that a process holds, shared pages divided among their users (Linux)."""
-    with contextlib.suppress(OSError, StopIteration), open(f"/proc/{pid}/smaps_rollup") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("Pss:")) * 1024
-    return 0
-
-
-def handles_of(pid: int) -> int:
-    """Open files of a process (Linux)."""
-    try:
-        return len(os.listdir(f"/proc/{pid}/fd"))
-    except OSError:
-        return 0
-
-
-def memory_of_session(session: int) -> int:
-    """Bytes that all processes of a session hold together (Linux)."""
-    return sum(map(memory_of, _of_session(session)))
+    return [child for child, status in statuses() if status[1] == str(pid) and status[0] != "Z"]
 
 
 class _Memory:
@@ -184,47 +149,6 @@ class _Memory:
         self._end.set()
         self._thread.join()
         return self._peak
-
-
-@dataclass(frozen=True)
-class Slope:
-    """Growth over a job: bytes and open files of all processes, for each picture."""
-
-    pictures: int
-    bytes: float
-    handles: float
-    memory: int
-    seconds: float
-
-
-def slope(arguments: Sequence[object], every: int = 50, skip: float = 0.25) -> Slope:
-    """Run a job and fit lines to its memory and handles over the pictures done, after the first
-    quarter (`skip`), in which buffers fill. Raises AssertionError when the job fails."""
-    import numpy as np
-
-    process = subprocess.Popen(
-        [sys.executable, "-m", "img2img.cli", "translate", *map(str, arguments), "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, **_QUICK},
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    points: list[tuple[int, int, int]] = []
-    began = time.monotonic()
-    done = 0
-    for line in process.stdout:
-        done += b'"picture"' in line
-        if done % every == 0 and b'"picture"' in line:
-            # The decoders' memory comes and goes with their pictures; what grows would be here.
-            handles = sum(map(handles_of, _of_session(process.pid)))
-            points.append((done, memory_of(process.pid), handles))
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    table = np.array(points[int(len(points) * skip) :], float)
-    rise = [float(np.polyfit(table[:, 0], table[:, k], 1)[0]) for k in (1, 2)]
-    peak = int(table[:, 1].max())
-    return Slope(done, rise[0], rise[1], peak, time.monotonic() - began)
 
 
 def without_override() -> Callable[[], None] | None:

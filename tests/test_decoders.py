@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 
 from img2img.errors import EnvironmentFault, PictureError
 from img2img.images import Reading, read_picture
-from img2img.translate import Options, decoders, plan, translate
+from img2img.translate import decoders, plan, translate
 from img2img.translate.decoders import Decoder, Watch
 from tests.conftest import Each, picture
 
@@ -178,51 +177,6 @@ def test_a_whole_job_that_was_stopped_for_long_is_late_with_nothing(tmp_path: Pa
     os.killpg(process.pid, signal.SIGCONT)
     out, errors = process.communicate(timeout=60)
     assert out == "(30, 40, 3)\n", errors
-
-
-@posix
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
-def test_decoders_shot_during_a_job_lose_nothing(tmp_path: Path, sign: signal.Signals) -> None:
-    if sign == signal.SIGSTOP and sys.platform != "linux":
-        pytest.skip("a stopped process is known on Linux only")
-    (tmp_path / "in").mkdir()
-    for k in range(40):
-        picture(300, 200, k).save(tmp_path / "in" / f"{k}.png")
-    end = threading.Event()
-    shot: list[int] = []
-
-    def shoot() -> None:
-        while not end.wait(0.15) and len(shot) < (6 if sign == signal.SIGKILL else 1):
-            found = subprocess.run(
-                ["pgrep", "-P", str(os.getpid()), "-f", "translate.decoding"],
-                capture_output=True, text=True,
-            )  # fmt: skip
-            for pid in map(int, found.stdout.split()[:1]):
-                if pid not in shot:
-                    try:
-                        os.kill(pid, sign)
-                        shot.append(pid)
-                    except ProcessLookupError:
-                        pass
-
-    thread = threading.Thread(target=shoot)
-    thread.start()
-
-    def slowly(pixels: np.ndarray) -> np.ndarray:
-        time.sleep(0.05)
-        return 255 - pixels
-
-    try:
-        options = Options(seconds=4)
-        summary = translate(plan([tmp_path / "in"], tmp_path / "out"), Each(slowly), options)
-    finally:
-        end.set()
-        thread.join()
-    if not shot:
-        pytest.skip("pgrep found no decoder to shoot")
-    lost = [reason for _, reason in summary.failed if "died" not in reason]
-    assert lost == [] and summary.done + len(summary.failed) == 40
-    assert summary.done >= 38
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")

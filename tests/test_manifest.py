@@ -6,19 +6,15 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from img2img.errors import EnvironmentFault
 from img2img.images import Pixels, read_picture
 from img2img.translate import Manifest, Summary, plan, translate
 from img2img.translate.jobs import Event, Job
-from tests.conftest import Cli, Each, picture
+from tests.conftest import Each, picture
 
 
 def invert(pixels: Pixels) -> Pixels:
@@ -172,42 +168,3 @@ def test_a_line_that_is_written_in_part_is_a_full_disk(tmp_path: Path) -> None:
 
 def plan_of_one(folder: Path) -> Job:
     return Job(folder / "a.png", folder / "b.png")
-
-
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-def test_killed_at_any_moment_the_same_command_does_the_rest(
-    cli: Cli, onnx_file: Path, tmp_path: Path
-) -> None:
-    kill_and_go_on(onnx_file, tmp_path, trials=4, count=30)
-
-
-def kill_and_go_on(model: Path, folder: Path, trials: int, count: int, seed: int = 0) -> None:
-    """Kill the command at random moments, then run it to its end: every output is absent or whole
-    after the kill, exactly the rest is done afterwards, and nothing is left over."""
-    rng = np.random.default_rng(seed)
-    source = folder / "in"
-    source.mkdir()
-    for k in range(count):
-        picture(120, 90, k).save(source / f"{k}.jpg")
-    command = [sys.executable, "-m", "img2img.cli", "translate", source, "-m", model, "--json"]
-    for trial in range(trials):
-        out = folder / f"out{trial}"
-        process = subprocess.Popen(
-            [*map(str, command), "-o", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        assert process.stdout is not None
-        if rng.random() < 0.7:
-            process.stdout.readline()
-        time.sleep(float(rng.uniform(0, 0.8)))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        whole = [p for p in out.glob("*.jpg") if read_picture(p).pixels.shape == (90, 120, 3)]
-        assert len(whole) == len(list(out.glob("*.jpg"))) if out.exists() else True
-        done = subprocess.run(
-            [*map(str, command), "-o", str(out)], capture_output=True, text=True, check=True
-        )
-        summary = json.loads(done.stdout.splitlines()[-1])
-        assert summary["skipped"] == len(whole) and summary["done"] == count - len(whole)
-        assert len(list(out.glob("*.jpg"))) == count
-        assert not list(out.glob(".i2i*")), "a temporary file was left"
-        shutil.rmtree(out)

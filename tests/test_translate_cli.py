@@ -17,6 +17,7 @@ from PIL import Image
 
 from img2img.images import read_picture
 from img2img.runners import open_runner
+from tests.commands import without_override
 from tests.conftest import Cli, picture
 
 
@@ -214,3 +215,81 @@ def test_a_folder_that_fills(photos: Path, onnx_file: Path, tmp_path: Path) -> N
     summary = json.loads(rest.splitlines()[-1])
     assert (summary["done"], summary["redone"], summary["failed"]) == (3, 1, 1)
     assert files(tmp_path / "out") == ["a.jpg", "b.png"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors are closed the POSIX way")
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_closed_standard_streams(cli: Cli, photos: Path, onnx_file: Path, closed: int) -> None:
+    """As under cron and some services. The next file opened must not get the free number."""
+    done = cli(
+        "translate", photos, "-o", "out", "-m", onnx_file, preexec_fn=lambda: os.close(closed)
+    )
+    assert done.returncode == 0, done.stderr
+    assert ("3 translated" in done.stdout) == (closed != 1)
+    assert files(photos.parent / "out") == ["one.jpg", "sub/one.jpg", "two.png"]
+    done = cli(
+        "translate", "-", "-o", "-", "-m", onnx_file, preexec_fn=lambda: os.close(closed),
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stdout == ""
+    assert "nothing came" in done.stderr or closed == 2
+
+
+def test_ctrl_c_while_the_command_loads() -> None:
+    program = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *more):\n"
+        "        if name == 'img2img.cli.app': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from img2img.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_what_the_system_refuses_is_no_defect(cli: Cli, photos: Path, onnx_file: Path) -> None:
+    """Names that are too long, and folders that may not be entered."""
+    drop = without_override()
+    locked = photos.parent / "locked"
+    (locked / "sub").mkdir(parents=True)
+    picture(4, 4).save(locked / "sub" / "a.png")
+    locked.chmod(0)
+    long = "x" * 5000
+    try:
+        for arguments in (
+            [long, "-o", "out", "-m", onnx_file],
+            [photos, "-o", long, "-m", onnx_file],
+            [photos, "-o", "out", "-m", long],
+            *([
+                [locked / "sub" / "a.png", "-o", "out", "-m", onnx_file],
+                [locked / "sub", "-o", "out", "-m", onnx_file],
+                [photos, "-o", locked / "sub", "-m", onnx_file],
+                [photos, "-o", "out", "-m", locked / "sub" / "a.onnx"],
+                [photos, "-o", "out", "-m", onnx_file, "--compare", locked / "x"],
+                [photos, "-o", "out", "-m", onnx_file, "--gallery", locked / "x.html"],
+            ] if os.name == "posix" else []),
+        ):  # fmt: skip
+            done = cli("translate", *arguments, preexec_fn=drop)
+            assert done.returncode in (2, 3, 4), done.stderr
+            assert "defect" not in done.stderr and "Traceback" not in done.stderr
+            assert sum(line.startswith("img2img: ") for line in done.stderr.splitlines()) == 1
+    finally:
+        locked.chmod(0o700)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_whoever_reads_the_messages_may_leave(
+    photos: Path, onnx_file: Path, tmp_path: Path
+) -> None:
+    for k in range(50):
+        (photos / f"bad{k}.png").write_bytes(b"nothing")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "img2img.cli", "translate", photos, "-o", "out", "-m", onnx_file],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    process.stderr.close()
+    assert process.wait(60) == 1  # some failed; the job itself went on
+    assert files(tmp_path / "out") == ["one.jpg", "sub/one.jpg", "two.png"]

@@ -91,7 +91,9 @@ def _why_not(
     entry: os.DirEntry[str], follow: bool, links_to_files: bool, visited: set[tuple[int, int]]
 ) -> str | None:
     if entry.is_symlink():
-        if not os.path.exists(entry.path):  # also one that may not be followed, and a circle
+        try:
+            os.stat(entry.path)
+        except OSError:  # also a circle, and where one may not go
             return "a broken link"
         if os.path.isdir(entry.path):
             return "a linked folder (--follow-links enters it)"

@@ -30,13 +30,14 @@ from img2img.images import (
     write_picture,
     written_format,
 )
+from img2img.runners.cpu import cores
 from img2img.translate.decoders import Decoded, Decoder, Ended, Watch
 from img2img.translate.jobs import Event, Job, Summary
 from img2img.translate.manifest import Unrecorded, Verdict
 from img2img.translate.network import Domain, Stopped
 
 _DEEP = Reading(deep=True)
-_WRITERS = 2
+WRITERS = 2  # threads that encode
 _SLOTS = 24  # pictures between the decoders and the network
 _BYTES = 192 * 2**20  # of pictures between decoding and the disk, unless one alone has more
 _LOOK = 0.2  # seconds between two looks at the stop flag
@@ -133,6 +134,11 @@ def translate(
     return _Pipeline(jobs, network, options, manifest or Unrecorded(), listen, should_stop).run()
 
 
+def reader_count(jobs: int, most: int | None = None) -> int:
+    """How many decoding processes so many jobs get: at `most`, or one for each core up to four."""
+    return max(1, min(most or min(cores(), 4), -(-jobs // 4)))
+
+
 @dataclass
 class _Item:
     """A decoded picture on its way to one output."""
@@ -168,6 +174,18 @@ class _Budget:
         self._bytes = self._count = 0
         self._open = True
         self._change = threading.Condition()
+
+    def wait(self) -> bool:
+        """Wait until there is room for something; False when the pipeline ends meanwhile."""
+        with self._change:
+            self._change.wait_for(
+                lambda: (
+                    not self._open
+                    or self._count == 0
+                    or (self._bytes < self._size and self._count < self._places)
+                )
+            )
+            return self._open
 
     def take(self, size: int) -> bool:
         """Wait for room; False when the pipeline ends meanwhile."""
@@ -216,14 +234,12 @@ class _Pipeline:
         self._events = threading.BoundedSemaphore(4 * _SLOTS)
         self._pending: list[_Item] = []
         self._readers = self._writing = 0
-        self._writers = ThreadPoolExecutor(_WRITERS)
+        self._writers = ThreadPoolExecutor(WRITERS)
         self._stopping = False
         self._fault: BaseException | None = None
 
     def run(self) -> Summary:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        most = self._options.decoders or min(cores or 1, 4)
-        self._readers = max(1, min(most, -(-len(self._jobs) // 4)))
+        self._readers = reader_count(len(self._jobs), self._options.decoders)
         decoders = [Decoder(self._options.seconds) for _ in range(self._readers)]
         threads = [threading.Thread(target=self._read, args=(d,), daemon=True) for d in decoders]
         watch = Watch(decoders)
@@ -288,6 +304,8 @@ class _Pipeline:
                     status = "skipped" if verdict.what == "skip" else "failed"
                     self._post(job, status, verdict.reason)
         if not wanted:
+            return
+        if not self._budget.wait():
             return
         # Read in the depth that will be written, so that values are rounded once.
         deep = any(_format_of(job.target) in HOLDS_16_BITS for job, _ in wanted)

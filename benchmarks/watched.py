@@ -1,0 +1,106 @@
+"""Processes looked at from outside, on Linux: their memory, their open files, and how both grow."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+LINUX = sys.platform == "linux"
+QUICK = {"OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+
+
+def write_pictures(folder: Path, count: int, side: int) -> None:
+    """Write so many small PNGs below `folder`, a thousand in each folder."""
+    folder.mkdir()
+    one = folder.parent / "one.png"
+    Image.linear_gradient("L").resize((side, side)).convert("RGB").save(one)
+    for number in range(count):
+        below = folder / str(number // 1000)
+        below.mkdir(exist_ok=True)
+        (below / f"{number:06}.png").write_bytes(one.read_bytes())
+
+
+def statuses() -> Iterator[tuple[int, list[str]]]:
+    """Every process and what `/proc/PID/stat` says of it, after its name."""
+    if not LINUX:
+        return
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError), open(f"{entry.path}/stat", "rb") as file:
+                text = file.read().decode("ascii", "replace")
+                yield int(entry.name), text.rpartition(")")[2].split()
+
+
+def of_session(session: int) -> list[int]:
+    """The living processes of a session."""
+    return [pid for pid, status in statuses() if status[3] == str(session) and status[0] != "Z"]
+
+
+def memory_of(pid: int) -> int:
+    """Bytes that a process holds, shared pages divided among their users (Linux)."""
+    with contextlib.suppress(OSError, StopIteration), open(f"/proc/{pid}/smaps_rollup") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Pss:")) * 1024
+    return 0
+
+
+def handles_of(pid: int) -> int:
+    """Open files of a process (Linux)."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return 0
+
+
+def memory_of_session(session: int) -> int:
+    """Bytes that all processes of a session hold together (Linux)."""
+    return sum(map(memory_of, of_session(session)))
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Growth over a job: bytes and open files of all processes, for each picture."""
+
+    pictures: int
+    bytes: float
+    handles: float
+    memory: int
+    seconds: float
+
+
+def slope(arguments: Sequence[object], every: int = 50, skip: float = 0.25) -> Slope:
+    """Run a job and fit lines to its memory and handles over the pictures done, after the first
+    quarter (`skip`), in which buffers fill. Raises AssertionError when the job fails."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "img2img.cli", "translate", *map(str, arguments), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **QUICK},
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    points: list[tuple[int, int, int]] = []
+    began = time.monotonic()
+    done = 0
+    for line in process.stdout:
+        done += b'"picture"' in line
+        if done % every == 0 and b'"picture"' in line:
+            # The decoders' memory comes and goes with their pictures; what grows would be here.
+            handles = sum(map(handles_of, of_session(process.pid)))
+            points.append((done, memory_of(process.pid), handles))
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    # Towards the end the decoders leave, one after the other.
+    kept = points[int(len(points) * skip) : -max(1, len(points) // 10)]
+    table = np.array([point for point in kept if point[1]], float)
+    rise = [float(np.polyfit(table[:, 0], table[:, k], 1)[0]) for k in (1, 2)]
+    peak = int(table[:, 1].max())
+    return Slope(done, rise[0], rise[1], peak, time.monotonic() - began)
