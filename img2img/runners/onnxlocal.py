@@ -1,4 +1,4 @@
-"""Tiles from an ONNX file: one graph for each pass, cut from the model's own, run by whoever can."""
+"""Tiles from an ONNX file: a graph for each pass, cut from the model's own, run by whoever can."""
 
 from __future__ import annotations
 
