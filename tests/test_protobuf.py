@@ -145,6 +145,25 @@ def test_a_cut_gives_the_norm_its_statistics_and_ends_where_told() -> None:
     assert len(graph.cut(first)) < len(graph.cut(second)) < len(graph.cut(last))
 
 
+def test_quantised_weights_are_followed() -> None:
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "step", "zero"], ["d"]),
+        helper.make_node("DequantizeLinear", ["small", "step"], ["wide"]),
+        helper.make_node("Conv", ["d", "wide"], ["a"], pads=[2, 2, 2, 2], dilations=[2, 2]),
+        helper.make_node("InstanceNormalization", ["a", "scale", "bias"], ["y"]),
+    ]
+    more = [
+        numpy_helper.from_array(np.array(0.1, np.float32), "step"),
+        numpy_helper.from_array(np.array(0, np.int8), "zero"),
+        numpy_helper.from_array(np.ones((3, 3, 3, 3), np.int8), "small"),
+    ]
+    model = onnx.load_from_string(_model(nodes))
+    model.graph.initializer.extend(more)
+    where = Graph(model.SerializeToString()).locality()
+    assert where.reach == 2 and [norm.reach for norm in where.norms] == [2]
+
+
 def test_what_fits_is_kept_between_passes() -> None:
     graph = Graph((ROOT / "weights" / "sketch2avatar.onnx").read_bytes())
     for kept in (0.0, 15.0, 1000.0):

@@ -126,6 +126,9 @@ class Graph:
         dims = _dims(self.inputs.get(self.picture, memoryview(b"")))
         if len(dims) == 4 and dims[2:] != [0, 0]:
             raise Untileable(f"it takes pictures of {dims[3]}x{dims[2]} only")
+        used = {name for node in self.nodes for name in node.inputs}
+        if len(self.inputs.keys() & used - {self.picture}) > 1:
+            raise Untileable("it takes more than a picture and a domain")
         if self.norms and self.opset < 9:
             raise Untileable(f"its opset {self.opset} is below 9")
 
@@ -262,9 +265,22 @@ class Graph:
     def _channels(self) -> int:
         """Of the picture: what the first convolution takes."""
         for node in self.nodes:
-            if node.op == "Conv" and node.inputs[1] in self.initializers:
-                return _dims_of_tensor(self.initializers[node.inputs[1]])[1]
+            if node.op == "Conv":
+                return self._weight_dims(node)[1]
         return 3
+
+    def _weight_dims(self, node: Node) -> list[int]:
+        """Sizes of the weights of a convolution; quantised ones are widened by a node."""
+        name = node.inputs[1]
+        for other in self.nodes:
+            if name in other.outputs and other.op in ("DequantizeLinear", "Cast"):
+                name = other.inputs[0]
+        if name not in self.initializers:
+            raise Untileable(f"the weights of a {node.op} are computed")
+        dims = _dims_of_tensor(self.initializers[name])
+        if len(dims) != 4 or dims[2] != dims[3]:
+            raise Untileable(f"a {node.op} that is not square")
+        return dims
 
     def _through(self, node: Node, inputs: list[_Seen]) -> _Seen:
         first = inputs[0]
@@ -297,11 +313,7 @@ class Graph:
         )
 
     def _conv(self, node: Node, x: _Seen) -> _Seen:
-        if node.inputs[1] not in self.initializers:
-            raise Untileable(f"the weights of a {node.op} are computed")
-        dims = _dims_of_tensor(self.initializers[node.inputs[1]])
-        if len(dims) != 4 or dims[2] != dims[3]:
-            raise Untileable(f"a {node.op} that is not square")
+        dims = self._weight_dims(node)
         if node.op == "Conv":
             return _window(node, x, dims[2], dims[0])
         stride, pad, dilation = _square(node)

@@ -71,15 +71,21 @@ class GraphLocal(Local):
             feeds |= {f"mean_{k}": mean, f"variance_{k}": variance}
         if x is not None:
             feeds[self._graph.picture] = x[None]
+        # What is left is the domain, whatever it is called.
         feeds |= {name: domain for name in graph.names if name not in feeds}
-        # A pass that starts at maps is named by the core, which is near enough.
-        seen = (1, 0, core[1] - core[0], core[3] - core[2]) if x is None else (1, *x.shape)
-        with memory_faults(seen, "a tile"):
+        if x is not None:
+            height, width = x.shape[1:]
+        else:
+            first = step.reads[0]
+            height, width = (side * first.shrink for side in maps[first.name].shape[1:])
+        with memory_faults((1, 0, height, width), "a tile"):
             y, *made = graph.run({name: feeds[name] for name in graph.names})
         kept = {m.name: value[0] for m, value in zip(step.makes, made, strict=True)}
         if step.norm is None:
             return Made(None, y[0].astype(np.float32, copy=False), kept)
         shrink = self.locality.norms[step.norm].shrink
+        if (y.shape[2] * shrink, y.shape[3] * shrink) != (height, width):
+            raise UsageError("cannot be translated in tiles: its maps do not follow the picture")
         return Made(moments_of(y[0], core, shrink), None, kept)
 
     def _ready(self, step: Pass, half: set[str]) -> Opened:
