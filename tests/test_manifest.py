@@ -91,6 +91,13 @@ def test_failures_are_remembered_and_tried_again_when_asked(photos: Path) -> Non
     assert "as before" in again(photos).failed[0][1]
 
 
+def test_an_output_that_a_power_cut_emptied_is_made_again(photos: Path) -> None:
+    again(photos)
+    (photos.parent / "out" / "one.jpg").write_bytes(b"")
+    second = again(photos)
+    assert (second.done, second.redone, second.skipped) == (1, 1, 2)
+
+
 def test_a_torn_or_foreign_line_is_passed_over(photos: Path) -> None:
     again(photos)
     path = photos.parent / "out" / ".img2img" / "manifest.jsonl"

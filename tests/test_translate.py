@@ -189,6 +189,26 @@ def test_stale_files_of_a_killed_process_are_swept(photos: Path, tmp_path: Path)
     assert (out / ".other-123.tmp").exists() and (out / "page.html").exists()
 
 
+def test_folders_without_end_are_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    deep = folder
+    for _ in range(700):
+        deep = deep / "a"
+        deep.mkdir()
+    picture(4, 4).save(folder / "x.png")
+    picture(4, 4).save(folder / "a" / "a" / "y.png")
+    jobs = plan([folder], tmp_path / "out")
+    assert [job.source.name for job in jobs if job.ignored is None] == ["y.png", "x.png"]
+    (ignored,) = [job.ignored for job in jobs if job.ignored is not None]
+    assert "more than 200 others" in ignored
+
+
+def test_a_model_name_is_no_path(photos: Path, tmp_path: Path) -> None:
+    jobs = plan([photos / "one.jpg"], tmp_path / "out", Naming(None, "{stem} {model}", "a/b:c"))
+    assert [job.target.name for job in jobs] == ["one a_b_c.jpg"]
+
+
 def test_no_output_takes_the_name_of_a_folder(tmp_path: Path) -> None:
     folder, other = tmp_path / "in", tmp_path / "other"
     (folder / "x.PNG").mkdir(parents=True)

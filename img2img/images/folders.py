@@ -17,6 +17,7 @@ RAW = frozenset(
         *(".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw"),
     )
 )
+_DEEPEST = 200  # folders inside each other
 NO_RAW = "a camera raw file, which is not read; develop it to TIFF, PNG or JPEG first"
 
 
@@ -54,7 +55,7 @@ def survey(
         raise UsageError(f"{folder}: {describe_os_error(error)}") from None
     if follow_links:
         visited.add(_identity(os.stat(folder)))
-    yield from _below(folder, follow_links, skip, links_to_files or follow_links, visited)
+    yield from _below(folder, follow_links, skip, links_to_files or follow_links, visited, _DEEPEST)
 
 
 def _below(
@@ -63,7 +64,11 @@ def _below(
     skip: Path | None,
     links_to_files: bool,
     visited: set[tuple[int, int]],
+    deeper: int,
 ) -> Iterator[Found]:
+    if deeper == 0:
+        yield Found(folder, f"a folder inside more than {_DEEPEST} others")
+        return
     try:
         with os.scandir(folder) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
@@ -82,7 +87,7 @@ def _below(
             if follow and not _first_visit(entry, visited):
                 yield Found(path, "a link to what was visited already")
                 continue
-            yield from _below(path, follow, skip, links_to_files, visited)
+            yield from _below(path, follow, skip, links_to_files, visited, deeper - 1)
         else:
             yield Found(path, _why_not(entry, follow, links_to_files, visited))
 

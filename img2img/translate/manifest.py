@@ -124,6 +124,8 @@ class Manifest(Unrecorded):
         """What to do with `job`, judged by its source, its output and the record."""
         entry = self._entries.get(self._name(job))
         stamp = _stamp(job.target)
+        if entry is not None and stamp is not None and stamp[0] == 0:
+            return Verdict("do", replaces=True)  # what a power cut left of an output of ours
         if stamp is None:
             return self._again(job, entry) if entry and not entry.done else _DO
         if self._overwrite:

@@ -76,7 +76,10 @@ class Naming:
         if self.template == "{stem}":
             return renamed
         stem = self.template.format(
-            stem=renamed.stem, model=self.model, domain=domain, number=number
+            stem=renamed.stem,
+            model=_FORBIDDEN.sub("_", self.model),
+            domain=domain,
+            number=number,
         )
         return renamed.with_name((stem or "_") + renamed.suffix)
 
