@@ -9,8 +9,8 @@ temporary folder and written as JPEG. The network is a ResNet of random weights,
 then `translate` by every runner and precision that this machine has, each in a process of its own,
 all of them writing PNG; the figure is the median of a round's ratio of seconds. Seconds are those
 of the job: imports and the opening of the model are left out on both sides, the start of the
-decoding processes is not. PSNR is that of the PNG files against the plain script's, which cuts values
-off where `translate` rounds them: 51 dB is what that alone costs.
+decoding processes is not. PSNR is that of the PNG files against the plain script's, which cuts
+values off where `translate` rounds them: 51 dB is what that alone costs.
 """
 
 from __future__ import annotations
