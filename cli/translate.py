@@ -71,6 +71,12 @@ def run(wishes: Wishes) -> None:
         raise UsageError("an empty name was given as an input, as -o or as -m")
     if wishes.strip_metadata and wishes.strip_gps:
         raise UsageError("--strip-metadata strips the place too; leave --strip-gps out")
+    for option, value in (
+        ("--timeout", wishes.timeout),
+        ("--max-megapixels", wishes.max_megapixels),
+    ):
+        if not value <= 10**6:  # nor nan
+            raise UsageError(f"{option} {value:g}: at most a million")
     if wishes.out == "-" and wishes.json:
         raise UsageError("--json writes to the standard output; it does not go with -o -")
     with _standard_streams(wishes) as (inputs, out, publish):

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -684,6 +685,7 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown row {unknown[0]}; known: {', '.join(ROWS)}")
     bad = False
+    warnings.simplefilter("ignore")  # of Pillow, about the pictures that are damaged on purpose
     with tempfile.TemporaryDirectory() as folder:
         model = small_model(Path(folder))
         print(f"{'row':12} {'trials':>6}  {'required':58} seen", flush=True)

@@ -293,3 +293,11 @@ def test_whoever_reads_the_messages_may_leave(
     process.stderr.close()
     assert process.wait(60) == 1  # some failed; the job itself went on
     assert files(tmp_path / "out") == ["one.jpg", "sub/one.jpg", "two.png"]
+
+
+@pytest.mark.parametrize("option", ["--timeout", "--max-megapixels"])
+@pytest.mark.parametrize("value", ["nan", "inf", "1e12"])
+def test_numbers_that_are_none(cli: Cli, photos: Path, option: str, value: str) -> None:
+    done = cli("translate", photos, "-o", "out", option, value)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert option in done.stderr
