@@ -442,12 +442,14 @@ def test_attention_trains(name: str) -> None:
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_attention_exports_to_onnx(name: str, tmp_path: Path) -> None:
-    from img2img.export import to_onnx
+    from img2img.checkpoint import save_model
+    from img2img.export import export_onnx
     from img2img.runners.onnx import OnnxRunner
 
     net = awake(small_generator(name, attention=True))
     path = tmp_path / "attentive.onnx"
-    path.write_bytes(to_onnx(net, info_of(net)))  # type: ignore[arg-type]
+    save_model(tmp_path / "attentive.safetensors", net, info_of(net))  # type: ignore[arg-type]
+    export_onnx(tmp_path / "attentive.safetensors", path)
     runner = OnnxRunner(path, "cpu")
     for batch, height, width in ((1, 64, 64), (3, 50, 97)):
         x = torch.rand(batch, 3, height, width) * 2 - 1
