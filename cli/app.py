@@ -25,6 +25,21 @@ Direction = Annotated[
     str | None, typer.Option(help="AtoB or BtoA: which model of a CycleGAN run; default AtoB.")
 ]
 
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        metavar="nchw|nhwc", help="Of an .onnx file made elsewhere: channels first or last."
+    ),
+]
+Range = Annotated[
+    str | None,
+    typer.Option(
+        "--range",
+        metavar="MIN..MAX",
+        help="Of an .onnx file made elsewhere: its values, -1..1, 0..1 or 0..255.",
+    ),
+]
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -147,6 +162,8 @@ def translate_command(
     batch: Annotated[
         int | None, typer.Option(min=1, help="Pictures of one size at once; default: by size.")
     ] = None,
+    layout: Layout = None,
+    range_: Range = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -163,7 +180,8 @@ def translate_command(
             retry_failed=retry_failed, watch=watch, follow_links=follow_links,
             compare=compare, gallery=gallery,
             strip_metadata=strip_metadata, strip_gps=strip_gps, salvage=salvage,
-            max_megapixels=max_megapixels, timeout=timeout, json=json,
+            max_megapixels=max_megapixels, timeout=timeout, layout=layout, range=range_,
+            json=json,
         )
     )  # fmt: skip
 
@@ -298,13 +316,15 @@ def export_command(
 def models_command(
     action: Annotated[str, typer.Argument(help="list or show.")] = "list",
     name: Annotated[str | None, typer.Argument(help="A name or a model file, for show.")] = None,
+    layout: Layout = None,
+    range_: Range = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """List the shipped models, or show what a model file says of itself."""
     from img2img.cli import models
 
-    models.run(action, name, json)
+    models.run(action, name, json, layout, range_)
 
 
 @app.command("bench")
@@ -330,6 +350,8 @@ def bench_command(
     device: Device = "auto",
     seconds: Annotated[float, typer.Option(min=0, help="Measure each row so long.")] = 2.0,
     direction: Direction = None,
+    layout: Layout = None,
+    range_: Range = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -338,7 +360,7 @@ def bench_command(
 
     bench.run(
         model, size or ["256"], batch or [1], runner or [], precision or [], device, seconds,
-        direction, json,
+        direction, json, layout, range_,
     )  # fmt: skip
 
 

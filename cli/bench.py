@@ -26,6 +26,8 @@ def run(
     seconds: float,
     direction: str | None,
     json: bool,
+    layout: str | None = None,
+    value_range: str | None = None,
 ) -> None:
     from img2img.bench import Row, bench, parse_size
 
@@ -37,7 +39,7 @@ def run(
     rows: list[Row] = []
     for row in bench(
         model, [parse_size(s) for s in sizes], batches, runners, precisions, device, seconds,
-        direction,
+        direction, layout, value_range,
     ):  # fmt: skip
         if json:
             say_json(dataclasses.asdict(row))

@@ -14,13 +14,19 @@ from img2img.modelinfo import ModelInfo
 from img2img.pretrained import default_name, find_model, shipped
 
 
-def run(action: str, name: str | None, json: bool) -> None:
+def run(
+    action: str,
+    name: str | None,
+    json: bool,
+    layout: str | None = None,
+    value_range: str | None = None,
+) -> None:
     if action == "list":
         _list(json)
     elif action == "show":
         if name is None:
             raise UsageError("models show needs a name or a model file")
-        _show(name, json)
+        _show(name, json, layout, value_range)
     else:
         raise UsageError(f"models: unknown action '{action}'.{proposal(action, ['list', 'show'])}")
 
@@ -43,9 +49,9 @@ def _list(json: bool) -> None:
             say(f"{model.name}{mark}: {model.title}. Licence: {model.licence}")
 
 
-def _show(name: str, json: bool) -> None:
+def _show(name: str, json: bool, layout: str | None, value_range: str | None) -> None:
     path = find_model(name)
-    info, export = _info(path)
+    info, export = _info(path, layout, value_range)
     facts = None if export is None else dataclasses.asdict(export)
     if json:
         say_json({"file": path.name, **info.to_dict(), "export": facts})
@@ -60,7 +66,7 @@ def _show(name: str, json: bool) -> None:
     any_size = {k: "any" for k in ("batch", "height", "width") if facts[k] is None}
     for line in _lines("export", facts | any_size):
         say(line)
-    for line in table_of(export.parity):
+    for line in table_of(export.parity) if export.parity else ():
         say(line)
 
 
@@ -71,7 +77,16 @@ def _lines(key: str, value: Any, indent: str = "") -> list[str]:
     return [f"{indent}{key}: {value}"]
 
 
-def _info(path: Path) -> tuple[ModelInfo, ExportInfo | None]:
+def _info(
+    path: Path, layout: str | None, value_range: str | None
+) -> tuple[ModelInfo, ExportInfo | None]:
+    if layout is not None or value_range is not None:
+        from img2img.runners import open_runner
+        from img2img.runners.foreignonnx import ForeignRunner
+
+        foreign = open_runner(path, "cpu", layout=layout, value_range=value_range)
+        assert isinstance(foreign, ForeignRunner)
+        return foreign.info, foreign.export
     if path.suffix == ".safetensors":
         from img2img.checkpoint import read_model_info
 

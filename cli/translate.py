@@ -62,6 +62,8 @@ class Wishes:
     salvage: bool
     max_megapixels: float
     timeout: float
+    layout: str | None
+    range: str | None
     json: bool
 
 
@@ -113,7 +115,8 @@ def _translate(w: Wishes, inputs: list[str], out: Path) -> bool:
         note(granted)
     tile = _tile(w.tile)
     with stop_flag() as stop:
-        runner = open_runner(path, w.device, w.runner, w.precision, _pixels_to_come(w, jobs))
+        pixels = _pixels_to_come(w, jobs)
+        runner = open_runner(path, w.device, w.runner, w.precision, pixels, w.layout, w.range)
         network = Network(runner, w.size, w.strength, tile, w.batch, note, stop)
         jobs = planner.with_model(runner.info)
         place = out.parent if single else out
@@ -162,6 +165,8 @@ def _say_start(w: Wishes, runner: Any, jobs: Sequence[Any]) -> int:
         why = f" ({runner.reason})" if runner.reason else ""
         many = f"{count} picture{'s' * (count != 1)}"
         note(f"{many}, model {info.name} ({info.direction}), {runner.description}{why}")
+    if info.method == "foreign":
+        note(f"note: model {info.name} was made elsewhere; its licence and training are unknown")
     return count
 
 
@@ -358,6 +363,7 @@ def _settings(w: Wishes, model: Path) -> dict[str, Any]:
         "precision": w.precision,
         "metadata": _metadata(w),
         "salvage": w.salvage,
+        **({} if w.layout is None else {"layout": w.layout, "range": w.range}),
     }
 
 

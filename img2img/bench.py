@@ -85,10 +85,14 @@ def bench(
     device: str = "auto",
     seconds: float = 2.0,
     direction: str | None = None,
+    layout: str | None = None,
+    value_range: str | None = None,
 ) -> Iterator[Row]:
     """Measure every combination, row by row as it is done, each for at least `seconds`.
 
     `model`, `direction`: as `find_model` takes them; each runner gets the file it can open.
+    `layout`, `value_range`: for a foreign .onnx file, as `open_runner` takes them; onnxruntime
+    alone runs such.
     Without `runners` all but the compiled one, without `precisions` all that a runner has.
 
     Raises:
@@ -99,17 +103,21 @@ def bench(
         suffixes_for(name)
     for precision in precisions:
         check_precision(precision)
+    entry = (layout, value_range)
+    if entry != (None, None):
+        runners = runners or ("onnxruntime",)
+        open_runner(find_model(model), "cpu", layout=layout, value_range=value_range).close()
     with tempfile.TemporaryDirectory() as folder:
         truths: dict[tuple[int, int], str] = {}
         for size in sizes:
             truth = Path(folder) / f"{size[1]}x{size[0]}.npy"
-            if _keep_truth(model, direction, size, max(batches), truth):
+            if _keep_truth(model, direction, size, max(batches), truth, entry):
                 truths[size] = str(truth)
         for size in sizes:
             for batch in batches:
                 for name in runners or DEFAULT_RUNNERS:
                     for precision in precisions or _precisions(name):
-                        case = _Case(name, precision, device, *size, batch, seconds)
+                        case = _Case(name, precision, device, *size, batch, seconds, *entry)
                         yield _measured(case, model, direction, truths.get(size, ""))
 
 
@@ -127,6 +135,8 @@ class _Case:
     width: int
     batch: int
     seconds: float
+    layout: str | None = None
+    value_range: str | None = None
     path: str = ""
     truth: str = ""
     keep: str = ""  # where to keep the output instead of measuring
@@ -138,7 +148,12 @@ class _Case:
 
 
 def _keep_truth(
-    model: str, direction: str | None, size: tuple[int, int], batch: int, keep: Path
+    model: str,
+    direction: str | None,
+    size: tuple[int, int],
+    batch: int,
+    keep: Path,
+    entry: tuple[str | None, str | None],
 ) -> bool:
     """Write the fp32 outputs of the made pictures; False where that did not work."""
     for runner in ("onnxruntime", "torch"):
@@ -146,7 +161,7 @@ def _keep_truth(
             path = find_model(model, suffixes_for(runner), direction)
         except Img2ImgError:
             continue
-        case = _Case(runner, "fp32", "cpu", *size, batch, 0.0, str(path), keep=str(keep))
+        case = _Case(runner, "fp32", "cpu", *size, batch, 0.0, *entry, str(path), keep=str(keep))
         if path.suffix in suffixes_for(runner) and not _in_a_child(case).reason:
             return True
     return False
@@ -181,7 +196,9 @@ def _run(case: _Case) -> Row:
     """In the child: open, compare, measure."""
     began = time.perf_counter()
     pixels = case.height * case.width * case.batch * 1000
-    runner = open_runner(case.path, case.device, case.runner, case.precision, pixels)
+    runner = open_runner(
+        case.path, case.device, case.runner, case.precision, pixels, case.layout, case.value_range
+    )
     opened = time.perf_counter()
     x, domain = made_batch(runner.info, case.height, case.width, case.batch)
     if case.keep:

@@ -81,6 +81,7 @@ def _session(data: bytes, path: Path) -> Any:
         raise EnvironmentFault(f"onnxruntime cannot be loaded: {error}") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

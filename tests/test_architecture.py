@@ -29,6 +29,7 @@ NO_TRAINING_CODE = {"translate", "runners", "export", "parity", "reduced", "benc
 TORCH_FREE = ("images", "runners", "runners.base", "runners.onnx", "runners.cuda", "runners.cpu", "runners.memory", "runners.onnxfile",
               "runners.core", "runners.openvino", "runners.openvinolocal", "runners.choice", "runners.trial", "translate", "exportinfo",
               "tiles", "memory", "runners.local", "runners.protobuf", "runners.onnxgraph", "runners.onnxlocal",
+              "runners.onnxcheck", "runners.onnxread", "runners.onnxtrial", "runners.foreignonnx",
               "graphs", "web", "webruntime", "triton", "bench",
               "gallery", "errors", "atomic", "modelinfo", "tables", "domains", "pretrained", "checkpoint", "doctor", "cli")  # fmt: skip
 

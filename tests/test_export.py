@@ -161,7 +161,7 @@ def test_damaged_and_foreign_onnx_files_are_refused(onnx_file: Path, tmp_path: P
     data = onnx_file.read_bytes()
     for content in (b"", b"hello", data[: len(data) // 2]):
         path.write_bytes(content)
-        with pytest.raises(ModelError, match="not an ONNX model made by img2img, or damaged"):
+        with pytest.raises(ModelError, match="not an ONNX file"):
             open_runner(path, "cpu")
     draw = random.Random(0)
     for _ in range(60):

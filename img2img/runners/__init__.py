@@ -83,6 +83,8 @@ def open_runner(
     runner: str = "auto",
     precision: str = "auto",
     pixels: int | None = None,
+    layout: str | None = None,
+    value_range: str | None = None,
 ) -> Runner:
     """Open the model file `path` on `device` (auto, cpu, cuda, cuda:N, mps) to compute in
     `precision` (auto, fp32, bf16, fp16; fp32 is exact).
@@ -91,8 +93,12 @@ def open_runner(
     number of input pixels to come. With `auto` and an unknown number of pixels that is onnxruntime
     for .onnx files. Precision `auto` of a named runner is fp32, or that of the file.
 
+    `layout` (nchw or nhwc) and `value_range` (-1..1, 0..1 or 0..255; none for graphs of uint8) are
+    for .onnx files made elsewhere, which do not say how pictures go in: see `ForeignRunner`.
+
     Raises:
-        UsageError: unknown runner or precision, or one that does not take this kind of file.
+        UsageError: unknown runner, precision, layout or range, or one that does not take this kind
+            of file.
         ModelError: the file is refused.
         EnvironmentFault: the device is absent, the processor lacks the precision, or (MissingExtra)
             the runner's package is not installed.
@@ -102,6 +108,8 @@ def open_runner(
     suffixes = suffixes_for(runner)
     if path.suffix not in suffixes:
         raise UsageError(f"{path}: runner {runner} takes {' or '.join(suffixes)} files")
+    if layout is not None or value_range is not None:
+        return _foreign(path, device, runner, precision, layout, value_range)
     if runner == "auto" and path.suffix == ".onnx":
         from img2img.runners.choice import choose
 
@@ -114,6 +122,26 @@ def open_runner(
             f"{precision} is computed by {' and '.join(able)}"
         )
     return kind.open(path, device, precision)
+
+
+def _foreign(
+    path: Path,
+    device: str,
+    runner: str,
+    precision: str,
+    layout: str | None,
+    value_range: str | None,
+) -> Runner:
+    from img2img.runners.foreignonnx import LAYOUTS, Entry, ForeignRunner
+
+    if layout is None:
+        raise UsageError(f"--range alone; give --layout {' or '.join(LAYOUTS)} too")
+    entry = Entry(layout, value_range)
+    if path.suffix != ".onnx" or runner not in ("auto", "onnxruntime"):
+        raise UsageError(
+            "--layout and --range are for .onnx files made elsewhere, run by onnxruntime"
+        )
+    return ForeignRunner(path, entry, device, precision)
 
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from img2img.errors import EnvironmentFault, ModelError, UsageError, describe_os_error
+from img2img.errors import EnvironmentFault, ModelError, UsageError
 from img2img.exportinfo import EXPORT_KEY, ExportInfo
 from img2img.modelinfo import KEY, ModelInfo
 from img2img.runners import cpu
@@ -20,6 +20,7 @@ from img2img.runners.local import Local
 from img2img.runners.memory import memory_faults
 from img2img.runners.onnxfile import metadata, weight_precision
 from img2img.runners.onnxlocal import OnnxLocal
+from img2img.runners.onnxread import contradiction, read_whole, seen_in, what_is_missing
 
 DIGEST_KEY = "img2img_sha256"
 NO_DIGEST = b"0" * 64
@@ -43,21 +44,21 @@ def digest_of(data: bytes) -> tuple[str, int]:
 
 
 def verified(path: Path) -> bytes:
-    """The bytes of an ONNX file of ours. Raises ModelError when it is none, or damaged: such a
-    file may crash the process where a library parses it."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: {describe_os_error(error)}") from None
+    """The bytes of an ONNX file of ours, checked before a library parses them: the digest, then
+    the structure (`onnxcheck`), then its metadata against its graph.
+
+    Raises ModelError when it is none of ours, damaged, hostile or contradictory.
+    """
+    data = read_whole(path)
     digest, place = digest_of(data)
-    if place < 0:
-        raise ModelError(f"{path}: not an ONNX model made by img2img, or damaged")
-    if data[place : place + len(digest)] != digest.encode():
+    if place >= 0 and data[place : place + len(digest)] != digest.encode():
         raise ModelError(f"{path}: damaged (its SHA-256 does not match); export it again")
-    try:
-        weight_precision(data)
-    except ValueError as error:  # the digest proves no more than that nothing changed since
-        raise ModelError(f"{path}: not an ONNX file: {error}") from None
+    seen = seen_in(data, path)
+    if place < 0:
+        raise ModelError(f"{path}: {what_is_missing(data, seen)}")
+    complaint = contradiction(seen, read_info(data, path), read_export(data, path))
+    if complaint:
+        raise ModelError(f"{path}: {complaint}")
     return data
 
 
@@ -95,30 +96,8 @@ class OnnxRunner(Runner):
             raise ModelError(f"{path}: not an ONNX model: {error}") from None
         if (self.export or ExportInfo()).io != io:
             raise ModelError(f"{path}: its graph is of io {io}, its metadata says otherwise")
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise EnvironmentFault(
-                f"onnxruntime cannot be loaded: {error}; see img2img doctor"
-            ) from None
-        onnxruntime.set_default_logger_severity(4)
-        providers = _providers(onnxruntime, device, self.precision, tensorrt)
-        try:
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = 4
-            # A plan for each size would be kept beside the arena: twice the memory, no time gained.
-            options.enable_mem_pattern = False
-            options.intra_op_num_threads = cpu.cores()
-            self._session: Any = onnxruntime.InferenceSession(data, options, providers=providers)
-        except Exception as error:  # onnxruntime has a class of its own for every failure
-            raise ModelError(f"{path}: onnxruntime refuses it: {first_line(error)}") from None
-        wanted = providers[0][0]
-        real = self._session.get_providers()
-        if wanted != _CPU and wanted not in real:
-            raise EnvironmentFault(
-                f"device '{device}': onnxruntime loaded {real[0]} instead of {wanted}; "
-                "pip install 'img2img[gpu]', or use --device cpu"
-            )
+        providers = providers_for(device, self.precision, tensorrt)
+        self._session: Any = opened_session(data, path, providers, device)
         check_channels(self.info, str(path))
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         wide = [self.info.in_channels, *([len(self.info.domains)] if self.info.domains else [])]
@@ -135,7 +114,7 @@ class OnnxRunner(Runner):
         self._inputs = [value.name for value in inputs]
         self._path, self._providers = path, providers
         self._local: OnnxLocal | None = None
-        self._cuda = None if wanted == _CPU else int(providers[0][1]["device_id"])
+        self._cuda = None if providers[0][0] == _CPU else int(providers[0][1]["device_id"])
         place = "cpu" if self._cuda is None else "cuda" if device == "auto" else device
         name = "tensorrt" if tensorrt else "onnxruntime"
         self.description = f"{name} {place} {self.precision}"
@@ -195,7 +174,44 @@ _TENSORRT = "TensorrtExecutionProvider"
 Providers = list[tuple[str, dict[str, str]]]
 
 
-def _providers(onnxruntime: Any, device: str, precision: str, tensorrt: bool) -> Providers:
+def opened_session(data: bytes, path: Path, providers: Providers, device: str) -> Any:
+    """An onnxruntime session of the file `data`, read from `path`; `device` as it was asked for.
+
+    Raises ModelError when it is refused, EnvironmentFault when another provider loads than asked.
+    """
+    import onnxruntime
+
+    try:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed
+        # A plan for each size would be kept beside the arena: twice the memory, no time gained.
+        options.enable_mem_pattern = False
+        options.intra_op_num_threads = cpu.cores()
+        session = onnxruntime.InferenceSession(data, options, providers=providers)
+    except Exception as error:  # onnxruntime has a class of its own for every failure
+        raise ModelError(f"{path}: onnxruntime refuses it: {first_line(error)}") from None
+    wanted, real = providers[0][0], session.get_providers()
+    if wanted != _CPU and wanted not in real:
+        raise EnvironmentFault(
+            f"device '{device}': onnxruntime loaded {real[0]} instead of {wanted}; "
+            "pip install 'img2img[gpu]', or use --device cpu"
+        )
+    return session
+
+
+def providers_for(device: str, precision: str, tensorrt: bool = False) -> Providers:
+    """What onnxruntime is to run on, preferred first.
+
+    Raises UsageError for an unknown device, EnvironmentFault for one that is not here.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EnvironmentFault(
+            f"onnxruntime cannot be loaded: {error}; see img2img doctor"
+        ) from None
+    onnxruntime.set_default_logger_severity(4)
     cpu: Providers = [(_CPU, {})]
     if device == "cpu" and not tensorrt:
         return cpu

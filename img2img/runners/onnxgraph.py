@@ -14,14 +14,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from img2img.runners import protobuf
+from img2img.runners.core import X, Y
 from img2img.runners.local import Locality, Map, NormPlace, Pass
 
 # Numbers of the fields that matter, from onnx.proto.
 _GRAPH, _OPSET = 7, 8
 _NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
 _FLOAT, _INT64, _HALF = 1, 7, 10
-# Inner float tensors (N, C, H, W) of graphs whose own input or output has another form.
-X, Y = "img2img_x", "img2img_y"
 _POINTWISE = frozenset(
     {
         "Abs", "Add", "BatchNormalization", "Cast", "CastLike", "Celu", "Clip", "Concat",

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 Value = int | memoryview
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_FIELDS = 1_000_000
+_MAX_NUMBER = 2**29 - 1  # readers differ on what is beyond
 
 
 def read(data: bytes | memoryview) -> Iterator[tuple[int, Value]]:
@@ -25,8 +26,8 @@ def read(data: bytes | memoryview) -> Iterator[tuple[int, Value]]:
             raise ValueError("too many fields")
         key, place = _varint(view, place)
         number, wire = key >> 3, key & 7
-        if number == 0:
-            raise ValueError("field number 0")
+        if not 0 < number <= _MAX_NUMBER:
+            raise ValueError(f"field number {number}")
         if wire == _VARINT:
             value, place = _varint(view, place)
             yield number, value
