@@ -172,8 +172,11 @@ def test_damaged_and_foreign_onnx_files_are_refused(onnx_file: Path, tmp_path: P
             open_runner(path, "cpu")
     node = onnx.helper.make_node("Identity", ["x"], ["y"])
     value = [onnx.helper.make_tensor_value_info(n, 1, ["n", 3, "h", "w"]) for n in "xy"]
-    foreign = onnx.helper.make_model(onnx.helper.make_graph([node], "g", value[:1], value[1:]))
-    foreign.ir_version = 10
+    foreign = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "g", value[:1], value[1:]),
+        opset_imports=[onnx.helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
     path.write_bytes(foreign.SerializeToString())
     with pytest.raises(ModelError, match="not an ONNX model made by img2img"):
         open_runner(path, "cpu")
