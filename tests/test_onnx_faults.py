@@ -235,6 +235,7 @@ HOSTILE: list[tuple[str, Change]] = [
     ("graphs within graphs", _nested),
     ("an attribute strides of 0", _node("MaxPool", kernel_shape=[2, 2], strides=[0, 0])),
     ("an attribute kernel_shape of 4611", _node("MaxPool", kernel_shape=[2**62, 2])),
+    ("no network of ours has Loop", _node("Loop")),
     ("functions of its own", lambda m: m.functions.add(name="f", domain="d")),
     ("graphs for training", lambda m: m.training_info.add()),
     ("needs one input, and one output; its graph has 2",

@@ -21,6 +21,8 @@ from img2img.runners.onnxcheck import (
 from img2img.runners.onnxfile import metadata
 
 _LOOK = 2**16
+# What may go on for ever; exports are straight.
+_UNKNOWN_TO_OURS = frozenset(("If", "Loop", "Scan", "SequenceMap"))
 RANGES = ("-1..1", "0..1", "0..255")
 
 
@@ -65,13 +67,13 @@ def wanted(seen: Outline) -> str:
     port = seen.inputs[0] if seen.inputs else Port("nothing", 0, None)
     likely = layout_of(port.dims)
     layout = f"--layout {likely}" if likely else "--layout nchw or nhwc"
-    told = f"its input is {port.words}"
+    told = f"it does not say how pictures go in (its input is {port.words})"
     if port.kind == UINT8:
-        return f"it does not say how pictures go in ({told}); give {layout}"
+        return f"{told}; to translate with it give {layout}"
     *most, last = RANGES
     return (
-        f"it does not say how pictures go in ({told}); give {layout} and --range "
-        f"{', '.join(most)} or {last}, as its author says"
+        f"{told}; to translate with it give {layout} and --range {', '.join(most)} or {last}, "
+        "as its author says"
     )
 
 
@@ -85,6 +87,9 @@ def layout_of(dims: tuple[int | None, ...] | None) -> str:
 
 def contradiction(seen: Outline, info: ModelInfo, export: ExportInfo | None) -> str:
     """How the metadata of a file of ours contradict its graph, in words; empty where they agree."""
+    strange = sorted(_UNKNOWN_TO_OURS & seen.operators)
+    if strange:
+        return f"no network of ours has {', '.join(strange)}; it was not exported by img2img"
     wanted = 1 + bool(info.domains)
     if len(seen.inputs) != wanted or len(seen.outputs) != 1:
         also = " and one for the domain" if info.domains else ""
