@@ -82,7 +82,7 @@ class ExportInfo:
                     kept[name] = tuple(kept[name])
             info = ExportInfo(**kept)
             info.check()
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(f"{where}: its metadata {EXPORT_KEY} is unreadable: {error}") from None
         return info
 

@@ -312,6 +312,35 @@ def test_what_is_a_bomb_or_another_format_is_refused_at_once(tmp_path: Path) -> 
             open_runner(tmp_path / "fifo.onnx", "cpu")
 
 
+@pytest.mark.parametrize("key", [KEY, EXPORT_KEY])
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, "{}", "[]", "7", "null", '{"schema": 1}', '"' + "x" * 2**24, '{"name": NaN}'],
+)
+def test_strange_metadata_are_refused(key: str, text: str, onnx_file: Path, tmp_path: Path) -> None:
+    saved = onnx.load(str(onnx_file))
+    told = {p.key: p.value for p in saved.metadata_props}
+    helper.set_model_props(saved, told | {key: text, DIGEST_KEY: NO_DIGEST.decode()})
+    path = tmp_path / "m.onnx"
+    path.write_bytes(renewed(saved.SerializeToString(deterministic=True)))
+    with pytest.raises(ModelError) as caught:
+        verified(path)
+    assert str(path) in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_names_in_messages_stay_on_one_line(tmp_path: Path) -> None:
+    model = plain()
+    model.graph.input[0].name = "x\n\x1b[31m" + "y" * 500
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"input is x\?\?\[31my+\.\.\., float32") as caught:
+        verified(tmp_path / "m.onnx")
+    assert len(str(caught.value)) < 500
+    model.graph.node[0].name = "n" * 2**17
+    model.graph.node[0].op_type = "n" * 2**17
+    with pytest.raises(ValueError, match="a name that is too long"):
+        outline(model.SerializeToString())
+
+
 def test_large_files_are_read() -> None:
     start = plain().SerializeToString() + bytes(100)
     long = b"\x08\x09" + write(2, "x" * 70_000) + start[2:]

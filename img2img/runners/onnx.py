@@ -246,7 +246,7 @@ def read_info(data: bytes, path: Path) -> ModelInfo:
     """What the ONNX file `data`, read from `path`, says of itself; ModelError when nothing."""
     try:
         described = json.loads(metadata(data)[KEY])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         raise ModelError(f"{path}: without readable img2img metadata") from None
     if not isinstance(described, dict):
         raise ModelError(f"{path}: its img2img metadata is not a table")

@@ -25,6 +25,8 @@ _MAX_FIELDS = 250_000
 _MAX_DEPTH = 4
 _MAX_RANK = 16
 _MAX_SIDE = 2**31
+_MAX_NAME, _MAX_METADATA = 2**16, 2**24
+_AT_ONCE = 2**24
 # Other formats by what stands at byte 4: onnxruntime's own and TensorFlow Lite's. A file can be a
 # valid protobuf message and one of these at once.
 _OTHERS = (b"ORTM", b"TFL3")
@@ -68,7 +70,8 @@ class Port:
             self.kind, f"type {self.kind}"
         )
         sizes = ["any" if d is None else str(d) for d in self.dims or ()]
-        return f"{self.name}, {kind} ({', '.join(sizes)})" if sizes else f"{self.name}, {kind}"
+        name = short(self.name)
+        return f"{name}, {kind} ({', '.join(sizes)})" if sizes else f"{name}, {kind}"
 
 
 @dataclass(frozen=True)
@@ -158,12 +161,12 @@ class _Check:
                 graph = inner(value)
             elif number == 8:
                 entry = dict(self.fields(inner(value), once=(1, 2)))
-                domain = text(entry.get(1, memoryview(b"")))
+                domain = _word(entry.get(1, memoryview(b"")))
                 opsets["" if domain in _STANDARD else domain] = signed(entry.get(2, 0))
             elif number == 14:
                 for part, content in self.fields(inner(value), once=(1, 2)):
                     if part in (1, 2):
-                        text(content)
+                        _word(content, _MAX_METADATA)
             elif number == 20:
                 raise ValueError("it holds graphs for training")
             elif number == 25:
@@ -207,9 +210,9 @@ class _Check:
         op = domain = ""
         for number, value in self.fields(message, once=(3, 4, 7, 8)):
             if number == 4:
-                op = text(value)
+                op = _word(value)
             elif number == 7:
-                domain = text(value)
+                domain = _word(value)
             elif number == 5:
                 self.attribute(inner(value), depth)
         if domain not in _STANDARD:
@@ -220,7 +223,7 @@ class _Check:
         name, numbers = "", list[Value]()
         for number, value in self.fields(message, once=(1, 3, 5, 6, 22)):
             if number == 1:
-                name = text(value)
+                name = _word(value)
             elif number in (3, 8):
                 numbers.append(value)
             elif number in (5, 10):
@@ -250,24 +253,24 @@ class _Check:
             elif number == 2:
                 kind = signed(value)
             elif number == 8:
-                name = text(value)
+                name = _word(value)
             elif number in (4, 5, 6, 7, 9, 10, 11):
                 kept.append((number, value))
             elif number == 13 or (number == 14 and signed(value) != 0):
                 external = True
             elif number not in (12, 14, 16):
-                raise ValueError(f"tensor '{_short(name)}' has an unknown field {number}")
+                raise ValueError(f"tensor '{short(name)}' has an unknown field {number}")
         if external:
             raise ValueError(
-                f"it keeps '{_short(name)}' in another file; save it as one file (no external data)"
+                f"it keeps '{short(name)}' in another file; save it as one file (no external data)"
             )
         sizes = integers(dims, _MAX_RANK)
         if any(not 0 <= size <= _MAX_SIDE for size in sizes):
-            raise ValueError(f"tensor '{_short(name)}' has impossible sizes")
+            raise ValueError(f"tensor '{short(name)}' has impossible sizes")
         if kind != _STRINGS and kind not in _BITS:
-            raise ValueError(f"tensor '{_short(name)}' is of an unknown type, {kind}")
+            raise ValueError(f"tensor '{short(name)}' is of an unknown type, {kind}")
         if not _matches(kind, math.prod(sizes), kept):
-            raise ValueError(f"tensor '{_short(name)}' has other sizes than its contents")
+            raise ValueError(f"tensor '{short(name)}' has other sizes than its contents")
         return name
 
     def port(self, message: memoryview) -> Port:
@@ -275,7 +278,7 @@ class _Check:
         dims: tuple[int | None, ...] | None = None
         for number, value in self.fields(message, once=(1, 2)):
             if number == 1:
-                name = text(value)
+                name = _word(value)
             elif number == 2:
                 kind, dims = self.type(inner(value))
         return Port(name, kind, dims)
@@ -330,15 +333,23 @@ def _count(value: Value, bits: int) -> int:
         return 1
     if bits:
         return len(value) * 8 // bits if len(value) * 8 % bits == 0 else -1
-    return int(np.count_nonzero(np.frombuffer(value, np.uint8) < 128))
+    parts = (value[k : k + _AT_ONCE] for k in range(0, len(value), _AT_ONCE))
+    return sum(int(np.count_nonzero(np.frombuffer(part, np.uint8) < 128)) for part in parts)
+
+
+def _word(value: Value, most: int = _MAX_NAME) -> str:
+    """A field as text that is not longer than names are."""
+    if len(inner(value)) > most:
+        raise ValueError("a name that is too long")
+    return text(value)
 
 
 def _some(names: Collection[str]) -> str:
-    shown = [_short(name) for name in names][:3]
+    shown = [short(name) for name in names][:3]
     return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _short(name: str) -> str:
-    """A name of the file as a message may hold it: one line, not long."""
+def short(name: str) -> str:
+    """A name from a file as a message may hold it: one line, not long."""
     safe = "".join(c if c.isprintable() else "?" for c in name)
     return safe if len(safe) <= 60 else safe[:57] + "..."

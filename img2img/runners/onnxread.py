@@ -16,6 +16,7 @@ from img2img.runners.onnxcheck import (
     Outline,
     Port,
     outline,
+    short,
     starts_like_one,
 )
 from img2img.runners.onnxfile import metadata
@@ -112,9 +113,9 @@ def contradiction(seen: Outline, info: ModelInfo, export: ExportInfo | None) -> 
         *((port, 1, len(info.domains), "domains") for port in seen.inputs[1:]),
     ):
         if port.dims is not None and len(port.dims) <= place:
-            return f"its {port.name} has no {what}"
+            return f"its {short(port.name)} has no {what}"
         if port.dims is not None and port.dims[place] not in (said, None):
-            return f"its {port.name} has {port.dims[place]} {what}, its metadata says {said}"
+            return f"its {short(port.name)} has {port.dims[place]} {what}, its metadata says {said}"
     return "" if export is None else _export_contradiction(seen, picture, at, export)
 
 
