@@ -411,6 +411,16 @@ def test_a_damaged_name_of_metadata_is_no_foreign_file(
         open_runner(path, "cpu", layout="nhwc")
 
 
+def test_a_model_named_like_a_path_writes_in_the_output_folder(
+    tmp_path: Path, photos: Path, cli: Cli
+) -> None:
+    path = inverting(tmp_path / "m.onnx", name="../../up")
+    done = cli("translate", photos, "-o", "a/b/out", "-m", path, "--name", "{model}-{stem}")
+    assert done.returncode == 0, done.stderr
+    made = {p.relative_to(tmp_path / "a/b/out").as_posix() for p in tmp_path.rglob("*up-*")}
+    assert made == {".._.._up-one.jpg", ".._.._up-two.png", "sub/.._.._up-one.jpg"}
+
+
 def test_the_command_says_it_in_one_line(tmp_path: Path, photos: Path, cli: Cli) -> None:
     (tmp_path / "text.onnx").write_text("hello")
     evil = plain()
