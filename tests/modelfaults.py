@@ -116,9 +116,9 @@ def _child(model: Path, count: int, seed: int, start: int, log: Path) -> None:
                 told.write("failed\n")
 
 
-def _structure(data: bytes) -> range:
-    """Where nodes stand: in front of the weights."""
-    return range(min(9000, len(data)))
+def _structure(data: bytes) -> list[int]:
+    """Where nodes stand, in front of the weights, and inputs, outputs and metadata, behind them."""
+    return [k for k in range(len(data)) if k < 9000 or k >= len(data) - 4000]
 
 
 def main() -> int:
