@@ -63,8 +63,6 @@ def read_graph(path: Path) -> Graph:
     session = _session(data, path)
     inputs = tuple(_tensor(value, path) for value in session.get_inputs())
     outputs = [_tensor(value, path) for value in session.get_outputs()]
-    if len(inputs) != 1 + bool(info.domains) or len(outputs) != 1:
-        raise ModelError(f"{path}: its inputs and outputs are not those of its metadata")
     io: Io = "uint8" if inputs[0].type == "uint8" else "float"
     channel = 3 if io == "uint8" else 1
     for tensor, channels in ((inputs[0], info.in_channels), (outputs[0], info.out_channels)):

@@ -54,15 +54,15 @@ def test_what_is_no_model_of_ours_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.onnx"
     whole = inverting(path).read_bytes()
     for data, words in [
-        (b"rubbish", "not an ONNX model made by img2img"),
+        (b"rubbish", "not an ONNX file"),
         (whole[:40] + b"!" + whole[41:], "damaged"),
-        (whole[: len(whole) // 2], "not an ONNX model made by img2img"),
+        (whole[: len(whole) // 2], "not an ONNX file"),
     ]:
         path.write_bytes(data)
         with pytest.raises(ModelError, match=words):
             read_graph(path)
     inverting(path, domains=("A",))
-    with pytest.raises(ModelError, match="not those of its metadata"):
+    with pytest.raises(ModelError, match="one input, and one output; its graph has 2"):
         read_graph(_told(path, b'"domains": ["A"]', b'"domains": []   '))
     with pytest.raises(ModelError, match="no such file"):
         read_graph(tmp_path / "missing.onnx")
