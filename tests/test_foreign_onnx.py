@@ -225,6 +225,16 @@ def test_a_library_that_crashes_or_hangs_ends_the_child_alone(
     assert time.monotonic() - began < 25
 
 
+def test_the_trial_imports_nothing_from_where_the_model_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("onnxruntime.py", "numpy.py", "json.py"):
+        (tmp_path / name).write_text("raise SystemExit('imported')")
+    network(tmp_path / "far.onnx")
+    monkeypatch.chdir(tmp_path)
+    assert open_runner("far.onnx", "cpu", layout="nchw", value_range="0..1").info.name == "far"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux")
 def test_a_graph_that_wants_all_memory_is_refused(tmp_path: Path) -> None:
     x, y = (helper.make_tensor_value_info(n, 1, ANY) for n in ("photo", "y"))

@@ -23,7 +23,8 @@ TIMEOUT = 60.0
 _MEMORY = 8 * 2**30
 _MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _SIDE = 32
-_COMMAND = (sys.executable, "-m", "img2img.runners.onnxtrial")
+# -P: modules of the folder where somebody unpacked the model are not imported.
+_COMMAND = (sys.executable, "-P", "-m", "img2img.runners.onnxtrial")
 
 
 @dataclass(frozen=True)
