@@ -105,7 +105,7 @@ class ForeignRunner(Runner):
         if (fixed_height or height, fixed_width or width) != (height, width):
             raise UsageError(
                 f"{self.info.name}: takes {fixed_width or 'any'}x{fixed_height or 'any'} alone, "
-                f"not {width}x{height}"
+                f"not {width}x{height}; scale or crop the pictures first"
             )
         given = self._entered(self._extended(x))
         with memory_faults(x.shape, self.description):
