@@ -170,9 +170,10 @@ def translate_command(
     """Translate pictures; folders are searched recursively and their trees kept. The same command
     again does what is missing and what has changed."""
     from img2img.cli import translate
+    from img2img.cli.wishes import Wishes
 
     translate.run(
-        translate.Wishes(
+        Wishes(
             inputs=inputs, out=out, model=model, direction=direction, domains=domain or [],
             labels=labels, runner=runner, device=device, precision=precision, tile=tile,
             format=format, quality=quality, name=name,

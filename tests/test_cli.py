@@ -110,7 +110,7 @@ def test_wrong_use(
         (["translate", photos, "-o", "out", "-m", "none/x.onnx"], 2, "no such model file"),
         (["translate", photos, "-o", "out", "-m", "empty"], 2, "without a model file"),
         (["translate", photos, "-o", "out", "-m", "text.txt"], 3, "not a model file"),
-        (["translate", photos, "-o", "out", "-m", "text.onnx"], 3, "not an ONNX model made by img2img"),
+        (["translate", photos, "-o", "out", "-m", "text.onnx"], 3, "not an ONNX file that can be used"),
         (["translate", photos, "-o", "out", "-m", "six.safetensors"], 3, "takes 6 and gives 3"),
         (["translate", photos, "-o", "out", "--format", "jgp"], 2, "Did you mean 'jpg'"),
         (["translate", photos, "-o", "out", "--runner", "touch"], 2, "unknown runner 'touch'"),

@@ -1,0 +1,88 @@
+"""Standard input and output as files."""
+
+from __future__ import annotations
+
+import glob
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from img2img.cli.console import PipeClosed
+from img2img.cli.wishes import Wishes
+from img2img.errors import EnvironmentFault, PictureError, UsageError, describe_os_error
+
+_STDIN_LIMIT = 2**31
+
+
+@contextmanager
+def standard_streams(w: Wishes) -> Iterator[tuple[list[str], Path, Callable[[], None]]]:
+    """The inputs and the output as files, where `-` stands for a standard stream; and what sends
+    the result on its way."""
+    if "-" not in w.inputs and w.out != "-":
+        yield w.inputs, Path(w.out), lambda: None
+        return
+    if "-" in w.inputs and (len(w.inputs) > 1 or w.watch):
+        raise UsageError("- (the standard input) must be the only input, without --watch")
+    if w.out == "-" and len(w.inputs) > 1:
+        raise UsageError("-o - takes one picture")
+    with _temporary_folder() as folder:
+        inputs, out = w.inputs, Path(w.out)
+        if inputs == ["-"]:
+            inputs = [str(_from_stdin(Path(folder)))]
+        if w.out == "-":
+            if Path(inputs[0]).is_dir() or glob.has_magic(inputs[0]):
+                raise UsageError("-o - takes one picture, not a folder")
+            out = Path(folder) / f"out{_suffix_for(w, Path(inputs[0]))}"
+        yield inputs, out, lambda: _to_stdout(out) if w.out == "-" else None
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="img2img-")
+    except OSError as error:
+        words = describe_os_error(error)
+        raise EnvironmentFault(f"no temporary folder can be made: {words}; set TMPDIR") from None
+
+
+def _from_stdin(folder: Path) -> Path:
+    from img2img.images import FORMATS, sniff
+
+    data = sys.stdin.buffer.read(_STDIN_LIMIT + 1) if sys.stdin else b""
+    if not data:
+        raise UsageError("nothing came from the standard input")
+    if len(data) > _STDIN_LIMIT:
+        raise UsageError("more than 2 GiB came from the standard input")
+    format = sniff(data[:64])
+    if format is None:
+        raise PictureError("standard input: not a picture, or damaged")
+    suffixes = [suffix for name, suffix in FORMATS.values() if name == format]
+    path = folder / f"stdin{suffixes[0] if suffixes else '.' + format.lower()}"
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: not written: {describe_os_error(error)}") from None
+    return path
+
+
+def _suffix_for(w: Wishes, source: Path) -> str:
+    from img2img.images import encode_format, written_format
+
+    if w.format:
+        return encode_format(w.format)[1]
+    return source.suffix if written_format(source) else ".png"
+
+
+def _to_stdout(path: Path) -> None:
+    if sys.stdout is None:
+        raise EnvironmentFault("standard output: is closed")
+    try:
+        with open(path, "rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise PipeClosed from None
+    except OSError as error:
+        raise EnvironmentFault(f"standard output: {describe_os_error(error)}") from None
