@@ -47,7 +47,11 @@ def noise(height: int, width: int, kind: type = np.uint8, seed: int = 0) -> Pixe
 def test_equal_sizes_go_at_once_and_large_ones_alone() -> None:
     network = Network(Small())
     assert network.limit(noise(64, 64)) == 16
-    assert network.limit(noise(512, 512)) == 4
+    assert network.limit(noise(128, 128)) == 4
+    assert network.limit(noise(256, 256)) == 1
+    many = Small()
+    many.batch_pixels = 2**20
+    assert Network(many).limit(noise(512, 512)) == 4
     assert network.limit(noise(3000, 2000)) == 1
     assert Network(Small(), batch=3).limit(noise(3000, 2000)) == 3
     assert Network(Small(), size=64).limit(noise(2000, 2000)) == 16

@@ -16,6 +16,7 @@ from img2img.runners.local import Local
 
 Float = NDArray[np.float32]
 _ROWS = 64
+GPU_PIXELS = 2**20
 # ITU-R BT.601 luma, as Pillow's conversion to "L".
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -27,6 +28,8 @@ class Runner(ABC):
         info: what the model file says of itself.
         description: what runs it, e.g. `onnxruntime cpu fp32`.
         precision: in which it computes: fp32, bf16, fp16 or int8.
+        batch_pixels: how many pixels are best translated at once. A processor's caches hold one
+            picture of 256x256; a GPU wants more.
         reason: why `auto` chose it; empty where nothing was chosen.
     """
 
@@ -34,6 +37,7 @@ class Runner(ABC):
     description: str
     precision: str
     reason: str = ""
+    batch_pixels: int = 2**16
 
     @abstractmethod
     def infer(self, x: Float, domain: Float | None = None) -> Float:

@@ -13,7 +13,7 @@ from img2img.errors import EnvironmentFault, ModelError, UsageError
 from img2img.exportinfo import EXPORT_KEY, ExportInfo
 from img2img.modelinfo import KEY, ModelInfo
 from img2img.runners import cpu
-from img2img.runners.base import Float, Runner, check_channels, check_domain
+from img2img.runners.base import GPU_PIXELS, Float, Runner, check_channels, check_domain
 from img2img.runners.core import float_core
 from img2img.runners.cuda import cuda_device_count
 from img2img.runners.local import Local
@@ -115,6 +115,8 @@ class OnnxRunner(Runner):
         self._path, self._providers = path, providers
         self._local: OnnxLocal | None = None
         self._cuda = None if providers[0][0] == _CPU else int(providers[0][1]["device_id"])
+        if self._cuda is not None:
+            self.batch_pixels = GPU_PIXELS
         place = "cpu" if self._cuda is None else "cuda" if device == "auto" else device
         name = "tensorrt" if tensorrt else "onnxruntime"
         self.description = f"{name} {place} {self.precision}"

@@ -8,7 +8,7 @@ from typing import Any
 from img2img.checkpoint import load_model
 from img2img.errors import EnvironmentFault, MissingExtra, UsageError
 from img2img.runners import cpu
-from img2img.runners.base import Float, Runner, check_channels, check_domain
+from img2img.runners.base import GPU_PIXELS, Float, Runner, check_channels, check_domain
 from img2img.runners.local import Local
 from img2img.runners.memory import memory_faults
 
@@ -55,6 +55,8 @@ class TorchRunner(Runner):
         generator.to(self._type)
         self._generator: Any = torch.compile(generator, dynamic=True) if compile else generator
         self._torch, self._place = torch, place
+        if place.type != "cpu":
+            self.batch_pixels = GPU_PIXELS
         self._plain: Any = generator
         self._local: Local | None = None
         self.description = f"{'torch-compile' if compile else 'torch'} {place} {self.precision}"

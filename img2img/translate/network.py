@@ -12,7 +12,6 @@ from img2img.images import Pixels, resize_pixels
 from img2img.runners import Runner
 from img2img.tiles import Wish, smaller, tile_for, translate_tiled
 
-_BATCH_PIXELS = 2**20
 _BATCH = 16
 Domain = Sequence[float]
 
@@ -56,7 +55,7 @@ class Network:
             raise UsageError(f"--batch {batch}: needs at least 1")
         self._runner, self._size, self._strength = runner, size, strength
         self._most = _BATCH if batch is None else batch
-        self._most_pixels = _BATCH_PIXELS if batch is None else 2**62
+        self._most_pixels = runner.batch_pixels if batch is None else 2**62
         self._tile = tile
         self._tell, self._told = tell, set[str]()
         self._should_stop = should_stop
