@@ -19,6 +19,7 @@ class Planner:
         self._w, self._paths, self._out, self._single = w, paths, out, single
         self._suffix = encode_format(w.format)[1] if w.format else None
         self._info: Any = None
+        self._first: list[Any] = []
 
     def before_the_model(self) -> list[Any]:
         """The jobs of a model without domains."""
@@ -29,7 +30,8 @@ class Planner:
         naming = Naming(self._suffix, self._w.name)
         if self._w.watch and not self._filled():
             return []
-        return plan(self._paths, self._out, naming, self._w.follow_links)
+        self._first = plan(self._paths, self._out, naming, self._w.follow_links)
+        return self._first
 
     def with_model(self, info: Any) -> list[Any]:
         """The jobs of the model `info`."""
@@ -39,6 +41,8 @@ class Planner:
         targets = targets_of(info, self._w.domains, self._w.labels is not None)
         if self._single and len(targets) > 1:
             raise UsageError("several domains need a folder as -o")
+        if self._first and not targets and "{model}" not in self._w.name:
+            return self._first  # the model changes nothing: no second walk through the folders
         return self.again()
 
     def again(self) -> list[Any]:

@@ -83,13 +83,14 @@ def folders_of(targets: Sequence[Target]) -> list[str]:
         safe = safe.rstrip(". ") or "_"
         safe = f"_{safe}" if safe.split(".")[0].casefold() in _DEVICES or safe[0] == "." else safe
         number, unique = 2, safe
-        while _key(unique) in map(_key, names):
+        while name_key(unique) in map(name_key, names):
             unique, number = f"{safe}-{number}", number + 1
         names.append(unique)
     return names
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
+    """The same for names that a file system may not tell apart, by case or Unicode form."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

@@ -6,7 +6,6 @@ it announces. `Decoder` in `decoders.py` is the other end.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -18,6 +17,7 @@ import numpy as np
 
 from img2img.errors import PictureError
 from img2img.images import Picture, Reading, read_picture
+from img2img.translate.manifest import fingerprint
 
 
 def main(seconds: float) -> None:
@@ -56,8 +56,7 @@ def _answer(request: dict[str, Any], replies: BinaryIO) -> None:
     path = Path(os.fsdecode(bytes.fromhex(request.pop("path"))))
     try:
         picture = read_picture(path, Reading(**request))
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        digest = fingerprint(path)
     except PictureError as error:
         send(replies, {"error": str(error).removeprefix(f"{path}: ")})
         return

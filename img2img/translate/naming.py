@@ -7,12 +7,11 @@ import os
 import re
 import string
 import tempfile
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from img2img.domains import Target, folders_of, vector_of
+from img2img.domains import Target, folders_of, name_key, vector_of
 from img2img.errors import EnvironmentFault, UsageError, describe_os_error
 from img2img.images import NO_RAW, RAW, Found, encode_format, is_picture_name, survey
 from img2img.images import written_format as _written
@@ -237,9 +236,10 @@ def check_beside(folder: Path, inputs: Sequence[Path], jobs: Sequence[Job], out:
     if place == out.resolve():
         raise UsageError(f"{folder}: is the folder of the outputs; use another")
     _check_targets(mine)
-    keys = {_key(job.target.parent.resolve() / job.target.name) for job in jobs}
+    place_of = _Places()
+    keys = {place_of(job.target) for job in jobs}
     for job in mine:
-        if _key(job.target.parent.resolve() / job.target.name) in keys:
+        if place_of(job.target) in keys:
             raise UsageError(f"{job.target}: would take the place of an output; use another folder")
 
 
@@ -282,15 +282,21 @@ def _rows(inputs: Sequence[Path], out: Path, follow_links: bool) -> list[tuple[F
     return [*reversed(once.values())]
 
 
+class _Places:
+    """Where a file really is, as a key; each folder is resolved once."""
+
+    def __init__(self) -> None:
+        self._parents: dict[Path, Path] = {}
+
+    def __call__(self, path: Path) -> str:
+        if path.parent not in self._parents:
+            self._parents[path.parent] = path.parent.resolve()
+        return _key(self._parents[path.parent] / path.name)
+
+
 def _check_targets(jobs: Sequence[Job]) -> None:
     """No output takes the place of an input, whatever links and letters lie between."""
-    parents: dict[Path, Path] = {}
-
-    def real(path: Path) -> str:
-        if path.parent not in parents:
-            parents[path.parent] = path.parent.resolve()
-        return _key(parents[path.parent] / path.name)
-
+    real = _Places()
     sources = {real(job.source): job for job in jobs if not job.ignored}
     for job in jobs:
         if not job.ignored and real(job.target) in sources:
@@ -312,4 +318,4 @@ def _fit(name: Path) -> Path:
 
 
 def _key(name: Path) -> str:
-    return unicodedata.normalize("NFC", str(name)).casefold()
+    return name_key(str(name))

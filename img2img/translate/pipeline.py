@@ -31,6 +31,7 @@ from img2img.images import (
     written_format,
 )
 from img2img.runners.cpu import cores
+from img2img.translate.budget import Budget, Hold
 from img2img.translate.decoders import Decoded, Decoder, Ended, Watch
 from img2img.translate.jobs import Event, Job, Summary
 from img2img.translate.manifest import Unrecorded, Verdict
@@ -145,72 +146,13 @@ class _Item:
 
     job: Job
     decoded: Decoded
-    hold: _Hold
+    hold: Hold
     replaces: bool
 
     @property
     def kind(self) -> tuple[Any, ...]:
         pixels = self.decoded.picture.pixels
         return pixels.shape, pixels.dtype.str, self.job.domain is None
-
-
-class _Hold:
-    """Gives a picture's share of the memory back when its last output has an end."""
-
-    def __init__(self, budget: _Budget, size: int, outputs: int):
-        self._budget, self._size, self._left = budget, size, outputs
-
-    def drop(self) -> None:
-        self._left -= 1
-        if self._left == 0:
-            self._budget.give(self._size)
-
-
-class _Budget:
-    """So many bytes and places for pictures in work; one picture always fits."""
-
-    def __init__(self, size: int, places: int):
-        self._size, self._places = size, places
-        self._bytes = self._count = 0
-        self._open = True
-        self._change = threading.Condition()
-
-    def wait(self) -> bool:
-        """Wait until there is room for something; False when the pipeline ends meanwhile."""
-        with self._change:
-            self._change.wait_for(
-                lambda: (
-                    not self._open
-                    or self._count == 0
-                    or (self._bytes < self._size and self._count < self._places)
-                )
-            )
-            return self._open
-
-    def take(self, size: int) -> bool:
-        """Wait for room; False when the pipeline ends meanwhile."""
-        with self._change:
-            self._change.wait_for(
-                lambda: (
-                    not self._open
-                    or self._count == 0
-                    or (self._bytes + size <= self._size and self._count < self._places)
-                )
-            )
-            self._bytes += size
-            self._count += 1
-            return self._open
-
-    def give(self, size: int) -> None:
-        with self._change:
-            self._bytes -= size
-            self._count -= 1
-            self._change.notify_all()
-
-    def close(self) -> None:
-        with self._change:
-            self._open = False
-            self._change.notify_all()
 
 
 class _Pipeline:
@@ -229,7 +171,7 @@ class _Pipeline:
         self._tasks = self._grouped()
         self._tasks_lock = threading.Lock()
         self._inbox: queue.Queue[Callable[[], None]] = queue.Queue()
-        self._budget = _Budget(_BYTES, _SLOTS)
+        self._budget = Budget(_BYTES, _SLOTS)
         # Events of jobs that are not decoded wait here for their turn, too.
         self._events = threading.BoundedSemaphore(4 * _SLOTS)
         self._pending: list[_Item] = []
@@ -321,7 +263,7 @@ class _Pipeline:
         size = pixels.nbytes * (1 + len(wanted))
         if not self._budget.take(size):
             return
-        hold = _Hold(self._budget, size, len(wanted))
+        hold = Hold(self._budget, size, len(wanted))
         items = [_Item(job, decoded, hold, verdict.replaces) for job, verdict in wanted]
         self._inbox.put(lambda: self._pending.extend(items))
 
