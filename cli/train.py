@@ -123,6 +123,13 @@ def _sizes(parameters: dict[str, int]) -> str:
     return ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in parameters.items())
 
 
+def _length(start: dict[str, Any]) -> str:
+    """How long a run will be."""
+    if start["steps"] is None:
+        return f"{start['minutes']:g} minutes"
+    return f"{start['steps']} steps"
+
+
 class _Teller:
     """Prints the loop's events."""
 
@@ -153,7 +160,7 @@ class _Teller:
         many = f"{e['processes']} processes, " if e["processes"] > 1 else ""
         return (
             f"{how}: {e['pictures']} pictures or pairs{domains}, {e['held_out']} held out, "
-            f"{e['steps']} steps, {e['device']}, {many}{e['precision']} ({e['reason']}), "
+            f"{_length(e)}, {e['device']}, {many}{e['precision']} ({e['reason']}), "
             f"{e['memory_format']} ({e['memory_format_reason']}), "
             f"{e['compile']} ({e['compile_reason']}), "
             f"{e['threads']} threads, pictures {_SOURCES[e['pictures_from']]}{helped}, "
@@ -181,7 +188,8 @@ class _Teller:
 
     def _stopped(self, e: dict[str, Any]) -> str:
         why = "time is up" if e["time_is_up"] else "stopped"
-        return f"{why} at step {e['step']} of {e['steps']}; the same command goes on"
+        of = f" of {e['steps']}" if e["steps"] else ""
+        return f"{why} at step {e['step']}{of}; the same command resumes"
 
     def _dry_run(self, e: dict[str, Any]) -> str:
         memory = (

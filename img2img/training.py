@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import tomli_w
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 import img2img
@@ -61,7 +61,8 @@ from img2img.settings import Settings
 from img2img.trainers import TRAINERS, Trainer
 from img2img.warmstart import warm_start
 
-Schedule = Literal["linear", "cosine", "step", "constant"]
+_ENDLESS = 10**9  # steps of a run that ends by the clock
+Schedule = Literal["linear", "cosine", "step", "constant", "time"]
 
 
 class TrainConfig(Settings):
@@ -69,7 +70,8 @@ class TrainConfig(Settings):
     epoch one pass over the data.
 
     `epochs` at full learning rate and `epochs_decay` of decay (the reference's 100 + 100); or
-    `steps`, of which the second half decays.
+    `steps`, of which the second half decays; or, with schedule `time`, `max_minutes`, of which the
+    second half decays. `warm_up` steps rise linearly to the full rate before any of these.
     """
 
     method: str
@@ -82,6 +84,7 @@ class TrainConfig(Settings):
     epochs_decay: int = Field(100, ge=0)
     steps: int | None = Field(None, ge=1)
     schedule: Schedule = "linear"
+    warm_up: int = Field(0, ge=0)
     batch_size: int = Field(1, ge=1)
     accumulate: int = Field(1, ge=1)
     load_size: int = Field(286, ge=8)
@@ -114,6 +117,12 @@ class TrainConfig(Settings):
     sample_every: int = Field(1000, ge=1)
     save_every: int = Field(1000, ge=1)
 
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.schedule == "time" and self.max_minutes is None:
+            raise ValueError("schedule 'time' needs an end: give --max-time, e.g. --max-time 60m")
+        return self
+
 
 _TINY: dict[str, dict[str, Any]] = {
     "pix2pix": {
@@ -128,6 +137,10 @@ _TINY: dict[str, dict[str, Any]] = {
         "generator_options": {"width": 12, "blocks": 3},
         "discriminator_options": {"width": 16, "layers": 5},
     },
+    "stylize": {
+        "generator_options": {"width": 8, "blocks": 2},
+        "discriminator_options": {"width": 8},
+    },
 }
 _TINY_LOOP = {"steps": 300, "load_size": 72, "crop_size": 64, "sample_every": 100, "log_every": 25}
 
@@ -136,6 +149,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "pix2pix-256": {"method": "pix2pix", "load_size": 286, "crop_size": 256},
     "cyclegan-256": {"method": "cyclegan", "load_size": 286, "crop_size": 256},
     "stargan-128": {"method": "stargan", "load_size": 128, "crop_size": 128, "batch_size": 16},
+    "laptop": {
+        "method": "stylize",
+        "schedule": "time",
+        "max_minutes": 60.0,
+        "sample_every": 250,
+        "save_every": 250,
+        "log_every": 10,
+    },
     "tiny": _TINY_LOOP,
 }
 
@@ -173,14 +194,23 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def lr_factor(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
-    """The factor on the learning rate in `step` (from 0).
+def lr_factor(config: TrainConfig, step: int, steps_per_epoch: int, minutes: float = 0.0) -> float:
+    """The factor on the learning rate in `step` (from 0), after `minutes` of training in all: a
+    linear rise over `warm_up` steps, times the schedule.
 
     `linear` by epochs (the reference's rule, stepped at the end of an epoch): 1 for `epochs`
     epochs, then 1 - k / (epochs_decay + 1) in the k-th epoch of decay; by `steps`: 1 for the first
     half, then linearly to 0. `cosine`: half a period from 1 to 0 over the whole run. `step`: a
-    tenth after each quarter of the run. `constant`: 1.
+    tenth after each quarter of the run. `constant`: 1. `time`: 1 for the first half of
+    `max_minutes`, then linearly to 0.
     """
+    rise = min(1.0, (step + 1) / (config.warm_up + 1))
+    return rise * _scheduled(config, step, steps_per_epoch, minutes)
+
+
+def _scheduled(config: TrainConfig, step: int, steps_per_epoch: int, minutes: float) -> float:
+    if config.schedule == "time":
+        return max(0.0, min(1.0, 2 - 2 * minutes / (config.max_minutes or math.inf)))
     total = config.steps or (config.epochs + config.epochs_decay) * steps_per_epoch
     if config.schedule == "constant":
         return 1.0
@@ -221,6 +251,7 @@ def train(
         raise ConfigError(f"unknown method '{config.method}'.{proposal(config.method, TRAINERS)}")
     method = TRAINERS[config.method]
     settings = method.Config.parse(config.settings)
+    method.check(settings)
     if config.crop_size > config.load_size:
         raise ConfigError(
             f"crop_size {config.crop_size} is larger than load_size {config.load_size}; "
@@ -273,7 +304,7 @@ def train(
     # --- networks
     torch.manual_seed(config.seed)
     trainer = method.build(settings, data, config.crop_size)
-    for net in trainer.nets.values():
+    for net in (*trainer.nets.values(), *trainer.frozen_nets.values()):
         net.to(device).to(memory_format=FORMATS[layout])  # type: ignore[call-overload]
     processes.synchronise(trainer.nets.values())
     for generator in trainer.generators.values():
@@ -294,13 +325,17 @@ def train(
         view.total = processes.total
     trainer.descent.clip = config.clip_grad
     trainer.descent.average = processes.average
+    if processes.count > 1:
+        trainer.across = processes.mean_through
     if precision == "fp16":
         trainer.descent.scaler = torch.amp.GradScaler(device.type)
     average = Average(trainer, config.ema) if config.ema else None
 
     held_out = method.open(settings, config.data, "held-out", loading(config.crop_size), told)
     per_epoch = max(1, len(data) // per_step if processes.count > 1 else -(-len(data) // per_step))
-    total = config.steps or (config.epochs + config.epochs_decay) * per_epoch
+    by_time = config.schedule == "time"
+    epochs = config.epochs + config.epochs_decay
+    total = config.steps or (_ENDLESS if by_time else epochs * per_epoch)
     facts = {
         **config.model_dump(mode="json"),
         "settings": _resolved(trainer, settings),
@@ -319,20 +354,24 @@ def train(
             kept.enter_context(runs.claimed(config.out))
         kept.enter_context(feed)
         # --- resume
-        step = 0
+        step, minutes_before = 0, 0.0
         state = None if dry_run else runs.newest_state(config.out, facts, listen)
         if state is not None:
             step = _restore(state, trainer, average, view, processes.rank)
-        elif config.init is not None:
-            for text in warm_start(trainer, config.init):
-                warned(text)
-            if average:
-                average = Average(trainer, config.ema)
+            minutes_before = float(state.get("minutes", 0.0))
+        else:
+            if config.init is not None:
+                for text in warm_start(trainer, config.init):
+                    warned(text)
+                if average:
+                    average = Average(trainer, config.ema)
+            trainer.prepare(data)
         listen(
             {
                 "event": "start",
                 "step": step,
-                "steps": total,
+                "steps": None if by_time else total,
+                "minutes": config.max_minutes,
                 "pictures": len(data),
                 "held_out": len(held_out),
                 "domains": list(data.domains),
@@ -351,6 +390,8 @@ def train(
             }
         )
         warm_up = 0
+        if by_time and not dry_run and minutes_before >= (config.max_minutes or 0.0):
+            total = step  # it had come to its end
         if dry_run:
             warm_up, total = _dry_steps(total, trainer.period)
             if device.type == "cuda":
@@ -370,11 +411,16 @@ def train(
                 curves(row, sheet)
                 listen(row)
 
+        def minutes() -> float:
+            """Of training in all, also before a resume."""
+            return minutes_before + (time.monotonic() - began) / 60
+
         def save() -> None:
             parts = processes.gather(trainer.state_dict())
             seen = view.state_dict() if isinstance(view, AdaptiveAugment) else None
             if processes.first:
                 state = _state(trainer, average, seen, step, facts, parts)
+                state["minutes"] = minutes()
                 runs.store_state(config.out, step, state)
                 if step:  # an untrained network is no model
                     with averaged(average):
@@ -394,16 +440,22 @@ def train(
         # --- the loop
         feed.begin(r for ahead in range(step, total) for r in requests(ahead))
         while step < total:
-            late = config.max_minutes is not None and (
-                time.monotonic() - began > config.max_minutes * 60
+            late = (
+                not by_time
+                and config.max_minutes is not None
+                and time.monotonic() - began > config.max_minutes * 60
             )
             if processes.agree(should_stop() or late):
                 if not dry_run:
                     save()
-                listen({"event": "stopped", "step": step, "steps": total, "time_is_up": late})
+                steps = None if by_time else total
+                listen({"event": "stopped", "step": step, "steps": steps, "time_is_up": late})
                 break
             epoch = step // per_epoch
-            factor = lr_factor(config, step, per_epoch)
+            spent = minutes()
+            if by_time:  # all processes follow one clock
+                spent = float(processes.mean(torch.tensor(spent, dtype=torch.float64)))
+            factor = lr_factor(config, step, per_epoch, spent)
             for optimizer in trainer.optimizers.values():
                 for group in optimizer.param_groups:
                     group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
@@ -440,17 +492,22 @@ def train(
                     settle_device(device)
                     began = time.monotonic()
                 continue
+            if by_time and processes.agree(minutes() >= (config.max_minutes or 0.0)):
+                total = step  # the schedule has come to its end
             if step % config.log_every == 0 or step == total:
                 rate = (step - first) / (time.monotonic() - began)
+                left = (total - step) / rate
+                if by_time:
+                    left = max(0.0, 60 * ((config.max_minutes or 0.0) - minutes()))
                 tell(
                     {
                         "event": "step",
                         "step": step,
-                        "steps": total,
+                        "steps": step + round(left * rate),
                         "epoch": epoch,
                         "lr_factor": factor,
                         "steps_per_second": rate,
-                        "eta_seconds": (total - step) / rate,
+                        "eta_seconds": left,
                         "losses": tally.means(processes.mean),
                     }
                 )
@@ -549,6 +606,12 @@ def _resolved(trainer: Trainer, settings: Settings) -> dict[str, Any]:
     return resolved
 
 
+def _shareable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without the folders of the machine that a model was trained on."""
+    paths = ("style", "vgg19")
+    return {k: Path(v).name if k in paths and v else v for k, v in settings.items()}
+
+
 def _plain(settings: Any) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude_none=True)
 
@@ -627,6 +690,8 @@ def _estimate(
     device: torch.device,
 ) -> Event:
     steps = config.steps or (config.epochs + config.epochs_decay) * per_epoch
+    if config.schedule == "time":
+        steps = round(60 * (config.max_minutes or 0.0) / seconds)
     return {
         "event": "dry-run",
         "steps": steps,
@@ -678,7 +743,7 @@ def _publish(
                 "precision": facts["precision"],
                 "ema": config.ema,
                 "device": device.type,
-                "settings": facts["settings"],
+                "settings": _shareable(facts["settings"]),
                 "img2img": img2img.__version__,
                 "torch": torch.__version__,
                 "python": platform.python_version(),

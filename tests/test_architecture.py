@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "errors": 1, "settings": 1, "atomic": 1, "losses": 1, "augment": 1, "nets": 1,
     "modelinfo": 2, "images": 2, "checkpoint": 2, "pretrained": 2,
-    "tables": 2, "memory": 2, "exportinfo": 2, "domains": 3,
+    "features": 2, "tables": 2, "memory": 2, "exportinfo": 2, "domains": 3,
     "data": 3, "runners": 3,
     "foreign": 2,
     "tiles": 4, "translate": 4, "gallery": 4, "export": 4, "parity": 4, "reduced": 4, "bench": 4,

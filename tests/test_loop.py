@@ -48,6 +48,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "discriminator_options": {"width": 4, "layers": 3},
         "n_critic": 2,
     },
+    "stylize": {
+        "generator_options": {"width": 4, "blocks": 1},
+        "discriminator_options": {"width": 4, "layers": 1},
+        "crops": 6,
+        "lambda_colour": 1.0,
+    },
 }
 
 
@@ -69,7 +75,12 @@ def data(pairs: Path, tmp_path: Path) -> dict[str, Path]:
                 pixels = np.asarray(picture(40, 40, 7 * k + place)).copy()
                 pixels[:, :, place] = 255
                 Image.fromarray(pixels).save(folder / part / name / f"{k}.png")
-    return {"pix2pix": pairs, "cyclegan": pairs, "stargan": folder}
+    for side in "AB":
+        (tmp_path / "styled" / side).mkdir(parents=True)
+        for k in range(4):
+            picture(60, 44, 3 * k + (side == "B")).save(tmp_path / "styled" / side / f"{k}.png")
+    styled = tmp_path / "styled"
+    return {"pix2pix": pairs, "cyclegan": pairs, "stargan": folder, "stylize": styled}
 
 
 def config_of(method: str, data: dict[str, Path], out: Path, **more: Any) -> TrainConfig:
@@ -400,6 +411,8 @@ def test_two_processes_learn_what_one_learns(
         # Adam's first steps are as long for a gradient of pure rounding noise as for any other, so
         # at the usual rate the noise grows tenfold a step, whoever computes it.
         settings = settings | {"pool_size": 50, "lr": 1e-6}
+    if method == "stylize":
+        settings = settings | {"lr": 1e-6, "lr_discriminator": 1e-6}
     # ADA moves every fourth update, so that something is still gathered at the end.
     more = {"steps": 18, "settings": settings, "save_every": 20, "sample_every": 20, "ada": True}
     config = config_of(method, data, tmp_path / "one", **more)

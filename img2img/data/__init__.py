@@ -6,6 +6,7 @@ from img2img.data.paired import PairedBatch, PairedData
 from img2img.data.prefetch import Feed, Request
 from img2img.data.residence import OnDevice, settle
 from img2img.data.store import Loading, epoch_order
+from img2img.data.styled import StyledData
 from img2img.data.unpaired import UnpairedBatch, UnpairedData
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "PairedBatch",
     "PairedData",
     "Request",
+    "StyledData",
     "UnpairedBatch",
     "UnpairedData",
     "epoch_order",

@@ -226,6 +226,7 @@ class Store:
                 yield blank if isinstance(row, str) else row
                 if on_progress:
                     on_progress(done, self._count)
+        problems = list(dict.fromkeys(problems))  # a picture may give several samples
         if problems:
             raise DataError(listing(f"{len(problems)} training pictures unusable", problems))
 

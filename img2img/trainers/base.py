@@ -102,6 +102,9 @@ class Trainer(ABC):
     Attributes:
         defaults: settings of the loop that the method's paper or reference has.
         nets, optimizers: by name; both are saved and restored by the loop.
+        across: the mean of a tensor over the processes that share a batch, set by the loop;
+            gradients pass through it.
+        frozen_nets: networks that are used and never learn, by name; moved, but not saved.
         generators: what is published, by the name of its model file.
         directions: for each of them, what goes in and what comes out, in words.
         one_hot, exclusive: which domain vectors make sense, as `ModelInfo` has them.
@@ -128,9 +131,16 @@ class Trainer(ABC):
 
     def __init__(self) -> None:
         self.number, self.period = 0, 1
+        self.across: Callable[[Tensor], Tensor] = lambda mean: mean
+        self.frozen_nets: dict[str, nn.Module] = {}
         self.descent = Descent()
         self.view: Callable[[Tensor, int], Tensor] = lambda x, condition_channels: x
         self.heard: Callable[[Any, int], None] = lambda answer, count: None
+
+    @classmethod
+    def check(cls, config: Any) -> None:
+        """Raise ConfigError for what is missing on this machine, before any picture is read."""
+        return None
 
     @classmethod
     @abstractmethod
@@ -141,6 +151,11 @@ class Trainer(ABC):
     def open(cls, config: Any, root: Any, split: Split, loading: Any, told: Any) -> Any:
         """Open the data that the method learns from."""
         return cls.Data(root, split, loading, told)
+
+    def prepare(self, data: Any) -> None:
+        """Compute once, before the first step of a new run, what the training data give; it is
+        part of `state_dict`. The networks are on their device."""
+        return None
 
     @abstractmethod
     def step(self, batch: Any) -> dict[str, Tensor]:

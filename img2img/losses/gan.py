@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from img2img.errors import ConfigError, proposal
+from img2img.losses.reconstruction import wide
 
 Gan = Literal[
     "minimax",
@@ -230,9 +231,9 @@ def discriminator_loss(
     losses = []
     for r, f in zip(_scales(D(real)), _scales(D(fake.detach())), strict=True):
         if smooth and objective.smoothed is not None:
-            losses.append(objective.smoothed(_wide(r), _wide(f), smooth))
+            losses.append(objective.smoothed(wide(r), wide(f), smooth))
         else:
-            losses.append(objective.discriminator(_wide(r), _wide(f)))
+            losses.append(objective.discriminator(wide(r), wide(f)))
     loss = torch.stack(losses).mean()
     return 0.5 * loss if objective.halved else loss
 
@@ -244,7 +245,7 @@ def generator_loss(D: Critic, fake: Tensor, gan: Gan) -> Tensor:
         ConfigError: unknown `gan`.
     """
     generator = _objective(gan).generator
-    return torch.stack([generator(_wide(f)) for f in _scales(D(fake))]).mean()
+    return torch.stack([generator(wide(f)) for f in _scales(D(fake))]).mean()
 
 
 # ---- Keeping D smooth ----------------------------------------------------------------------------
@@ -271,8 +272,8 @@ def gradient_penalty(
             f"one alpha per pair is needed: real {tuple(real.shape)}, fake {tuple(fake.shape)}, "
             f"alpha {tuple(alpha.shape)}"
         )
-    weight = _wide(alpha).reshape(-1, *[1] * (real.ndim - 1))
-    mixed = weight * _wide(real.detach()) + (1 - weight) * _wide(fake.detach())
+    weight = wide(alpha).reshape(-1, *[1] * (real.ndim - 1))
+    mixed = weight * wide(real.detach()) + (1 - weight) * wide(fake.detach())
     # vector_norm, unlike the root of a sum of squares, has a finite gradient at zero.
     return torch.stack(
         [
@@ -285,7 +286,7 @@ def gradient_penalty(
 def r1_penalty(D: Critic, real: Tensor) -> Tensor:
     """||grad D(real)||^2 / 2, mean over the batch (arXiv 1801.04406, eq. 9 without its gamma).
     Scales, conditions and precision as in `gradient_penalty`."""
-    slopes = _slopes(D, _wide(real.detach()))
+    slopes = _slopes(D, wide(real.detach()))
     return torch.stack([0.5 * (slope**2).sum(1).mean() for slope in slopes]).mean()
 
 
@@ -306,27 +307,6 @@ def clip_weights(net: nn.Module, limit: float) -> None:
 # ---- Other terms ---------------------------------------------------------------------------------
 
 
-def l1_loss(x: Tensor, y: Tensor) -> Tensor:
-    """Mean absolute difference, in the pictures' units (range 2), in float32."""
-    return (_wide(x) - _wide(y)).abs().mean()
-
-
-def feature_matching_loss(
-    real_features: Sequence[Sequence[Tensor]], fake_features: Sequence[Sequence[Tensor]]
-) -> Tensor:
-    """Mean absolute difference of D's features, layer by layer (arXiv 1711.11585, eq. 4).
-
-    Both arguments: for each scale, the answers of D's layers. `real_features` are detached. Each
-    layer counts alike within its scale, each scale alike. The paper sums over both; its code sums
-    layers with weight 4 / their number and averages scales, so its weight of 10 is 40 here.
-    """
-    scales = [
-        torch.stack([l1_loss(f, r.detach()) for r, f in zip(reals, fakes, strict=True)]).mean()
-        for reals, fakes in zip(real_features, fake_features, strict=True)
-    ]
-    return torch.stack(scales).mean()
-
-
 def classification_loss(logits: Tensor, labels: Tensor, exclusive: bool) -> Tensor:
     """How badly D names the domain (arXiv 1711.09020, eq. 2 and 3), in float32.
 
@@ -343,8 +323,8 @@ def classification_loss(logits: Tensor, labels: Tensor, exclusive: bool) -> Tens
             f"{tuple(labels.shape)} were given"
         )
     if exclusive:
-        return F.cross_entropy(_wide(logits), labels.argmax(1))
-    total = F.binary_cross_entropy_with_logits(_wide(logits), _wide(labels), reduction="sum")
+        return F.cross_entropy(wide(logits), labels.argmax(1))
+    total = F.binary_cross_entropy_with_logits(wide(logits), wide(labels), reduction="sum")
     return total / len(logits)
 
 
@@ -448,11 +428,6 @@ def _check_smooth(gan: str, smooth: float) -> None:
             "smooth is what is taken off the real label 1 and must lie in [0, 0.5), "
             f"{smooth:g} was given; for a label of 0.9 set smooth = 0.1"
         )
-
-
-def _wide(x: Tensor) -> Tensor:
-    """At least float32; float64 stays, so that gradients can be checked in it."""
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
 def _objective(gan: str) -> Objective:

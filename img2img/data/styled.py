@@ -1,0 +1,205 @@
+"""Photographs and a style: two image sets without relation, or photographs and one picture.
+
+DATA/A + DATA/B, DATA/trainA + DATA/trainB, ...   photographs in A, paintings in B
+DATA with `style=PATH`                            photographs below DATA; PATH is a folder of
+                                                  paintings or one picture
+
+Photographs come in any size and number, so each gives several square crops at random scales; sixty
+large ones are then as good as a thousand small ones. Aspect is kept on both sides, since a stroke
+that is squeezed is another stroke.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from img2img.data.store import Loading, Progress, Split, Store, fingerprint, fit, pixels_of
+from img2img.data.unpaired import UnpairedBatch, _folders, _piles
+from img2img.errors import DataError
+from img2img.images import Pixels, find_pictures
+
+
+@dataclass(frozen=True)
+class Cropping:
+    """Square crops of a picture of any size.
+
+    Attributes:
+        each: how many a picture gives.
+        scale: (least, most) side of a crop, relative to the picture's shorter side; drawn in the
+            logarithm, never below the side it is brought to while the picture allows it.
+    """
+
+    each: int = 1
+    scale: tuple[float, float] = (1.0, 1.0)
+
+
+class StyledData:
+    """Photographs A and paintings B without relation; an epoch is one pass over the crops of A,
+    each with a random crop of B, drawn from (seed, epoch, index).
+
+    Args:
+        style: a folder or a picture, which replaces side B of the layouts.
+        style_size: side in pixels that a painting's shorter side is brought to.
+        crops: how many crops of photographs there are at least; fewer photographs give more each.
+        crop_scale: as `Cropping.scale`, for photographs.
+
+    Raises:
+        DataError: photographs or paintings are missing, or pictures are unreadable: all listed.
+    """
+
+    domains: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        root: Path,
+        split: Split,
+        loading: Loading,
+        on_progress: Progress | None = None,
+        *,
+        style: str = "",
+        style_size: int,
+        crops: int = 1,
+        crop_scale: tuple[float, float] = (1.0, 1.0),
+    ):
+        if not root.is_dir():
+            raise DataError(f"{root}: no such folder of training data")
+        self.root, self.split, self.loading = root, split, loading
+        photographs, paintings, self._style_root = _sides(
+            root, split, loading, Path(style) if style else None
+        )
+        if split == "train" and not photographs:
+            raise DataError(f"{root}: no photographs to learn from (besides those held out)")
+        if not paintings:
+            raise DataError(f"{self._style_root}: the style has no pictures")
+        self._files = photographs, paintings
+        every = split == "train"
+        many = Cropping(-(-crops // max(1, len(photographs))), crop_scale)
+        a = many if every else Cropping()
+        b = Cropping(max(1, min(4, 200 // len(paintings))) if every else 1)
+        half = replace(loading, cache_bytes=loading.cache_bytes // 2)
+        self.stores = [
+            _crops(f"{split}-{name}", files, replace(half, size=size), channels, crops, folder)
+            for name, files, size, channels, crops, folder in (
+                ("a", photographs, loading.size, loading.channels[0], a, root),
+                ("b", paintings, style_size, loading.channels[1], b, self._style_root),
+            )
+        ]
+        for store in self.stores if every else self.stores[:1]:
+            store.check(on_progress)
+        self.names = [
+            str(p.relative_to(root)) for p in photographs for _ in range(a.each if every else 1)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.stores[0])
+
+    @property
+    def paintings(self) -> int:
+        """How many crops of paintings there are."""
+        return len(self.stores[1])
+
+    def style_batch(self, indices: Sequence[int]) -> UnpairedBatch:
+        """Crops `indices` of the paintings, as `b` and as `a`."""
+        (b,) = self.stores[1].batch(indices)
+        return UnpairedBatch(b, b, list(indices))
+
+    def fingerprint(self) -> str:
+        """A hash of the names and sizes of the files, to tell whether the data changed."""
+        own = fingerprint(self.root, self._files[0])
+        return fingerprint(self._style_root, self._files[1], own)
+
+    def batch(
+        self, indices: Sequence[int], epoch: int = 0, share: slice = slice(None)
+    ) -> UnpairedBatch:
+        """Crops `indices` of `epoch` as uint8 tensors (N, C, size, size); held-out photographs
+        come alone, with themselves as `b`."""
+        indices = list(indices[share])
+        first, second = self.stores
+        if self.split == "held-out":
+            (a,) = first.batch(indices)
+            return UnpairedBatch(a, a, indices)
+        draws = [self.loading.draws(epoch, indices, which) for which in (0, 1)]
+        others = [
+            int(np.random.default_rng([self.loading.seed, 2, epoch, i]).integers(len(second)))
+            for i in indices
+        ]
+        (a,), (b,) = first.batch(indices, draws[0]), second.batch(others, draws[1])
+        return UnpairedBatch(a, b, indices)
+
+
+def _sides(
+    root: Path, split: Split, loading: Loading, style: Path | None
+) -> tuple[list[Path], list[Path], Path]:
+    """Photographs, paintings, and the folder of the paintings."""
+    if style is None:
+        sides = _piles(root, split, loading.held_out)
+        if sides is None:
+            raise DataError(
+                f"{root}: no style set. Expected A/ (photographs) and B/ (paintings) or trainA/ "
+                "and trainB/; or give --set style=PATH, a folder of paintings or one picture"
+            )
+        if split == "train":
+            return sides[0], sides[1], root
+        whole = _piles(root, "train", loading.held_out)
+        return sides[0], whole[1] if whole else [], root
+    if not style.exists():
+        raise DataError(f"{style}: no such style picture or folder")
+    paintings = [style] if style.is_file() else list(find_pictures(style))
+    pair = _folders(root, "train") or _folders(root, None)
+    photographs = pair[0] if pair else [p for p in find_pictures(root) if p not in set(paintings)]
+    chosen = _held_out(root, photographs, loading.held_out)
+    some = [p for p in photographs if (p in chosen) == (split == "held-out")]
+    return some, paintings, style.parent if style.is_file() else style
+
+
+def _held_out(root: Path, files: Sequence[Path], count: int | None) -> set[Path]:
+    from img2img.data.store import hold_out
+
+    names = {str(p.relative_to(root)): p for p in files}
+    return {names[name] for name in hold_out([*names], count)}
+
+
+def _crops(
+    name: str, files: list[Path], loading: Loading, channels: int, crops: Cropping, root: Path
+) -> Store:
+    # The cropping is part of the name, and so of the key of a file of decoded crops.
+    low, high = crops.scale
+    return Store(
+        f"{name}-{crops.each}x{low:g}-{high:g}-{loading.seed}",
+        len(files) * crops.each,
+        partial(_read_crop, tuple(files), loading, channels, crops),
+        (channels,),
+        loading,
+        root,
+        files,
+    )
+
+
+def _read_crop(
+    files: Sequence[Path], loading: Loading, channels: int, crops: Cropping, index: int
+) -> tuple[Pixels]:
+    """Crop number `index % each` of picture `index // each`, drawn from (seed, index)."""
+    pixels = _decoded(files[index // crops.each], replace(loading, albument=None, cache=None))
+    height, width = pixels.shape[:2]
+    u, v, w = np.random.default_rng([loading.seed, 4, index]).random(3)
+    short = min(height, width)
+    low, high = (math.log(s) for s in crops.scale)
+    side = min(short, max(round(short * math.exp(low + u * (high - low))), loading.size))
+    if crops.each == 1:
+        v = w = 0.5
+    top, left = round(v * (height - side)), round(w * (width - side))
+    part = pixels[top : top + side, left : left + side]
+    return (fit(part, replace(loading, centre_crop=0), channels),)
+
+
+@functools.lru_cache(maxsize=8)
+def _decoded(path: Path, loading: Loading) -> Pixels:
+    # The crops of one picture are read one after the other.
+    return pixels_of(path, loading)

@@ -1,0 +1,8 @@
+"""Frozen feature networks for losses and metrics: found here, verified, never shipped."""
+
+from __future__ import annotations
+
+from img2img.features.found import FEATURES, FeatureFile, find_features
+from img2img.features.vgg19 import VGG19, load_vgg19
+
+__all__ = ["FEATURES", "VGG19", "FeatureFile", "find_features", "load_vgg19"]
