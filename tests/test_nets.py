@@ -284,3 +284,14 @@ def test_unknown_names_are_answered_with_the_known_ones() -> None:
         build_generator("unet", {"depth": 1})
     with pytest.raises(ConfigError, match="unknown discriminator 'path'"):
         build_discriminator("path", {})
+
+
+def test_an_identity_start_gives_the_picture_back() -> None:
+    net = small_generator("resnet", identity_start=True)
+    x = torch.rand(2, 3, 13, 18) * 2 - 1
+    assert torch.equal(net(x), x)
+    net(x).square().mean().backward()
+    last = list(net.parameters())[-2]
+    assert last.grad is not None and last.grad.abs().sum() > 0  # it can learn from the first step
+    with pytest.raises(ConfigError, match="as many channels out as in"):
+        small_generator("resnet", identity_start=True, out_channels=1)

@@ -33,15 +33,24 @@ FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
     "unet none": ("unet", {"norm": "none", "padding": "reflect"}),
     "resnet reflect": ("resnet", {}),
     "resnet zero": ("resnet", {"padding": "zero", "upsample": "resize", "norm": "batch"}),
+    "resnet running": ("resnet", {"norm": "batch", "upsample": "resize"}),
+    "resnet identity": ("resnet", {"identity_start": True}),
     "resnet none": ("resnet", {"norm": "none", "downs": 1}),
     "resnet grey": ("resnet", {"in_channels": 1, "out_channels": 1, "downs": 0}),
 }
+
+EXPORTED = (
+    *("unet instance", "unet batch", "resnet reflect", "resnet running", "resnet identity"),
+    "stargan",
+)
 
 
 def generator_of(family: str) -> Generator:
     name, options = FAMILIES[family]
     generator = small_generator(name, **options)
-    if family == "unet running":
+    if family == "resnet identity":  # as after some training
+        torch.nn.init.normal_(generator.layers[-2].weight, 0, 0.02)
+    if family.endswith("running"):
         generator.use_norm_statistics("running")
         with torch.no_grad():
             for module in generator.modules():
@@ -73,13 +82,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         generator = generator_of(family)
         save_model(folder / f"{family}.safetensors", generator, info_of(generator))
     stargan(folder / "stargan.safetensors")
-    for name in ("unet instance", "unet batch", "resnet reflect", "stargan"):
+    for name in EXPORTED:
         export_onnx(folder / f"{name}.safetensors", folder / f"{name}.onnx")
     return folder
 
 
-CASES = [*(f"{family}.safetensors" for family in FAMILIES), "stargan.safetensors",
-         "unet instance.onnx", "unet batch.onnx", "resnet reflect.onnx", "stargan.onnx"]  # fmt: skip
+CASES = [
+    *(f"{family}.safetensors" for family in FAMILIES),
+    "stargan.safetensors",
+    *(f"{name}.onnx" for name in EXPORTED),
+]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -222,7 +234,7 @@ def test_reach_is_how_far_a_pixel_acts(family: str) -> None:
     assert 0.75 * reach <= farthest <= reach
 
 
-@pytest.mark.parametrize("name", ["unet instance", "unet batch", "resnet reflect", "stargan"])
+@pytest.mark.parametrize("name", EXPORTED)
 def test_the_graph_tells_what_the_generator_tells(models: Path, name: str) -> None:
     ours, graphs = (
         open_runner(models / f"{name}{suffix}", "cpu").local().locality

@@ -30,6 +30,8 @@ class ResNetConfig(Settings):
     `bias=None` gives the convolutions a bias exactly when no norm with its own bias follows.
     `attention` puts one self-attention amid the residual blocks, at 1/2**downs of the sides
     (64x64 places for a 256x256 picture); its cost grows with the square of the picture's area.
+    `identity_start` adds the picture itself to what the layers give, without tanh, and starts the
+    last layer at zero: a fresh network gives every picture back, and learns what to change.
     """
 
     in_channels: int = Field(3, ge=1)
@@ -46,18 +48,21 @@ class ResNetConfig(Settings):
     bias: bool | None = None
     head_bias: bool = True
     attention: bool = False
+    identity_start: bool = False
     domains: int = Field(0, ge=0)
     init: Init = "normal"
     init_gain: float = Field(0.02, gt=0)
 
     @model_validator(mode="after")
-    def _domains_survive(self) -> Self:
+    def _possible(self) -> Self:
         # A constant plane padded by reflection stays constant, and instance norm subtracts it.
         if self.domains and self.padding == "reflect" and self.norm == "instance":
             raise ValueError(
                 "a ResNet with domains, instance norm and reflection padding forgets its domain; "
                 "use padding=zero"
             )
+        if self.identity_start and self.in_channels != self.out_channels:
+            raise ValueError("identity_start needs as many channels out as in")
         return self
 
 
@@ -110,11 +115,17 @@ class ResNetGenerator(Generator):
             channels //= 2
             layers += follow(channels)
         layers += padded_conv(c.width, c.out_channels, 7, c.padding, c.head_bias)
-        layers.append(nn.Tanh())
+        layers.append(nn.Identity() if c.identity_start else nn.Tanh())
         self.layers = nn.Sequential(*layers)
         # Beside the layers, not among them: weights trained without it keep their names.
         self.attention = SelfAttention(deepest) if c.attention else None
         initialise(self, c.init, c.init_gain)
+        if c.identity_start:
+            last = layers[-2]
+            assert isinstance(last, nn.Conv2d)
+            nn.init.zeros_(last.weight)
+            if last.bias is not None:
+                nn.init.zeros_(last.bias)
 
     @property
     def multiple_of(self) -> int:
@@ -126,11 +137,12 @@ class ResNetGenerator(Generator):
         return max(2 ** (self.config.downs + 1), 4)
 
     def translate(self, x: Tensor) -> Tensor:
+        picture = x[:, : self.in_channels]
         for position, layer in enumerate(self.layers):
             if self.attention is not None and position == self._attended:
                 x = self.attention(x)
             x = self.part(layer, x) if isinstance(layer, ResidualBlock) else layer(x)
-        return x
+        return (picture + x).clamp(-1, 1) if self.config.identity_start else x
 
     def look(self, look: Look) -> Seen:
         seen = Seen()

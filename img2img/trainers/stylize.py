@@ -29,6 +29,7 @@ from img2img.losses import (
     total_variation_loss,
 )
 from img2img.nets import build_discriminator, build_generator
+from img2img.nets.blocks import NormStatistics
 from img2img.nets.discriminator import Discriminator
 from img2img.trainers.base import (
     GanSettings,
@@ -48,6 +49,10 @@ _AT_ONCE = 4
 class StylizeConfig(GanSettings):
     """Weights are relative to losses that are near 1 for an untrained network.
 
+    The generator is normalised over the batch, and by the running averages once trained. Instance
+    norm forgets how light and how colourful a picture was: it draws texture on empty skies, turns
+    white walls grey and faces green, and no term can mend that.
+
     `style`: a folder of paintings or one picture, beside a folder of photographs alone; without it
     the data folder has both sides. `style_size`: side in pixels that a painting's shorter side is
     brought to, so strokes grow with it; 0 is the crop size. `crops`: how many
@@ -57,6 +62,7 @@ class StylizeConfig(GanSettings):
     """
 
     generator: str = "resnet"
+    norm_statistics: NormStatistics = "running"
     lr: float = Field(5e-4, gt=0)
     lr_discriminator: float = Field(4e-4, gt=0)
     beta2: float = Field(0.99, ge=0, lt=1)
@@ -105,9 +111,10 @@ class StylizeTrainer(Trainer):
     def __init__(self, config: StylizeConfig, features: VGG19):
         super().__init__()
         self.config = c = config
-        options = {"width": 20, "blocks": 5, "norm": "instance", "affine": True}
+        options: dict[str, Any] = {"width": 20, "blocks": 5, "norm": "batch", "affine": True}
         options |= {"upsample": "resize", "dropout": False}
         self.G = build_generator(c.generator, options | c.generator_options)
+        self.G.use_norm_statistics(c.norm_statistics)
         if self.G.in_channels != 3 or self.G.out_channels != 3:
             raise ConfigError("stylize needs colour on both sides; VGG19 looks at RGB")
         self.nets = {"G": self.G}
