@@ -189,11 +189,14 @@ def translate_command(
 
 @app.command("train")
 def train_command(
-    method: Annotated[str, typer.Argument(help="pix2pix, cyclegan or stargan.")],
+    method: Annotated[str, typer.Argument(help="pix2pix, cyclegan, stargan or stylize.")],
     data: Annotated[Path, typer.Argument(help="Folder of training pictures.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Run folder; an old run goes on.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Run folder; an interrupted run is resumed.")
+    ],
     preset: Annotated[
-        str | None, typer.Option(help="pix2pix-256, cyclegan-256, stargan-128 or tiny.")
+        str | None,
+        typer.Option(help="pix2pix-256, cyclegan-256, stargan-128, laptop (stylize) or tiny."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file of settings, e.g. a run's config.toml.")
@@ -212,7 +215,11 @@ def train_command(
         int | None, typer.Option(help="Steps instead of epochs; the second half decays.")
     ] = None,
     max_time: Annotated[
-        str | None, typer.Option(help="Stop after, e.g. 90m or 2h; the same command goes on.")
+        str | None,
+        typer.Option(
+            help="Stop after, e.g. 90m or 2h; the same command resumes. With --preset laptop the learning "
+            "rate falls to zero by then."
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
@@ -231,7 +238,7 @@ def train_command(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train a model, or go on with a run: the same command resumes."""
+    """Train a model; the same command again resumes."""
     from img2img.cli import train
 
     flags = {
