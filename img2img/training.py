@@ -153,6 +153,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "method": "stylize",
         "schedule": "time",
         "max_minutes": 60.0,
+        "memory_format": "channels_last",
         "sample_every": 250,
         "save_every": 250,
         "log_every": 10,

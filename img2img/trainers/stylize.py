@@ -111,7 +111,7 @@ class StylizeTrainer(Trainer):
     def __init__(self, config: StylizeConfig, features: VGG19):
         super().__init__()
         self.config = c = config
-        options: dict[str, Any] = {"width": 20, "blocks": 5, "norm": "batch", "affine": True}
+        options: dict[str, Any] = {"width": 16, "blocks": 6, "norm": "batch", "affine": True}
         options |= {"upsample": "resize", "dropout": False}
         self.G = build_generator(c.generator, options | c.generator_options)
         self.G.use_norm_statistics(c.norm_statistics)
