@@ -1,9 +1,9 @@
 """What a model makes of a folder of photographs, on one sheet to look at.
 
-    python benchmarks/contact_sheet.py MODEL PHOTOS SHEET.jpg [--columns 4] [--width 384]
+    python benchmarks/contact_sheet.py MODEL PHOTOS SHEET.jpg [--width 1600] [--height 256]
     python benchmarks/contact_sheet.py MODEL PHOTOS SHEET.jpg --crops 512
 
-Each photograph stands above its output, scaled to the width of a column; with `--crops` a square of
+Each photograph stands above its output, scaled to one height; with `--crops` a square of
 so many pixels from the middle of the output is shown at 100 % instead. Several models, separated by
 commas, stand below each other. The pictures are translated as `img2img translate` does it.
 """
@@ -38,23 +38,27 @@ def middle(pixels: Pixels, side: int) -> Pixels:
     return pixels[top : top + side, left : left + side]
 
 
-def fitted(pixels: Pixels, width: int) -> Pixels:
-    """Scaled to `width`."""
-    return resize_pixels(pixels, width, max(1, round(pixels.shape[0] * width / pixels.shape[1])))
+def fitted(pixels: Pixels, height: int) -> Pixels:
+    """Scaled to `height`."""
+    return resize_pixels(pixels, max(1, round(pixels.shape[1] * height / pixels.shape[0])), height)
 
 
-def paste(cells: list[list[Pixels]], columns: int) -> Pixels:
-    """Groups of pictures of one width, each group a stack, in rows of `columns`."""
-    width = cells[0][0].shape[1]
-    rows = []
-    for first in range(0, len(cells), columns):
-        stacks = [np.vstack(group) for group in cells[first : first + columns]]
-        height = max(stack.shape[0] for stack in stacks) + _GAP
-        row = np.full((height, columns * (width + _GAP), 3), 255, np.uint8)
-        for k, stack in enumerate(stacks):
-            row[: stack.shape[0], k * (width + _GAP) : k * (width + _GAP) + width] = stack
-        rows.append(row)
-    return np.vstack(rows)
+def paste(stacks: list[Pixels], width: int) -> Pixels:
+    """Pictures of one height from left to right, in as many rows of `width` pixels as they need."""
+    rows: list[list[Pixels]] = [[]]
+    for stack in stacks:
+        if sum(s.shape[1] + _GAP for s in rows[-1]) + stack.shape[1] > width and rows[-1]:
+            rows.append([])
+        rows[-1].append(stack)
+    height = stacks[0].shape[0] + _GAP
+    sheet = np.full((len(rows) * height, width, 3), 255, np.uint8)
+    for k, row in enumerate(rows):
+        left = 0
+        for stack in row:
+            part = stack[:, : width - left]
+            sheet[k * height : k * height + part.shape[0], left : left + part.shape[1]] = part
+            left += part.shape[1] + _GAP
+    return sheet
 
 
 def main() -> None:
@@ -62,23 +66,21 @@ def main() -> None:
     parser.add_argument("models")
     parser.add_argument("photos", type=Path)
     parser.add_argument("sheet", type=Path)
-    parser.add_argument("--columns", type=int, default=4)
-    parser.add_argument("--width", type=int, default=384)
+    parser.add_argument("--width", type=int, default=1600, help="Of the sheet.")
+    parser.add_argument("--height", type=int, default=256, help="Of each picture.")
     parser.add_argument("--crops", type=int, default=0)
     parser.add_argument("--every", type=int, default=1, help="Take every n-th photograph.")
     given = parser.parse_args()
     networks = [Network(open_runner(find_model(name), "cpu")) for name in given.models.split(",")]
-    cells = []
+    stacks: list[Pixels] = []
     for path in list(find_pictures(given.photos))[:: given.every]:
         photograph = read_picture(path).pixels
         outputs = [network.run([photograph], None)[0] for network in networks]
         if given.crops:
-            side = min(given.crops, *(min(o.shape[:2]) for o in outputs))
-            cell = [middle(p, side) for p in outputs]
-            cells.append([fitted(p, given.crops) if side < given.crops else p for p in cell])
+            stacks += [fitted(middle(p, given.crops), given.crops) for p in outputs]
         else:
-            cells.append([fitted(p, given.width) for p in (photograph, *outputs)])
-    sheet = Picture(paste(cells, given.columns), format="JPEG")
+            stacks.append(np.vstack([fitted(p, given.height) for p in (photograph, *outputs)]))
+    sheet = Picture(paste(stacks, given.width), format="JPEG")
     write_picture(given.sheet, sheet, quality=90)
     print(given.sheet)
 
