@@ -42,7 +42,9 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     monkeypatch.setattr(installed.sys, "prefix", str(tmp_path / "prefix"))
     monkeypatch.setattr(installed.sys, "executable", str(tmp_path / "prefix" / "bin" / "python"))
-    monkeypatch.setattr(installed.shutil, "which", lambda name: str(tmp_path / f"prefix/bin/{name}"))
+    monkeypatch.setattr(
+        installed.shutil, "which", lambda name: str(tmp_path / f"prefix/bin/{name}")
+    )
     (tmp_path / "prefix").mkdir()
     return folder
 
@@ -129,13 +131,14 @@ def test_the_other_project_is_noticed(environment: Path, monkeypatch: pytest.Mon
 def test_nothing_names_the_other_project() -> None:
     """No hint, page or text may send a user to `pip install img2img`."""
     wrong = []
+    texts = (".py", ".md", ".html", ".js", ".json", ".toml", ".txt", "")
     for folder in ("img2img", "cli", "docs", "weights", "examples", ".ci"):
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in (".py", ".md", ".html", ".js", ".json", ".toml", ".txt", ""):
-                if path.is_file() and "__pycache__" not in path.parts:
-                    text = path.read_text(encoding="utf-8", errors="replace")
-                    if "img2img[" in text or "pip install img2img" in text.replace("'", ""):
-                        wrong.append(str(path.relative_to(ROOT)))
+            if path.suffix not in texts or not path.is_file() or "__pycache__" in path.parts:
+                continue
+            text = path.read_text(encoding="utf-8", errors="replace")
+            if "img2img[" in text or "pip install img2img" in text.replace("'", ""):
+                wrong.append(str(path.relative_to(ROOT)))
     for name in ("README.md", "pyproject.toml", "CHANGELOG.md"):
         if "img2img[" in (ROOT / name).read_text():
             wrong.append(name)

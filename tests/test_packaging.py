@@ -70,7 +70,7 @@ def test_a_fresh_environment_translates(kind: str, built: dict[str, Path], tmp_p
     assert done.returncode == 0, done.stderr
     assert run(python, "-c", "import torch", cwd=tmp_path).returncode != 0
 
-    top = "import importlib.metadata as m; print(sorted(k for k, v in m.packages_distributions().items() if 'img2img' in v))"
+    top = "import importlib.metadata as m; print(sorted(k for k, v in m.packages_distributions().items() if 'img2img-translate' in v))"
     names = run(python, "-c", top, cwd=tmp_path).stdout.strip()
     assert names == "['img2img']" or (kind == "editable" and "cli" not in names), names
     for command in ([scripts / "img2img"], [python, "-m", "img2img.cli"]):
