@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--logs", type=Path, default=Path("repeated"))
     parser.add_argument("pytest", nargs="*", help="arguments of pytest, after --")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the load ends too
     options.logs.mkdir(parents=True, exist_ok=True)
     failed = {False: 0, True: 0}
     print("| run | load | exit | minutes | result |\n|---|---|---|---|---|", flush=True)
