@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.metadata
-import json
 import os
 import platform
 import sys
@@ -14,7 +13,7 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
-from img2img import __version__
+from img2img import __version__, installed
 from img2img.errors import EnvironmentFault, Img2ImgError
 from img2img.pretrained import find_model, shipped
 from img2img.runners import cpu, open_runner
@@ -68,13 +67,13 @@ def version_of(distribution: str) -> str | None:
 def requirements() -> dict[str, list[str]]:
     """Distributions that img2img needs, by extra; `""` is the plain installation."""
     groups: dict[str, list[str]] = {"": []}
-    for text in importlib.metadata.requires("img2img") or []:
+    for text in importlib.metadata.requires(installed.DISTRIBUTION) or []:
         requirement = Requirement(text)
         marker = requirement.marker
         for extra in ("", *EXTRAS):
             # A plain requirement holds without any extra and belongs to the plain installation.
             if marker is None or marker.evaluate({"extra": extra}):
-                if requirement.name != "img2img":
+                if requirement.name != installed.DISTRIBUTION:
                     groups.setdefault(extra, []).append(requirement.name)
                 break
     return groups
@@ -89,23 +88,23 @@ def _requirements() -> list[Finding]:
     except importlib.metadata.PackageNotFoundError:
         return [
             Finding(
-                "problem", "img2img itself is not installed (run from a folder)", "pip install ."
+                "problem",
+                f"{installed.DISTRIBUTION} itself is not installed (run from a folder)",
+                installed.reinstall(),
             )
         ]
     rows = []
     for extra, names in groups.items():
         if extra in ("dev", "gpu"):
             continue
-        wanted = "img2img" if not extra else f"'img2img[{extra}]'"
+        mend = installed.hint(extra) if extra else installed.reinstall(dependencies=True)
         missing = [n for n in names if version_of(n) is None]
         # Other packages may bring parts of an extra; the first one is what it is installed for.
         if extra and names[0] in missing:
-            rows.append(
-                Finding("note", f"extra '{extra}' is not installed", f"pip install {wanted}")
-            )
+            rows.append(Finding("note", f"extra '{extra}' is not installed", mend))
             continue
         for name in missing:
-            rows.append(Finding("problem", f"{name} is missing", f"pip install {wanted}"))
+            rows.append(Finding("problem", f"{name} is missing", mend))
         rows += [_load(name) for name in names if name not in missing]
     return rows
 
@@ -122,13 +121,23 @@ def _load(name: str) -> Finding:
         return Finding(
             "problem",
             f"{name} {version} does not load: {line}",
-            f"pip install --force-reinstall '{name}'",
+            installed.pip("install", "--force-reinstall", name),
         )
     return Finding("ok", f"{name} {version}")
 
 
 def _rivals() -> list[Finding]:
     rows = []
+    stranger = installed.stranger()
+    if stranger is not None:
+        rows.append(
+            Finding(
+                "problem",
+                f"img2img {stranger} is another project with the same import name; "
+                "its files replace ours",
+                f"{installed.uninstall('img2img')} && {installed.reinstall()}",
+            )
+        )
     successor = version_of("albumentationsx")
     if successor is not None and version_of("albumentations") is None:
         # It answers to the same import name, so nothing else would tell.
@@ -136,7 +145,7 @@ def _rivals() -> list[Finding]:
             Finding(
                 "problem",
                 f"`import albumentations` is albumentationsx {successor}, which is under the AGPL",
-                "pip uninstall -y albumentationsx && pip install 'albumentations>=2.0.8,<2.1'",
+                _instead(["albumentationsx"], "albumentations>=2.0.8,<2.1"),
             )
         )
     for group in _RIVALS:
@@ -147,10 +156,14 @@ def _rivals() -> list[Finding]:
                 Finding(
                     "problem",
                     f"{' and '.join(present)} overwrite each other",
-                    f"pip uninstall -y {' '.join(present)} && pip install {keep}",
+                    _instead(present, keep),
                 )
             )
     return rows
+
+
+def _instead(present: list[str], keep: str) -> str:
+    return f"{installed.uninstall(*present)} && {installed.pip('install', keep)}"
 
 
 def _kept(present: list[str]) -> str:
@@ -169,7 +182,7 @@ def _devices() -> list[Finding]:
             runner = open_runner(find_model(name, (".onnx",)), device)
             rows.append(Finding("ok", f"device {device}: {runner.description}"))
         except Img2ImgError as error:
-            mend = "pip install 'img2img[gpu]'" if device != "cpu" else _reinstall()
+            mend = installed.hint("gpu") if device != "cpu" else installed.reinstall()
             rows.append(Finding("problem", f"device {device}: {error}", mend))
     if version_of("torch") is not None:
         rows += _torch_devices()
@@ -201,14 +214,14 @@ def _openvino() -> list[Finding]:
                     precisions.append(precision)
             rows.append(Finding("ok", f"device cpu: openvino {', '.join(precisions)}"))
         except Img2ImgError as error:
-            mend = "pip install --force-reinstall openvino"
+            mend = installed.pip("install", "--force-reinstall", "openvino")
             rows.append(Finding("problem", f"device cpu: {error}", mend))
     try:
         runner = open_runner(path, pixels=_LONG_JOB)
         found = f"a long job with {name} takes {runner.description}: {runner.reason}"
         rows.append(Finding("ok", found))
     except Img2ImgError as error:
-        rows.append(Finding("problem", f"runner auto: {error}", _reinstall()))
+        rows.append(Finding("problem", f"runner auto: {error}", installed.reinstall()))
     return rows
 
 
@@ -229,24 +242,14 @@ def _torch_devices() -> list[Finding]:
                 Finding(
                     "problem",
                     "this torch does not see the CUDA device",
-                    "pip install --force-reinstall torch",
+                    installed.pip("install", "--force-reinstall", "torch"),
                 )
             )
         return rows
     except Exception as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
-        return [Finding("problem", f"torch: {line}", "pip install --force-reinstall torch")]
-
-
-def _reinstall() -> str:
-    """The command that installs this very img2img again: from its folder or file, where pip has
-    noted it, else by name."""
-    try:
-        note = importlib.metadata.distribution("img2img").read_text("direct_url.json")
-        where = json.loads(note)["url"] if note else "img2img"
-    except (importlib.metadata.PackageNotFoundError, ValueError, KeyError):
-        where = "img2img"
-    return f"pip install --force-reinstall --no-deps {where}"
+        mend = installed.pip("install", "--force-reinstall", "torch")
+        return [Finding("problem", f"torch: {line}", mend)]
 
 
 def _weights() -> list[Finding]:
@@ -259,5 +262,5 @@ def _weights() -> list[Finding]:
             read_model_info(find_model(model.name, (".safetensors",)))
             rows.append(Finding("ok", f"shipped model {model.name}"))
         except Img2ImgError as error:
-            rows.append(Finding("problem", str(error), _reinstall()))
+            rows.append(Finding("problem", str(error), installed.reinstall()))
     return rows

@@ -55,10 +55,12 @@ class EnvironmentFault(Img2ImgError):
 
 
 class MissingExtra(EnvironmentFault):
-    """A command needs a part of img2img that is not installed."""
+    """A command needs a part of img2img that is not installed; says how to add it."""
 
     def __init__(self, what: str, extra: str):
-        super().__init__(f"{what} needs the '{extra}' extra: pip install 'img2img[{extra}]'")
+        from img2img.installed import hint  # what it imports costs 50 ms
+
+        super().__init__(f"{what} needs the '{extra}' extra: {hint(extra)}")
         self.extra = extra
 
 

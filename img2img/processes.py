@@ -7,6 +7,7 @@ that of all processes together; each takes an equal share, and gradients are ave
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,14 +31,26 @@ class Processes:
 
     @staticmethod
     def join() -> Processes:
-        """Join the group that torchrun describes in the environment, or be alone."""
+        """Join the group that torchrun describes in the environment, or be alone.
+
+        The group is left when the interpreter ends; call `wait` before that, so that no process
+        leaves while another still needs it.
+
+        Raises:
+            RuntimeError: the other processes cannot be reached (torch's DistNetworkError and
+                DistStoreError among them).
+        """
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count == 1:
             return Processes()
         if not dist.is_initialized():
+            # The functions of this module have the group as a default argument, bound when it is
+            # first imported. Torch does that in an optimizer's first step; a group that exists by
+            # then is never freed, and its threads, still running while the interpreter is taken
+            # down, abort the process ("terminate called without an active exception").
+            importlib.import_module("torch.distributed.nn")
             dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-            # A group that is left open may abort a process when its neighbour ends first.
-            atexit.register(dist.destroy_process_group)
+            atexit.register(_leave)
         return Processes(dist.get_rank(), int(os.environ.get("LOCAL_RANK", "0")), count)
 
     @property
@@ -122,6 +135,11 @@ class Processes:
         """Wait for all processes."""
         if self.count > 1:
             dist.barrier()
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _message_device() -> str:

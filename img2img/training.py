@@ -529,6 +529,8 @@ def train(
                 listen(_estimate(config, facts, per_epoch, each, trainer, device))
             else:
                 listen({"event": "done", "step": step, "seconds": seconds, **quality})
+    # Where no step was left to do, nothing else keeps the processes together until here.
+    processes.wait()
     return config.out / f"{next(iter(trainer.generators))}.safetensors"
 
 

@@ -36,6 +36,7 @@ from tests.commands import (
     translate,
     without_override,
 )
+from tests.counted import growth
 
 MEMORY = 1_200_000_000  # bytes of all processes of a job of small pictures
 
@@ -91,6 +92,12 @@ def photo(path: Path, width: int, height: int, seed: int) -> None:
 
 def _unless(condition: bool, complaint: str) -> str | None:
     return None if condition else complaint
+
+
+def _within(place: Place, seconds: float) -> float:
+    """Seconds that are allowed: those of the table in a full count, which is run on purpose; in CI,
+    where other work may hold the processor, only what never ends is wrong."""
+    return seconds if place.count > 20 else 120.0
 
 
 def _whole(ended: Ended, out: Path) -> list[str]:
@@ -173,7 +180,7 @@ def bombs(place: Place) -> Seen:
             decoder.read(path, Reading(max_pixels=hostile.LIMIT.max_pixels))
         seconds = time.monotonic() - began
         slowest = max(slowest, seconds)
-        seen.judge(f"{path.name}", _unless(seconds <= 1.0, f"{seconds:.1f} s"))
+        seen.judge(f"{path.name}", _unless(seconds <= _within(place, 1.0), f"{seconds:.1f} s"))
     watch.close()
     decoder.close()
     slow = source / "slow.jpg"
@@ -318,7 +325,7 @@ def interrupted(place: Place) -> Seen:
             *first.wrong,
             *_whole(ended, out),
             _unless(first.code in codes or bool(over and first.code == 0), f"exit {first.code}"),
-            _unless(taken[0] <= 10, f"{taken[0]:.1f} s"),
+            _unless(taken[0] <= _within(place, 10), f"{taken[0]:.1f} s"),
             _unless(ended.code == 0 and there == 30, "the rest was not done"),
         )
         shutil.rmtree(out)
@@ -611,10 +618,27 @@ def truncated(place: Place) -> Seen:
 
 
 def many(place: Place) -> Seen:
-    """Very many inputs: memory and handles stay flat."""
+    """Very many inputs: memory and handles stay flat.
+
+    What is held is counted exactly between one third and the end of a few hundred pictures. The
+    slope of memory is judged from `SLOPE` pictures on: its standard error is about
+    S / (L * sqrt(n / 12)) for n looks over L pictures and steps of S bytes of the allocator, which
+    is 70 bytes a picture for 3 MB over 13 000, and tens of thousands for a few hundred.
+    """
     seen = Seen()
     source = place.folder / "in"
     write_pictures(source, place.count, 8)
+    few = place.inside("few")
+    for path in sorted(source.rglob("*.png"))[:COUNTED]:
+        shutil.copyfile(path, few / path.name)
+    number = len(list(few.iterdir()))
+    where = [few, "-o", place.folder / "counted", "-m", place.model]
+    for text in growth(where, number // 3, number, place.folder) if LINUX else []:
+        seen.judge("counts", text)
+    seen.judge("counted", None)
+    seen.figure = f"counts flat over {number - number // 3} pictures" if not seen.wrong else ""
+    if place.count < SLOPE:
+        return seen
     rise = slope(
         [source, "-o", place.folder / "out", "-m", place.model], max(1, place.count // 200)
     )
@@ -622,13 +646,15 @@ def many(place: Place) -> Seen:
     allowed = GROWTH + SETTLING / place.count
     seen.judge("memory", _unless(rise.bytes < allowed, f"{rise.bytes:.0f} bytes a picture"))
     seen.judge("handles", _unless(rise.handles < 0.001, f"{rise.handles:.4f} a picture"))
-    seen.figure = (
-        f"{rise.bytes:.0f} bytes and {rise.handles:.5f} handles a picture, {rise.memory / 1e6:.0f} MB, "
+    seen.figure += (
+        f"; {rise.bytes:.0f} bytes and {rise.handles:.5f} handles a picture, {rise.memory / 1e6:.0f} MB, "
         f"{rise.pictures / rise.seconds:.0f} pictures/s"
     )
     return seen
 
 
+COUNTED = 600  # pictures of a job in which what is held is counted
+SLOPE = 5000  # pictures from which on a slope of memory means something
 SETTLING = 6e6  # bytes that an allocator takes at the start, whatever comes after
 GROWTH = 3000.0  # bytes a picture: 300 MB for 100 000; see docs/explanation/log.md
 

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
-    "errors": 1, "settings": 1, "atomic": 1, "losses": 1, "augment": 1, "nets": 1,
+    "errors": 1, "installed": 1, "settings": 1, "atomic": 1, "losses": 1, "augment": 1, "nets": 1,
     "modelinfo": 2, "images": 2, "checkpoint": 2, "pretrained": 2,
     "features": 2, "tables": 2, "memory": 2, "exportinfo": 2, "domains": 3,
     "data": 3, "runners": 3,
@@ -31,7 +31,7 @@ TORCH_FREE = ("images", "runners", "runners.base", "runners.onnx", "runners.cuda
               "tiles", "memory", "runners.local", "runners.protobuf", "runners.onnxgraph", "runners.onnxlocal",
               "runners.onnxcheck", "runners.onnxread", "runners.onnxtrial", "runners.foreignonnx",
               "graphs", "web", "webruntime", "triton", "bench",
-              "gallery", "errors", "atomic", "modelinfo", "tables", "domains", "pretrained", "checkpoint", "doctor", "cli")  # fmt: skip
+              "gallery", "errors", "installed", "atomic", "modelinfo", "tables", "domains", "pretrained", "checkpoint", "doctor", "cli")  # fmt: skip
 
 
 def sources(root: Path) -> dict[str, Path]:

@@ -72,7 +72,7 @@ def test_without_the_package_the_extra_is_named_before_any_picture_is_read(
 
     monkeypatch.setattr(importlib, "import_module", without)
     events: list[dict[str, Any]] = []
-    with pytest.raises(MissingExtra, match=r"pip install 'img2img\[tensorboard\]'"):
+    with pytest.raises(MissingExtra, match=r"install .*\[tensorboard\]"):
         train(config_of(pairs, tmp_path / "run", tensorboard=True), events.append)
     assert events == [] and not (tmp_path / "run").exists()
 

@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from img2img import doctor
+from img2img import doctor, installed
 from img2img.errors import EnvironmentFault, ModelError
 from img2img.pretrained import default_name, find_model, shipped, weights_folder
+
+
+@pytest.fixture(autouse=True)
+def _plain_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an activated environment, whatever runs the tests."""
+    monkeypatch.setattr(installed, "_pip", lambda command: ["pip", command])
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, **versions: str | None) -> None:
@@ -48,14 +54,14 @@ def test_the_successor_under_another_licence_is_found(monkeypatch: pytest.Monkey
 def test_a_missing_package_of_a_present_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, onnxscript=None)
     (row,) = problems()
-    assert (row.what, row.mend) == ("onnxscript is missing", "pip install 'img2img[train]'")
+    assert (row.what, row.mend) == ("onnxscript is missing", installed.hint("train"))
 
 
 def test_an_absent_extra_is_a_note_not_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, **dict.fromkeys(doctor.requirements()["train"]))
     assert problems() == []
     notes = [row for row in doctor.examine() if row.status == "note"]
-    assert [row.mend for row in notes] == ["pip install 'img2img[train]'"]
+    assert [row.mend for row in notes] == [installed.hint("train")]
 
 
 def test_a_wheel_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:

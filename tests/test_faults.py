@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.watched import write_pictures
+from tests.counted import growth
 from tests.faults import ROWS, run_row
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="faults are injected the POSIX way")
@@ -35,3 +37,22 @@ def test_what_goes_wrong_is_seen(onnx_file: Path, monkeypatch: pytest.MonkeyPatc
     seen = run_row("hostile", onnx_file, 1)
     assert any("done" in text for text in seen.wrong)  # a bad picture was translated
     assert any("exit 0" in text for text in seen.wrong)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize(
+    ("leak", "complaint"),
+    [
+        ("kept.append(np.zeros((8, 8, 3), np.uint8))", "arrays: "),
+        ("kept.append(open(os.devnull))", "handles: "),
+        ("kept.append({1: []})", "builtins.dict: "),
+    ],
+)
+def test_a_planted_leak_is_counted(
+    leak: str, complaint: str, onnx_file: Path, tmp_path: Path
+) -> None:
+    """One array, one handle, one dictionary a picture."""
+    write_pictures(tmp_path / "in", 450, 8)
+    job = [tmp_path / "in", "-o", tmp_path / "out", "-m", onnx_file]
+    wrong = growth(job, 150, 450, tmp_path, f"kept = globals().setdefault('kept', []); {leak}")
+    assert any(text.startswith(complaint) for text in wrong), wrong

@@ -222,7 +222,7 @@ def test_a_library_that_crashes_or_hangs_ends_the_child_alone(
     with pytest.raises(ModelError, match=words):
         tried(bytes(10**6), WISH, "far.onnx", timeout=1 if "hung" in words else 30,
               command=(sys.executable, "-c", program))  # fmt: skip
-    assert time.monotonic() - began < 25
+    assert time.monotonic() - began < 55  # the trial would sleep for 60 s
 
 
 def test_the_trial_imports_nothing_from_where_the_model_lies(

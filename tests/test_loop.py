@@ -395,6 +395,47 @@ def test_augmentation_of_what_the_discriminator_sees(
         train(config_of(method, data, tmp_path / "x", ada=True, diffaugment="color"))
 
 
+# Handlers run in reverse order, so this one runs after the group has been left.
+PROGRAM = """
+import atexit, contextlib, json, sys
+from pathlib import Path
+
+@atexit.register
+def last():
+    names = set()
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with contextlib.suppress(OSError):
+            names.add(path.read_text().strip())
+    print("of the group at the end:", sorted(n for n in names if "gloo" in n), flush=True)
+
+from img2img import training
+{more}
+training.train(training.TrainConfig.parse(json.loads(sys.argv[1])))
+"""
+
+
+def in_two_processes(config: TrainConfig, logs: Path, more: str = "") -> list[str]:
+    """Train by torchrun, without a restart; what each rank printed to stdout. `more` is Python
+    that runs before the training. What fails shows what every rank said."""
+    logs.mkdir()
+    (logs / "program.py").write_text(PROGRAM.format(more=more))
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+         "--max-restarts=0", "--log-dir", str(logs), "--redirects=3",
+         str(logs / "program.py"), config.model_dump_json()],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
+    )  # fmt: skip
+    said = {
+        (rank, name): path.read_text(errors="replace")
+        for rank in (0, 1)
+        for name in ("stdout", "stderr")
+        for path in logs.glob(f"*/attempt_0/{rank}/{name}.log")
+    }
+    ends = [f"rank {rank} {name}: {text[-3000:]}" for (rank, name), text in said.items()]
+    assert done.returncode == 0, "\n".join([done.stderr[-1500:], *ends])
+    return [said[rank, "stdout"] for rank in (0, 1)]
+
+
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed")
 @pytest.mark.parametrize(("method", "norm"), [*((m, "instance") for m in TRAINERS), BATCH_NORM])
 def test_two_processes_learn_what_one_learns(
@@ -418,18 +459,9 @@ def test_two_processes_learn_what_one_learns(
     config = config_of(method, data, tmp_path / "one", **more)
     train(config)
     two = config.model_copy(update={"out": tmp_path / "two"})
-    program = (
-        "import json, sys; from img2img.training import TrainConfig, train\n"
-        "train(TrainConfig.parse(json.loads(sys.argv[1])))"
-    )
-    (tmp_path / "program.py").write_text(program)
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-         "--max-restarts=1",  # gloo aborted a process once in some twenty runs; the run then goes on
-         str(tmp_path / "program.py"), two.model_dump_json()],
-        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    for said in in_two_processes(two, tmp_path / "ranks"):
+        # A thread of the group that outlives it aborts the process while Python is taken down.
+        assert said.splitlines()[-1] == "of the group at the end: []"
     pairs = list(zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True))
     assert len(pairs) == 18
     for step, (x, y) in enumerate(pairs):
@@ -445,6 +477,31 @@ def test_two_processes_learn_what_one_learns(
             running += 1
             assert torch.allclose(tensors[name], state["nets"][net][name], atol=1e-5), name
     assert (running > 0) == (norm == "batch")
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed")
+def test_processes_with_nothing_left_to_do_leave_together(
+    data: dict[str, Path], tmp_path: Path
+) -> None:
+    """A finished run, started again: the first process waits for the one that is late."""
+    config = config_of("stargan", data, tmp_path / "run", steps=1)
+    train(config)
+    more = """
+import os, time
+marks, rank = Path(sys.argv[0]).parent, os.environ["RANK"]
+newest_state = training.runs.newest_state
+
+def late(*arguments):
+    if rank == "1":
+        time.sleep(2)
+    print("left already:", [p.name for p in marks.glob("left-*")])
+    return newest_state(*arguments)
+
+training.runs.newest_state = late
+atexit.register(lambda: (marks / f"left-{rank}").touch())
+"""
+    for said in in_two_processes(config, tmp_path / "ranks", more):
+        assert said.splitlines()[0] == "left already: []"
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:

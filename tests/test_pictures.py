@@ -619,7 +619,7 @@ def test_heic_is_read_and_becomes_png(tmp_path: Path) -> None:
 def test_without_the_extra_heic_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(PictureError, match=r"x\.heic: HEIC needs .* pip install 'img2img\[heic\]'"):
+    with pytest.raises(PictureError, match=r"x\.heic: HEIC needs .*install .*\[heic\]"):
         read_picture(tmp_path / "x.heic")
 
 

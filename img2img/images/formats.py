@@ -147,7 +147,9 @@ def _open_heic(file: BinaryIO) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile
     except ImportError:
-        raise PictureError("HEIC needs the 'heic' extra: pip install 'img2img[heic]'") from None
+        from img2img.installed import hint
+
+        raise PictureError(f"HEIC needs the 'heic' extra: {hint('heic')}") from None
     return HeifImageFile(file)
 
 

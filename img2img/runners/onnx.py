@@ -195,9 +195,11 @@ def opened_session(data: bytes, path: Path, providers: Providers, device: str) -
         raise ModelError(f"{path}: onnxruntime refuses it: {first_line(error)}") from None
     wanted, real = providers[0][0], session.get_providers()
     if wanted != _CPU and wanted not in real:
+        from img2img.installed import hint
+
         raise EnvironmentFault(
             f"device '{device}': onnxruntime loaded {real[0]} instead of {wanted}; "
-            "pip install 'img2img[gpu]', or use --device cpu"
+            f"{hint('gpu')}, or use --device cpu"
         )
     return session
 
