@@ -54,6 +54,7 @@ from img2img.errors import (
     proposal,
 )
 from img2img.modelinfo import ModelInfo
+from img2img.pace import Pace, probe
 from img2img.processes import Processes
 from img2img.runs import Event, Listener
 from img2img.samples import sheet_of, validate
@@ -233,8 +234,7 @@ def train(
     compilation = choose_compilation(
         config.compile, config.cuda_graphs, device, processes.count, config.checkpointing
     )
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    pace = Pace(config.threads, device.type == "cpu" and processes.count == 1)
     listen = listen if processes.first else lambda event: None
     per_step = config.batch_size * config.accumulate
     processes.check_batch(config.batch_size)
@@ -310,7 +310,7 @@ def train(
         "domains": list(data.domains),
         "data_fingerprint": data.fingerprint(),
         "albumentations_digest": albument.digest if albument else None,
-        "threads": torch.get_num_threads(),
+        **pace.facts,
         "processes": processes.count,
     }
     claim = processes.first and not dry_run
@@ -320,7 +320,8 @@ def train(
         kept.enter_context(feed)
         # --- resume
         step = 0
-        state = None if dry_run else runs.newest_state(config.out, facts, listen)
+        compared = pace.compared(facts)
+        state = None if dry_run else runs.newest_state(config.out, compared, listen)
         if state is not None:
             step = _restore(state, trainer, average, view, processes.rank)
         elif config.init is not None:
@@ -328,6 +329,12 @@ def train(
                 warned(text)
             if average:
                 average = Average(trainer, config.ema)
+        one_pass = probe(next(iter(nets)), config.batch_size, config.crop_size, precision)
+        kept.callback(pace.end)
+        changed = pace.begin(state and state["facts"] | {"step": step}, one_pass, total - step)
+        if changed:
+            warned(changed)
+        facts |= pace.facts
         listen(
             {
                 "event": "start",
@@ -344,7 +351,8 @@ def train(
                 "memory_format_reason": layout_reason,
                 "compile": str(compilation),
                 "compile_reason": compilation.reason,
-                "threads": torch.get_num_threads(),
+                "threads": pace.count,
+                "threads_reason": pace.reason,
                 "pictures_from": data.stores[0].kind,
                 "workers": workers,
                 "parameters": {n: _count(net) for n, net in trainer.nets.items()},
@@ -402,6 +410,7 @@ def train(
                     save()
                 listen({"event": "stopped", "step": step, "steps": total, "time_is_up": late})
                 break
+            pace.watch.begin()
             epoch = step // per_epoch
             factor = lr_factor(config, step, per_epoch)
             for optimizer in trainer.optimizers.values():
@@ -433,6 +442,10 @@ def train(
             step += 1
             if average:
                 average.update()
+            changed = pace.step_taken(step, one_pass, total - step)
+            if changed:
+                warned(changed)
+                facts |= pace.facts
 
             # --- telling
             if dry_run:
