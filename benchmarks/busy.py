@@ -2,12 +2,12 @@
 
     python benchmarks/busy.py [--rounds 3] [--seconds 12] [--load CORES] [--json]
 
-Trains `pix2pix --preset tiny` on a made set and translates made pictures of 256x256 with the shipped
-model `sketch2avatar` by onnxruntime, each alone and beside `--load` processes that compute without
-end (one per core unless said), in turns. With as many busy processes as cores, half of the rate
-alone is the fair share. Shown are the medians over the rounds; the rates are steps and pictures a
-second, starts left out. Every job is a process of its own; `as it was` lets the threads spin
-(OMP_WAIT_POLICY=ACTIVE, two threads), to compare.
+Trains `pix2pix --preset tiny` on a made set and runs the shipped model `sketch2avatar` by
+onnxruntime on made pictures of 256x256 (the network alone, without files), each alone and beside
+`--load` processes that compute without end (one per core unless said), in turns. With as many busy
+processes as cores, half of the rate alone is the fair share. Shown are the medians over the rounds;
+the rates are steps and pictures a second, starts left out. Every job is a process of its own; `as
+it was` lets OpenMP's threads spin, with as many as there are cores, to compare.
 """
 
 from __future__ import annotations
@@ -129,6 +129,8 @@ def main() -> None:
                 for load in (0, given.load):
                     rate = measured(job, pairs, given.seconds, load, spinning)
                     rates.setdefault((job, spinning, load), []).append(rate)
+                    how = "as it was" if spinning else "now"
+                    print(f"{job}, {how}, load {load}: {rate:.2f}/s", file=sys.stderr, flush=True)
     fair = cpu.cores() / (cpu.cores() + given.load)
     for job, spinning in cases:
         alone, beside = (statistics.median(rates[job, spinning, n]) for n in (0, given.load))

@@ -1,8 +1,8 @@
 """`TrainConfig` and the training loop, the same for every method. The same call resumes.
 
 All randomness is a function of (seed, step) or (seed, epoch), so a resumed run repeats the
-uninterrupted one to the bit on the same machine with the same number of threads. What a run leaves
-in its folder stands in `img2img.runs`.
+uninterrupted one to the bit on the same machine with the same number of threads (`img2img.pace`
+chooses and records it). What a run leaves in its folder stands in `img2img.runs`.
 """
 
 from __future__ import annotations
