@@ -231,7 +231,7 @@ def train_command(
     devices: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 1,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; measured without it.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
     name: Annotated[str | None, typer.Option(help="Name inside the model file.")] = None,
     licence: Annotated[str | None, typer.Option(help="Licence inside the model file.")] = None,

@@ -158,12 +158,14 @@ class _Teller:
         domains = f" of {len(e['domains'])} domains" if e["domains"] else ""
         helped = f" by {e['workers']} workers" if e["workers"] else ""
         many = f"{e['processes']} processes, " if e["processes"] > 1 else ""
+        chosen = f" ({e['threads_reason']})" if e["threads_reason"] else ""
         return (
             f"{how}: {e['pictures']} pictures or pairs{domains}, {e['held_out']} held out, "
             f"{_length(e)}, {e['device']}, {many}{e['precision']} ({e['reason']}), "
             f"{e['memory_format']} ({e['memory_format_reason']}), "
             f"{e['compile']} ({e['compile_reason']}), "
-            f"{e['threads']} threads, pictures {_SOURCES[e['pictures_from']]}{helped}, "
+            f"{e['threads']} thread{'s' if e['threads'] > 1 else ''}{chosen}, "
+            f"pictures {_SOURCES[e['pictures_from']]}{helped}, "
             f"parameters: {_sizes(e['parameters'])}"
         )
 

@@ -6,7 +6,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from img2img.system.threads import let_idle_threads_sleep
+
 __version__ = "0.1.0"
+
+let_idle_threads_sleep()  # here, since it counts only before torch is imported
 
 if TYPE_CHECKING:
     from img2img.checkpoint import load_model, read_model_info, save_model

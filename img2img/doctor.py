@@ -18,6 +18,7 @@ from img2img.errors import EnvironmentFault, Img2ImgError
 from img2img.pretrained import find_model, shipped
 from img2img.runners import cpu, open_runner
 from img2img.runners.cuda import cuda_device_count
+from img2img.system.threads import wait_policy
 
 EXTRAS = ("train", "gpu", "tensorboard", "heic", "openvino", "dev")
 
@@ -195,7 +196,9 @@ def _processor() -> Finding:
         found = "this system does not tell whether the processor computes bf16"
     else:
         found = f"bf16 by {bf16}" if bf16 else "no bf16 arithmetic, so fp32"
-    return Finding("ok", f"processor: {cpu.cores()} cores for this process, {found}")
+    waits = wait_policy() or "idle threads wait as OpenMP does by itself"
+    cores = f"{cpu.cores()} cores for this process"
+    return Finding("ok", f"processor: {cores}, {found}, {waits}")
 
 
 def _openvino() -> list[Finding]:

@@ -132,7 +132,12 @@ def _compare(path: Path, then: Mapping[str, Any], now: Mapping[str, Any], listen
             f"{path}: this run was started with other settings ({'; '.join(binding)}); "
             "use another -o, or the settings of config.toml"
         )
-    loose = [d for n in _LOOSE if n in then for d in _differences(n, then.get(n), now.get(n))]
+    loose = [
+        d
+        for n in _LOOSE
+        if n in then and n in now
+        for d in _differences(n, then.get(n), now.get(n))
+    ]
     if loose:
         listen({"event": "warning", "text": f"the resume is not bit-exact: {'; '.join(loose)}"})
 

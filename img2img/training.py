@@ -1,8 +1,8 @@
 """`TrainConfig` and the training loop, the same for every method. The same call resumes.
 
 All randomness is a function of (seed, step) or (seed, epoch), so a resumed run repeats the
-uninterrupted one to the bit on the same machine with the same number of threads. What a run leaves
-in its folder stands in `img2img.runs`.
+uninterrupted one to the bit on the same machine with the same number of threads (`img2img.pace`
+chooses and records it). What a run leaves in its folder stands in `img2img.runs`.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ from img2img.errors import (
     proposal,
 )
 from img2img.modelinfo import ModelInfo
+from img2img.pace import Pace, probe
 from img2img.processes import Processes
 from img2img.runs import Event, Listener
 from img2img.samples import sheet_of, validate
@@ -265,8 +266,7 @@ def train(
     compilation = choose_compilation(
         config.compile, config.cuda_graphs, device, processes.count, config.checkpointing
     )
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    pace = Pace(config.threads, device.type == "cpu" and processes.count == 1)
     listen = listen if processes.first else lambda event: None
     per_step = config.batch_size * config.accumulate
     processes.check_batch(config.batch_size)
@@ -346,7 +346,7 @@ def train(
         "domains": list(data.domains),
         "data_fingerprint": data.fingerprint(),
         "albumentations_digest": albument.digest if albument else None,
-        "threads": torch.get_num_threads(),
+        **pace.facts,
         "processes": processes.count,
     }
     claim = processes.first and not dry_run
@@ -356,7 +356,8 @@ def train(
         kept.enter_context(feed)
         # --- resume
         step, minutes_before = 0, 0.0
-        state = None if dry_run else runs.newest_state(config.out, facts, listen)
+        compared = pace.compared(facts)
+        state = None if dry_run else runs.newest_state(config.out, compared, listen)
         if state is not None:
             step = _restore(state, trainer, average, view, processes.rank)
             minutes_before = float(state.get("minutes", 0.0))
@@ -367,6 +368,12 @@ def train(
                 if average:
                     average = Average(trainer, config.ema)
             trainer.prepare(data)
+        one_pass = probe(next(iter(nets)), config.batch_size, config.crop_size, precision)
+        kept.callback(pace.end)
+        changed = pace.begin(state and state["facts"] | {"step": step}, one_pass, total - step)
+        if changed:
+            warned(changed)
+        facts |= pace.facts
         listen(
             {
                 "event": "start",
@@ -384,7 +391,8 @@ def train(
                 "memory_format_reason": layout_reason,
                 "compile": str(compilation),
                 "compile_reason": compilation.reason,
-                "threads": torch.get_num_threads(),
+                "threads": pace.count,
+                "threads_reason": pace.reason,
                 "pictures_from": data.stores[0].kind,
                 "workers": workers,
                 "parameters": {n: _count(net) for n, net in trainer.nets.items()},
@@ -452,6 +460,7 @@ def train(
                 steps = None if by_time else total
                 listen({"event": "stopped", "step": step, "steps": steps, "time_is_up": late})
                 break
+            pace.watch.begin()
             epoch = step // per_epoch
             spent = minutes()
             if by_time:  # all processes follow one clock
@@ -486,6 +495,10 @@ def train(
             step += 1
             if average:
                 average.update()
+            changed = pace.step_taken(step, one_pass, total - step)
+            if changed:
+                warned(changed)
+                facts |= pace.facts
 
             # --- telling
             if dry_run:

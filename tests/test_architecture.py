@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
-    "errors": 1, "installed": 1, "settings": 1, "atomic": 1, "losses": 1, "augment": 1, "nets": 1,
+    "errors": 1, "installed": 1, "system": 1, "settings": 1, "atomic": 1, "losses": 1, "augment": 1,
+    "nets": 1,
     "modelinfo": 2, "images": 2, "checkpoint": 2, "pretrained": 2,
     "features": 2, "tables": 2, "memory": 2, "exportinfo": 2, "domains": 3,
     "data": 3, "runners": 3,
@@ -20,13 +21,13 @@ FLOORS = {
     "tiles": 4, "translate": 4, "gallery": 4, "export": 4, "parity": 4, "reduced": 4, "bench": 4,
     "graphs": 4, "webruntime": 4, "web": 4, "triton": 4, "trainers": 4, "metrics": 4, "doctor": 4,
     "runs": 5, "processes": 5, "devices": 5, "ema": 5, "samples": 5, "warmstart": 5,
-    "board": 5, "compiling": 5,
+    "board": 5, "compiling": 5, "pace": 5,
     "training": 5,
     "cli": 6,
 }  # fmt: skip
 PURE = {"nets", "losses", "augment"}
 NO_TRAINING_CODE = {"translate", "runners", "export", "parity", "reduced", "bench"}
-TORCH_FREE = ("images", "runners", "runners.base", "runners.onnx", "runners.cuda", "runners.cpu", "runners.memory", "runners.onnxfile",
+TORCH_FREE = ("images", "system", "system.threads", "runners", "runners.base", "runners.onnx", "runners.cuda", "runners.cpu", "runners.memory", "runners.onnxfile",
               "runners.core", "runners.openvino", "runners.openvinolocal", "runners.choice", "runners.trial", "translate", "exportinfo",
               "tiles", "memory", "runners.local", "runners.protobuf", "runners.onnxgraph", "runners.onnxlocal",
               "runners.onnxcheck", "runners.onnxread", "runners.onnxtrial", "runners.foreignonnx",

@@ -7,15 +7,27 @@ import sys
 from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
+_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 # Arithmetic on bf16 by the names Linux gives it (x86-64 and ARM), widest first.
 _BF16 = (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16"), ("bf16", "ARM BF16"))
 
 
 def cores() -> int:
-    """Number of cores that this process may use."""
+    """Number of cores that this process may use: those it is bound to, and no more than the
+    processor time that its container gets (cgroup v2, cpu.max), rounded up."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        bound = len(os.sched_getaffinity(0))
+    else:
+        bound = os.cpu_count() or 1
+    return min(bound, _quota() or bound)
+
+
+def _quota() -> int | None:
+    try:
+        quota, period = _CPU_MAX.read_text(encoding="ascii").split()
+        return max(1, -(-int(quota) // int(period)))
+    except (OSError, ValueError, ZeroDivisionError):  # no cgroup v2, or "max": no limit
+        return None
 
 
 def flags() -> frozenset[str] | None:

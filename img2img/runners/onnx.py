@@ -21,6 +21,7 @@ from img2img.runners.memory import memory_faults
 from img2img.runners.onnxfile import metadata, weight_precision
 from img2img.runners.onnxlocal import OnnxLocal
 from img2img.runners.onnxread import contradiction, read_whole, seen_in, what_is_missing
+from img2img.system.threads import sleeping
 
 DIGEST_KEY = "img2img_sha256"
 NO_DIGEST = b"0" * 64
@@ -184,7 +185,7 @@ def opened_session(data: bytes, path: Path, providers: Providers, device: str) -
     import onnxruntime
 
     try:
-        options = onnxruntime.SessionOptions()
+        options = sleeping(onnxruntime.SessionOptions())
         options.log_severity_level = 4
         options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed
         # A plan for each size would be kept beside the arena: twice the memory, no time gained.
