@@ -366,6 +366,20 @@ def test_large_pictures_are_offered_smaller(served: Opener, tmp_path: Path) -> N
     assert levels(shown(tab)[:, :, :3], whole) == 0
 
 
+def test_the_page_works_at_the_size_of_the_model(served: Opener, tmp_path: Path) -> None:
+    tab = served(inverting(tmp_path / "m.onnx", working_size=300))
+    picture(1600, 800, 1).save(tmp_path / "p.png")
+    drop(tab, tmp_path / "p.png")
+    tab.wait(DONE)
+    options = tab.run("[...document.querySelector('#size').options].map(o => o.text)")
+    assert options[:3] == ["256 x 128", "300 x 150", "512 x 256"]
+    words = tab.run(STATUS)
+    assert words.startswith("Translated 300 x 150") and "Enlarged to 1600 x 800" in words
+    result = shown(tab)[:, :, :3].astype(int)
+    assert result.shape == (800, 1600, 3)
+    assert np.abs(result - (255 - np.asarray(picture(1600, 800, 1)).astype(int))).mean() < 2
+
+
 def test_a_chosen_and_a_pasted_picture(served: Opener, tmp_path: Path) -> None:
     tab = served(inverting(tmp_path / "m.onnx"))
     Image.new("RGB", (12, 10), (10, 20, 30)).save(tmp_path / "p.png")
