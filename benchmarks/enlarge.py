@@ -1,9 +1,10 @@
-"""What enlarging an answer costs: milliseconds for a megapixel, `plain` against `guided`, and the peak of
-memory beside the picture and its answer.
+"""What enlarging an answer costs: milliseconds for a megapixel, `plain` against `guided`, and the
+peak of memory beside the picture and its answer.
 
     python -m benchmarks.enlarge [--width 4000] [--height 3000] [--size 640] [--rounds 3]
 
-Processor time of one thread; the picture is a made one (`img2img.runners.trial`), the answer its negative.
+Processor time of one thread; the picture is a made one (`img2img.runners.trial`), the answer its
+negative.
 """
 
 from __future__ import annotations
