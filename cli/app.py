@@ -87,11 +87,12 @@ def translate_command(
         typer.Option(help="Table of the pictures' own attributes, which --domain then changes."),
     ] = None,
     size: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=1,
-            help="The network works on the picture scaled to so many pixels on its shorter side; "
-            "the output keeps the input's size.",
+            metavar="N|full",
+            help="The network works on larger pictures reduced to so many pixels on the long side; "
+            "the output keeps the input's size. Default: what the model states; full or 0: no "
+            "reduction.",
         ),
     ] = None,
     strength: Annotated[
@@ -217,8 +218,8 @@ def train_command(
     max_time: Annotated[
         str | None,
         typer.Option(
-            help="Stop after, e.g. 90m or 2h; the same command resumes. With --preset laptop the learning "
-            "rate falls to zero by then."
+            help="Stop after, e.g. 90m or 2h; the same command resumes. With --preset laptop the "
+            "learning rate falls to zero by then."
         ),
     ] = None,
     dry_run: Annotated[
@@ -339,7 +340,10 @@ def models_command(
 def bench_command(
     model: Annotated[str, typer.Argument(help="A shipped model's name, a run or a model file.")],
     size: Annotated[
-        list[str] | None, typer.Option(help="Side or WIDTHxHEIGHT; several times; default 256.")
+        list[str] | None,
+        typer.Option(
+            help="Side or WIDTHxHEIGHT; several times; default: the size at which the model works."
+        ),
     ] = None,
     batch: Annotated[
         list[int] | None, typer.Option(help="Pictures at once; several times; default 1.")
@@ -367,7 +371,7 @@ def bench_command(
     from img2img.cli import bench
 
     bench.run(
-        model, size or ["256"], batch or [1], runner or [], precision or [], device, seconds,
+        model, size or [], batch or [1], runner or [], precision or [], device, seconds,
         direction, json, layout, range_,
     )  # fmt: skip
 

@@ -29,16 +29,19 @@ def run(
     layout: str | None = None,
     value_range: str | None = None,
 ) -> None:
-    from img2img.bench import Row, bench, parse_size
+    from img2img.bench import Row, bench, default_size, parse_size
 
     if min(batches) < 1:
         raise UsageError("a batch has at least one picture")
     granted = taken_for_granted(model, direction)
     if granted:
         note(granted)
+    shapes = [parse_size(s) for s in sizes]
+    if not shapes:
+        shapes = [default_size(model, direction, layout, value_range)]
     rows: list[Row] = []
     for row in bench(
-        model, [parse_size(s) for s in sizes], batches, runners, precisions, device, seconds,
+        model, shapes, batches, runners, precisions, device, seconds,
         direction, layout, value_range,
     ):  # fmt: skip
         if json:

@@ -53,11 +53,14 @@ def _show(name: str, json: bool, layout: str | None, value_range: str | None) ->
     path = find_model(name)
     info, export = _info(path, layout, value_range)
     facts = None if export is None else dataclasses.asdict(export)
+    stated = info.to_dict() | {"working_size": info.long_side}
     if json:
-        say_json({"file": path.name, **info.to_dict(), "export": facts})
+        say_json({"file": path.name, **stated, "export": facts})
         return
     say(f"file: {path}")
-    for key, value in info.to_dict().items():
+    if info.long_side == 0:
+        stated["working_size"] = "each picture's own size"
+    for key, value in stated.items():
         for line in _lines(key, value):
             say(line)
     if export is None or facts is None:

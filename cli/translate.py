@@ -71,11 +71,14 @@ def _translate(w: Wishes, inputs: list[str], out: Path) -> bool:
     granted = taken_for_granted(wish, w.direction)
     if granted:
         note(granted)
-    tile = _tile(w.tile)
+    tile, size = _tile(w.tile), _size(w.size)
     with stop_flag() as stop:
-        pixels = _pixels_to_come(w, jobs)
+
+        def pixels(working: int) -> int | None:
+            return _pixels_to_come(w, jobs, working if size is None else size)
+
         runner = open_runner(path, w.device, w.runner, w.precision, pixels, w.layout, w.range)
-        network = Network(runner, w.size, w.strength, tile, w.batch, note, stop)
+        network = Network(runner, size, w.strength, tile, w.batch, note, stop)
         jobs = planner.with_model(runner.info)
         place = out.parent if single else out
         check_output(place)
@@ -84,9 +87,9 @@ def _translate(w: Wishes, inputs: list[str], out: Path) -> bool:
             check_output(w.compare)
         manifest = Unrecorded(w.overwrite)
         if not single:
-            manifest = Manifest(out, _settings(w, path), w.overwrite, w.retry_failed)
-        count = _say_start(w, runner, jobs)
-        with _gallery(w, runner, count) as gallery:
+            manifest = Manifest(out, _settings(w, path, network.size), w.overwrite, w.retry_failed)
+        count = _say_start(w, runner, jobs, network.size)
+        with _gallery(w, runner, count, network.size) as gallery:
             options = Options(
                 w.quality,
                 _reading(w),
@@ -112,20 +115,37 @@ def _metadata(w: Wishes) -> Any:
     return "strip" if w.strip_metadata else "no-gps" if w.strip_gps else "keep"
 
 
-def _say_start(w: Wishes, runner: Any, jobs: Sequence[Any]) -> int:
+def _say_start(w: Wishes, runner: Any, jobs: Sequence[Any], size: int) -> int:
     """Say what is going to be done; returns the number of pictures."""
     info = runner.info
     count = sum(job.ignored is None for job in jobs)
     if w.json:
         model = {"model": info.name, "runner": runner.description, "reason": runner.reason}
-        say_json({"event": "start", **model, "inputs": len(jobs)})
+        trained = None if info.method == "foreign" else info.size
+        scale = {"trained_size": trained, "working_size": size, "upsampling": info.upsampling}
+        say_json({"event": "start", **model, **scale, "inputs": len(jobs)})
     else:
         why = f" ({runner.reason})" if runner.reason else ""
         many = f"{count} picture{'s' * (count != 1)}"
         note(f"{many}, model {info.name} ({info.direction}), {runner.description}{why}")
+        trained = "" if info.method == "foreign" else f"trained at {info.size} px, "
+        note(f"{trained}working at {_in_pixels(size)}; --size changes it")
     if info.method == "foreign":
         note(f"note: model {info.name} was made elsewhere; its licence and training are unknown")
     return count
+
+
+def _in_pixels(size: int) -> str:
+    return f"{size}" if size else "each picture's own size"
+
+
+def _size(text: str | None) -> int | None:
+    """Of --size: a long side in pixels, 0 for the picture's own, None for the model's."""
+    if text is None or text == "full":
+        return None if text is None else 0
+    if not text.isascii() or not text.isdigit() or int(text) > 65536:
+        raise UsageError(f"--size {text}: give a long side in pixels up to 65536, or full")
+    return int(text)
 
 
 def _tile(text: str) -> Any:
@@ -142,23 +162,24 @@ _PIXELS_PER_BYTE = {".jpg": 3.0, ".jpeg": 3.0, ".webp": 5.0, ".avif": 8.0, ".hei
 _LOOKED_AT = 1000
 
 
-def _pixels_to_come(w: Wishes, jobs: Sequence[Any]) -> int | None:
-    """About how many pixels the network will see, by the sizes of the files; None where that is
-    not known. It decides only whether a faster runner is worth opening."""
+def _pixels_to_come(w: Wishes, jobs: Sequence[Any], size: int) -> int | None:
+    """About how many pixels the network will see at the working size `size` (0: each picture's
+    own), by the sizes of the files; None where that is not known. It decides only whether a faster
+    runner is worth opening."""
     sources = list({job.source: None for job in jobs if job.ignored is None})
     if w.watch or not sources:
         return None
     some = sources[:: max(1, len(sources) // _LOOKED_AT)]
-    if w.size is not None:
-        return round(1.4 * w.size**2 * len(sources))
+    most = 0.75 * size**2 if size else float("inf")  # of a picture of 4:3
     found = 0.0
     for source in some:
         with suppress(OSError):
-            found += source.stat().st_size * _PIXELS_PER_BYTE.get(source.suffix.lower(), 0.5)
+            own = source.stat().st_size * _PIXELS_PER_BYTE.get(source.suffix.lower(), 0.5)
+            found += min(own, most)
     return round(found * len(sources) / len(some))
 
 
-def _gallery(w: Wishes, runner: Any, count: int) -> Any:
+def _gallery(w: Wishes, runner: Any, count: int, size: int) -> Any:
     """The gallery that was asked for, or nothing, as a context manager."""
     if w.gallery is None:
         return nullcontext()
@@ -170,8 +191,9 @@ def _gallery(w: Wishes, runner: Any, count: int) -> Any:
         "Run by": runner.description,
         "Made": time.strftime("%Y-%m-%d %H:%M"),
     }
-    wishes = {"Scale": w.size, "Strength": None if w.strength == 1 else w.strength}
-    about |= {label: str(value) for label, value in wishes.items() if value is not None}
+    about["Working size"] = f"{size} px on the long side" if size else _in_pixels(0)
+    if w.strength != 1:
+        about["Strength"] = str(w.strength)
     return Gallery(w.gallery, about, count, title=f"{runner.info.name}: before and after")
 
 
@@ -231,14 +253,14 @@ def _check_combinations(w: Wishes, single: bool) -> None:
         raise UsageError(f"{option} needs a folder as -o, not the file {w.out}")
 
 
-def _settings(w: Wishes, model: Path) -> dict[str, Any]:
+def _settings(w: Wishes, model: Path, size: int) -> dict[str, Any]:
     """What decides how outputs look; where and how fast they are made is not among it."""
     with open(model, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "model": digest,
         "quality": w.quality,
-        "size": w.size,
+        "working_size": size,
         "strength": w.strength,
         "precision": w.precision,
         "metadata": _metadata(w),

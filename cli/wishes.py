@@ -23,7 +23,7 @@ class Wishes:
     format: str | None
     quality: int
     name: str
-    size: int | None
+    size: str | None
     strength: float
     batch: int | None
     overwrite: bool

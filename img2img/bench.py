@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from img2img.checkpoint import read_model_info
 from img2img.errors import Img2ImgError, UsageError
 from img2img.memory import process_peak
 from img2img.pretrained import find_model
@@ -28,6 +29,7 @@ from img2img.runners.trial import decibels, made_batch, max_levels
 DEFAULT_RUNNERS = tuple(name for name in RUNNERS if name != "torch-compile")
 _TIMEOUT = 600.0
 _MIN_RUNS = 3
+_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,30 @@ def parse_size(text: str) -> tuple[int, int]:
     if min(sides) < 1 or max(sides) > 65536:
         raise UsageError(f"size '{text}' is neither a side (256) nor WIDTHxHEIGHT (640x480)")
     return sides
+
+
+def default_size(
+    model: str,
+    direction: str | None = None,
+    layout: str | None = None,
+    value_range: str | None = None,
+) -> tuple[int, int]:
+    """(height, width) in pixels at which `model` works: a square of its working size, or the one
+    size that it was exported for; 256x256 where it works at each picture's own size.
+
+    Raises as `bench`.
+    """
+    path = find_model(model, direction=direction)
+    if path.suffix == ".safetensors":
+        side = read_model_info(path).long_side or _SIDE
+        return side, side
+    runner = open_runner(path, "cpu", "onnxruntime", layout=layout, value_range=value_range)
+    try:
+        side, export = runner.working_size or _SIDE, runner.export
+        fixed = export is not None and (export.height, export.width)
+        return (fixed[0] or side, fixed[1] or side) if fixed else (side, side)
+    finally:
+        runner.close()
 
 
 def bench(

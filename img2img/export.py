@@ -43,6 +43,7 @@ from img2img.runners.onnx import DIGEST_KEY, NO_DIGEST, OnnxRunner, digest_of
 # The exporter writes 18 for less, and the oldest supported onnxruntime (1.22) knows no more.
 OPSETS = range(18, 23)
 OPSET = 20
+_LARGEST_PROOF = 1024  # pixels a side; beyond, a proof takes minutes and gigabytes
 # Protobuf ends there, and external data is never written.
 LIMIT_BYTES = 2**31 - 1
 _PARTS = ("torch", "onnx", "onnxscript", "onnxruntime")
@@ -75,12 +76,14 @@ class ExportOptions:
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"batch {self.batch} is impossible")
 
-    @property
-    def shapes(self) -> list[tuple[int, int, int]]:
-        """(batch, height, width) that the proof is made at."""
+    def shapes(self, working_size: int = 0) -> list[tuple[int, int, int]]:
+        """(batch, height, width) that the proof is made at: `parity.SHAPES`, the first of them
+        at the working size where the model has one (0: none)."""
         if self.size is not None:
             return [(n, *self.size) for n in ((1, 3) if self.batch is None else (self.batch,))]
-        return [(self.batch or n, height, width) for n, height, width in parity.SHAPES]
+        side = min(working_size or parity.SHAPES[0][1], _LARGEST_PROOF)
+        shapes = [(1, side, side), *parity.SHAPES[1:]]
+        return [(self.batch or n, height, width) for n, height, width in shapes]
 
 
 def export_onnx(
@@ -116,7 +119,7 @@ def export_onnx(
     facts = _facts(source, generator, options, told)
     by_file = _by_file(_serialised(core, generator, info, facts), options.io)
     table = parity.compare(
-        generator, by_file, shown, info.domains, options.shapes, _domain(options)
+        generator, by_file, shown, info.domains, options.shapes(info.long_side), _domain(options)
     )
     _refuse_different(table, source, target)
     facts = dataclasses.replace(facts, parity=table)
@@ -367,9 +370,9 @@ def _domain(options: ExportOptions) -> tuple[int, int, int]:
 def _feeds(
     shown: parity.Pictures, info: ModelInfo, options: ExportOptions
 ) -> list[dict[str, NDArray[np.float32]]]:
-    """Inputs of the float network for each picture, at the fixed size or that of the training."""
-    batch = options.batch or 1
-    shape = (batch, *(options.size or (info.size, info.size)))
+    """Inputs of the float network for each picture, at the fixed size or the working size."""
+    batch, side = options.batch or 1, min(info.long_side or info.size, _LARGEST_PROOF)
+    shape = (batch, *(options.size or (side, side)))
     feeds = []
     for k, pixels in enumerate(parity.batches(shown, [shape] * len(shown), info.in_channels)):
         x = to_network(pixels.astype(np.float32)).transpose(0, 3, 1, 2)
@@ -389,7 +392,7 @@ def _check_runner(
     options: ExportOptions,
 ) -> None:
     """What `translate` makes of the written file is what the graph gives of itself."""
-    shape = min(options.shapes, key=lambda s: s[0] * s[1] * s[2])
+    shape = min(options.shapes(), key=lambda s: s[0] * s[1] * s[2])
     (pixels,) = parity.batches(shown, [shape], info.in_channels)
     count = len(info.domains)
     domain = np.eye(count, dtype=np.float32)[[0] * shape[0]] if count else None

@@ -11,6 +11,7 @@ from img2img.errors import ModelError
 
 SCHEMA = 1
 KEY = "img2img"
+UPSAMPLING = ("plain", "guided")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class ModelInfo:
         multiple_of, minimum: size rules in pixels; runners pad by reflection and crop back.
         tiling: `exact` or `statistics` (tiles change the result).
         size: side in pixels of the training crops.
+        working_size: long side in pixels at which the network works: larger pictures are reduced to
+            it and the answer is enlarged again, smaller ones stay as they are. 0: each picture's
+            own size. None, as in older files: `size`; see `long_side`.
+        upsampling: how the answer is enlarged: `plain` (bicubic), or `guided` by the edges of the
+            source, for models whose answer keeps its outlines (`images.enlarge_guided`).
         domains: names of the domain vector's entries, in order.
         one_hot: exactly one entry is 1 (folders); else any may be (attributes).
         exclusive: groups of domains of which at most one is 1 (hair colours).
@@ -59,7 +65,14 @@ class ModelInfo:
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = "unknown"
     quality: dict[str, float] = field(default_factory=dict)
+    working_size: int | None = None
+    upsampling: str = "plain"
     schema: int = SCHEMA
+
+    @property
+    def long_side(self) -> int:
+        """`working_size` in pixels where the file states one, else `size`; 0: the picture's own."""
+        return self.size if self.working_size is None else self.working_size
 
     def to_dict(self) -> dict[str, Any]:
         """The information as plain JSON types."""
@@ -103,6 +116,21 @@ class ModelInfo:
         for name in ("generator_config", "training", "quality"):
             if not isinstance(getattr(self, name), dict):
                 raise ModelError(f"{where}: metadata field {name} is not a table")
+        least, side = self.minimum, self.working_size
+        if side is not None and (
+            not isinstance(side, int)
+            or isinstance(side, bool)
+            or not (side == 0 or least <= side <= 65536)
+        ):
+            raise ModelError(
+                f"{where}: metadata field working_size is {side!r}; 0 or {least} to 65536 pixels "
+                "are possible"
+            )
+        if self.upsampling not in UPSAMPLING:
+            raise ModelError(
+                f"{where}: metadata field upsampling is {self.upsampling!r}; known are "
+                f"{' and '.join(UPSAMPLING)}"
+            )
         if self.value_range != (-1.0, 1.0):
             raise ModelError(f"{where}: value range {self.value_range} is not supported")
         if not _names(self.domains) or len(set(self.domains)) < len(self.domains):

@@ -54,6 +54,7 @@ from img2img.errors import (
     proposal,
 )
 from img2img.modelinfo import ModelInfo
+from img2img.nets import Generator
 from img2img.pace import Pace, probe
 from img2img.processes import Processes
 from img2img.runs import Event, Listener
@@ -69,6 +70,10 @@ Schedule = Literal["linear", "cosine", "step", "constant", "time"]
 class TrainConfig(Settings):
     """Everything a run is made of. A step is one batch of `batch_size * accumulate` pictures, an
     epoch one pass over the data.
+
+    `working_size` is written into the model file: the long side in pixels to which larger pictures
+    are reduced for the network, 0 for each picture's own size; by default the method's, which is
+    mostly the size of the training crops.
 
     `epochs` at full learning rate and `epochs_decay` of decay (the reference's 100 + 100); or
     `steps`, of which the second half decays; or, with schedule `time`, `max_minutes`, of which the
@@ -91,6 +96,7 @@ class TrainConfig(Settings):
     load_size: int = Field(286, ge=8)
     crop_size: int = Field(256, ge=8)
     centre_crop: int = Field(0, ge=0)
+    working_size: int | None = Field(None, ge=0, le=65536)
     held_out: int | None = Field(None, ge=0)
     flip: bool = True
     augment: dict[str, Any] = Field(default_factory=dict)
@@ -305,6 +311,8 @@ def train(
     # --- networks
     torch.manual_seed(config.seed)
     trainer = method.build(settings, data, config.crop_size)
+    for generator in trainer.generators.values():
+        working_size(config, generator)  # refused before the first step
     for net in (*trainer.nets.values(), *trainer.frozen_nets.values()):
         net.to(device).to(memory_format=FORMATS[layout])  # type: ignore[call-overload]
     processes.synchronise(trainer.nets.values())
@@ -719,6 +727,26 @@ def _estimate(
     }
 
 
+def working_size(config: TrainConfig, generator: Generator) -> int | None:
+    """What the model file of `generator` states as its working size, in pixels on the long side:
+    the setting's, else the method's, else the size of the training crops; None where those are
+    below the network's minimum, up to which it extends pictures itself.
+
+    Raises ConfigError for a size below the minimum that was set.
+    """
+    least = generator.minimum
+    if config.working_size is None:
+        side = TRAINERS[config.method].working_size
+        side = config.crop_size if side is None else side
+        return side if side == 0 or side >= least else None
+    if 0 < config.working_size < least:
+        raise ConfigError(
+            f"working_size {config.working_size}: the generator needs {least} pixels or more; give "
+            f"--set working_size={least}, or 0 for each picture's own size"
+        )
+    return config.working_size
+
+
 def _publish(
     config: TrainConfig,
     trainer: Trainer,
@@ -742,6 +770,8 @@ def _publish(
             norm_statistics=generator.norm_statistics,
             tiling=generator.tiling,
             size=config.crop_size,
+            working_size=working_size(config, generator),
+            upsampling=trainer.upsampling,
             domains=tuple(data.domains),
             one_hot=trainer.one_hot,
             exclusive=trainer.exclusive,

@@ -106,6 +106,9 @@ def config_text(graph: Graph, how: Serving) -> str:
         "direction": info.direction,
         "licence": info.licence,
         "pixels": "RGB, 0 to 255" if graph.io == "uint8" else "RGB, -1 to 1",
+        # The graph translates pictures as they come: the client reduces them to it.
+        "working_size": str(info.long_side) if info.long_side else "",
+        "upsampling": info.upsampling if info.long_side else "",
         "domains": json.dumps(list(info.domains)) if info.domains else "",
     }
     rows += [

@@ -47,6 +47,7 @@ def info_of(generator: Generator, **more: object) -> ModelInfo:
         "tiling": generator.tiling,
         "size": 64,
         "licence": "free",
+        "working_size": 0,
     }
     return ModelInfo(**(fields | more))  # type: ignore[arg-type]
 

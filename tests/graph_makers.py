@@ -59,8 +59,8 @@ def inverting(
     fields: dict[str, object] = {
         "name": "inverting", "method": "pix2pix", "generator": "unet", "generator_config": {},
         "in_channels": channels, "out_channels": channels, "multiple_of": 1, "minimum": 1,
-        "norm_statistics": "none", "tiling": "exact", "size": 64, "licence": "free",
-        "domains": tuple(domains),
+        "norm_statistics": "none", "tiling": "exact", "size": 64, "working_size": 0,
+        "licence": "free", "domains": tuple(domains),
     }  # fmt: skip
     info = ModelInfo(**(fields | more))  # type: ignore[arg-type]
     properties = {KEY: json.dumps(info.to_dict()), DIGEST_KEY: NO_DIGEST.decode()}

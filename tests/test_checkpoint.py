@@ -10,6 +10,7 @@ import random
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,8 @@ from safetensors.torch import save_file
 from img2img.checkpoint import load_model, load_state, read_model_info, save_model, save_state
 from img2img.errors import EnvironmentFault, ModelError
 from img2img.modelinfo import KEY, ModelInfo
+from img2img.pretrained import find_model
+from img2img.runners import open_runner
 from tests.conftest import info_of, small_generator
 
 
@@ -103,6 +106,51 @@ def test_contradictions_are_refused(tmp_path: Path) -> None:
         save_model(path, generator, dataclasses.replace(good, **change))  # type: ignore[arg-type]
         with pytest.raises(ModelError, match=reason):
             load_model(path)
+
+
+def test_an_older_file_works_at_the_size_of_its_crops(tmp_path: Path) -> None:
+    """One written before the working size was in the file, as bytes: no key, its digest right."""
+
+    class Older(ModelInfo):
+        def to_dict(self) -> dict[str, Any]:
+            new = ("working_size", "upsampling")
+            return {name: value for name, value in super().to_dict().items() if name not in new}
+
+    generator = small_generator()
+    facts = {f.name: getattr(info_of(generator), f.name) for f in dataclasses.fields(ModelInfo)}
+    save_model(tmp_path / "m.safetensors", generator, Older(**facts))
+    assert b"working_size" not in (tmp_path / "m.safetensors").read_bytes()
+    for info in (
+        read_model_info(tmp_path / "m.safetensors"),
+        load_model(tmp_path / "m.safetensors")[1],
+    ):
+        assert (info.working_size, info.long_side, info.upsampling) == (None, 64, "plain")
+    for name, size in (("sketch2avatar", 128), ("aerial2map", 256)):
+        for suffix in (".safetensors", ".onnx"):
+            path = find_model(name, (suffix,))
+            info = open_runner(path, "cpu").info if suffix == ".onnx" else read_model_info(path)
+            assert (info.long_side, info.upsampling) == (size, "plain")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("working_size", 4),
+        ("working_size", -1),
+        ("working_size", 65537),
+        ("working_size", "256"),
+        ("working_size", True),
+        ("working_size", 64.5),
+        ("upsampling", "best"),
+        ("upsampling", ["guided"]),
+    ],
+)
+def test_an_impossible_working_size_is_refused(field: str, value: object) -> None:
+    good = info_of(small_generator()).to_dict()
+    for side in (0, 8, 65536):
+        assert ModelInfo.from_dict(good | {"working_size": side}, "m").long_side == side
+    with pytest.raises(ModelError, match=f"m.onnx: metadata field {field}"):
+        ModelInfo.from_dict(good | {field: value}, "m.onnx")
 
 
 def test_missing_metadata_is_named() -> None:

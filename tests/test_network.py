@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from img2img.errors import MemoryFault, UsageError
+from img2img.exportinfo import ExportInfo
 from img2img.images import Pixels
 from img2img.runners import Runner, open_runner
 from img2img.runners.base import Float
@@ -55,6 +56,7 @@ def test_equal_sizes_go_at_once_and_large_ones_alone() -> None:
     assert network.limit(noise(3000, 2000)) == 1
     assert Network(Small(), batch=3).limit(noise(3000, 2000)) == 3
     assert Network(Small(), size=64).limit(noise(2000, 2000)) == 16
+    assert Network(Small(), size=64).limit(noise(20, 2000)) == 16
 
 
 def test_batches_are_of_one_size(tmp_path: Path) -> None:
@@ -114,10 +116,55 @@ def test_another_scale_keeps_the_size(kind: type) -> None:
             return [p[:, :, :1] for p in pictures]
 
     (answer,) = Network(Watching(), size=32).run([noise(100, 151, kind)], None)
-    assert seen == [(32, 48, 3)] and answer.shape == (100, 151, 1) and answer.dtype == kind
+    assert seen == [(21, 32, 3)] and answer.shape == (100, 151, 1) and answer.dtype == kind
     flat = np.full((90, 60, 3), 77, kind)
-    (same,) = Network(Watching(), size=500).run([flat], None)
+    (same,) = Network(Watching(), size=32).run([flat], None)
     assert np.array_equal(same, flat[:, :, :1])
+
+
+def test_the_model_states_the_size_at_which_the_network_works() -> None:
+    class Stated(Small):
+        def __init__(self, **more: object):
+            super().__init__()
+            self.info = info_of(small_generator(), **more)
+            self.seen: list[tuple[int, ...]] = []
+
+        def batch(self, pictures: Sequence[Pixels], domains: object = None) -> list[Pixels]:
+            self.seen.append(pictures[0].shape[:2])
+            return super().batch(pictures, domains)
+
+    large, little = noise(90, 120), noise(20, 30)
+    for more, given, seen in (
+        ({"working_size": 60}, None, [(45, 60), (20, 30)]),
+        ({"working_size": None}, None, [(48, 64), (20, 30)]),  # an older file: its crop size
+        ({"working_size": 60}, 0, [(90, 120), (20, 30)]),
+        ({"working_size": 0}, 40, [(30, 40), (20, 30)]),
+    ):
+        runner = Stated(**more)
+        network = Network(runner, size=given)
+        for pixels in (large, little):
+            assert network.run([pixels], None)[0].shape == pixels.shape
+        assert runner.seen == seen
+    fixed = Stated(working_size=60)
+    fixed.export = ExportInfo(height=90, width=120)  # takes no other size
+    assert Network(fixed).size == 0
+
+
+def test_the_model_states_how_its_answer_is_enlarged() -> None:
+    pixels = np.zeros((96, 96, 3), np.uint8)
+    pixels[:, 50:] = 200  # an edge between two pixels of the working size
+    answers = []
+    for upsampling in ("plain", "guided"):
+        runner = Small()
+        runner.info = info_of(small_generator(), working_size=24, upsampling=upsampling)
+        answers += Network(runner).run([pixels], None)
+    plain, guided = (np.abs(a.astype(int) - (255 - pixels)).mean() for a in answers)
+    assert guided < plain / 3
+
+
+def test_a_size_below_the_minimum_of_the_network() -> None:
+    with pytest.raises(UsageError, match="--size 4: model test works at 8 to 65536 pixels"):
+        Network(Small(), size=4)
 
 
 def test_strength_blends_with_the_source() -> None:
@@ -131,7 +178,7 @@ def test_strength_blends_with_the_source() -> None:
 
 
 def test_wrong_wishes() -> None:
-    for wishes in ({"size": 0}, {"strength": 1.5}, {"batch": 0}):
+    for wishes in ({"size": -1}, {"size": 70000}, {"strength": 1.5}, {"batch": 0}):
         with pytest.raises(UsageError, match=f"--{next(iter(wishes))}"):
             Network(Small(), **wishes)  # type: ignore[arg-type]
 

@@ -87,6 +87,29 @@ def test_a_run_leaves_what_it_promises(pairs: Path, tmp_path: Path) -> None:
     assert generator(torch.zeros(1, 3, 33, 20)).shape == (1, 3, 33, 20)
 
 
+@pytest.mark.parametrize(
+    ("change", "stated"),
+    [({}, 32), ({"working_size": 64}, 64), ({"working_size": 0}, 0), ({"crop_size": 8}, None)],
+)
+def test_the_working_size_is_written_into_the_model_file(
+    pairs: Path, tmp_path: Path, change: dict[str, Any], stated: int | None
+) -> None:
+    deep = {**SMALL, "generator_options": {"width": 4, "depth": 4}}
+    short = {"steps": 1, "settings": deep} | change
+    info = read_model_info(train(config_of(pairs, tmp_path / "run", **short)))
+    assert info.working_size == stated and info.upsampling == "plain"
+    assert info.long_side == (short.get("crop_size", 32) if stated is None else stated)
+
+
+def test_a_method_states_its_own(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pix2PixTrainer, "working_size", 640)
+    monkeypatch.setattr(Pix2PixTrainer, "upsampling", "guided")
+    info = read_model_info(train(config_of(pairs, tmp_path / "run", steps=1)))
+    assert (info.working_size, info.upsampling, info.size) == (640, "guided", 32)
+
+
 def test_it_learns(pairs: Path, tmp_path: Path) -> None:
     options = {"width": 8, "depth": 3, "norm": "instance", "dropout": False}
     settings = SMALL | {"lambda_gan": 0, "lr": 5e-3, "generator_options": options}
@@ -256,6 +279,7 @@ def test_the_factor_reaches_every_optimizer(pairs: Path, tmp_path: Path) -> None
         ({"settings": {"lambda": 3}}, ConfigError, "unknown setting 'lambda'"),
         ({"settings": {"generator_options": {"widht": 3}}}, ConfigError, "generator.widht"),
         ({"crop_size": 64}, ConfigError, "larger than load_size"),
+        ({"working_size": 4}, ConfigError, "the generator needs 8 pixels .* --set working_size=8"),
         ({"data": Path("nowhere")}, DataError, "no such folder"),
         ({"device": "cuda:7"}, EnvironmentFault, "is not here"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -10,13 +11,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from img2img.images import read_picture
+from img2img.checkpoint import load_model, save_model
+from img2img.cli.translate import _pixels_to_come
+from img2img.images import read_picture, scale_pixels
 from img2img.runners import open_runner
+from img2img.translate import Job
 from tests.commands import without_override
 from tests.conftest import Cli, picture
 
@@ -301,3 +306,55 @@ def test_numbers_that_are_none(cli: Cli, photos: Path, option: str, value: str) 
     done = cli("translate", photos, "-o", "out", option, value)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert option in done.stderr
+
+
+def test_the_working_size_is_said_obeyed_and_remembered(
+    cli: Cli, tmp_path: Path, model_file: Path
+) -> None:
+    generator, info = load_model(model_file)
+    path = tmp_path / "m.safetensors"
+    save_model(path, generator, dataclasses.replace(info, working_size=48))
+    (tmp_path / "in").mkdir()
+    picture(120, 90).save(tmp_path / "in" / "a.png")
+    command = ("translate", "in", "-o", "out", "-m", path, "--device", "cpu")
+    runner = open_runner(path, "cpu")
+    source = np.asarray(picture(120, 90))
+
+    done = cli(*command)
+    assert "trained at 64 px, working at 48; --size changes it" in done.stderr.splitlines()
+    wanted = scale_pixels(runner(scale_pixels(source, 48, 36)), 120, 90)
+    out = tmp_path / "out" / "a.png"
+    assert np.abs(read_picture(out).pixels.astype(int) - wanted).max() <= 1
+    again = cli(*command, "--size", "48", "--json")  # the same, so there is nothing to do
+    start, row = lines(again)[:2]
+    assert row["status"] == "skipped"
+    facts = {"trained_size": 64, "working_size": 48, "upsampling": "plain"}
+    assert facts.items() <= start.items()
+    for size in ("full", "0"):
+        done = cli(*command, "--size", size)
+        assert "working at each picture's own size" in done.stderr
+    assert np.abs(read_picture(out).pixels.astype(int) - runner(source)).max() <= 1
+
+    for size, words in (
+        ("4", "--size 4: model test works at 8 to 65536 pixels"),
+        ("half", "--size half: give a long side in pixels up to 65536, or full"),
+        ("-3", "--size -3: give a long side"),
+    ):
+        done = cli(*command, "--size", size)
+        assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
+    shown = cli("models", "show", path)
+    assert "working_size: 48" in shown.stdout.splitlines()
+    assert json.loads(cli("models", "show", "aerial2map", "--json").stdout)["working_size"] == 256
+
+
+@pytest.mark.parametrize(
+    ("size", "pixels"), [(640, 2 * 307200 + 30), (0, 2 * 3_000_000 + 30), (128, 2 * 12288 + 30)]
+)
+def test_the_pixels_that_the_network_will_see(
+    tmp_path: Path, photos: Path, size: int, pixels: int
+) -> None:
+    sizes = {"a.jpg": 10**6, "b.jpg": 10**6, "c.jpg": 10}
+    for name, count in sizes.items():
+        (tmp_path / name).write_bytes(bytes(count))
+    jobs = [Job(tmp_path / name, tmp_path / "out" / name) for name in sizes]
+    assert _pixels_to_come(SimpleNamespace(watch=False), jobs, size) == pixels  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from PIL import Image
 from img2img import webruntime
 from img2img.errors import EnvironmentFault, ModelError, UsageError
 from img2img.graphs import read_graph
+from img2img.images import working_shape
 from img2img.pretrained import find_model
 from img2img.runners import open_runner
 from img2img.web import check_folder, write_page
@@ -264,6 +265,13 @@ def test_the_shipped_model_gives_what_onnxruntime_gives(served: Opener, tmp_path
         drop(tab, path)
         source = np.asarray(Image.open(path).convert("RGB"))
         size = f"{source.shape[1]} x {source.shape[0]}"
+        height, width = working_shape(*source.shape[:2], 128)  # what the model states
+        tab.wait(f"{DONE} && {STATUS}.startsWith('Translated {width} x {height} ')")
+        if (width, height) != (source.shape[1], source.shape[0]):
+            tab.run(
+                f"(s => {{ s.value = {max(source.shape[:2])}; s.dispatchEvent(new Event('change')); }})"
+                "(document.querySelector('#size'))"
+            )
         tab.wait(f"{DONE} && {STATUS}.startsWith('Translated {size} ')")
         assert levels(shown(tab, "#before")[:, :, :3], source) == 0
         result = shown(tab)
@@ -364,6 +372,20 @@ def test_large_pictures_are_offered_smaller(served: Opener, tmp_path: Path) -> N
     tab.wait(DONE)
     whole = 255 - np.asarray(picture(1600, 800, 1))
     assert levels(shown(tab)[:, :, :3], whole) == 0
+
+
+def test_the_page_works_at_the_size_of_the_model(served: Opener, tmp_path: Path) -> None:
+    tab = served(inverting(tmp_path / "m.onnx", working_size=300))
+    picture(1600, 800, 1).save(tmp_path / "p.png")
+    drop(tab, tmp_path / "p.png")
+    tab.wait(DONE)
+    options = tab.run("[...document.querySelector('#size').options].map(o => o.text)")
+    assert options[:3] == ["256 x 128", "300 x 150", "512 x 256"]
+    words = tab.run(STATUS)
+    assert words.startswith("Translated 300 x 150") and "Enlarged to 1600 x 800" in words
+    result = shown(tab)[:, :, :3].astype(int)
+    assert result.shape == (800, 1600, 3)
+    assert np.abs(result - (255 - np.asarray(picture(1600, 800, 1)).astype(int))).mean() < 2
 
 
 def test_a_chosen_and_a_pasted_picture(served: Opener, tmp_path: Path) -> None:

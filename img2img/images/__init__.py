@@ -5,6 +5,11 @@ float in [-1, 1]: `to_network` and `from_network` own that convention and work o
 torch tensors alike.
 """
 
+from img2img.images.enlarge import (
+    enlarge_guided,
+    scale_pixels,
+    working_shape,
+)
 from img2img.images.folders import NO_RAW, RAW, Found, find_pictures, survey
 from img2img.images.formats import (
     FORMATS,
@@ -17,6 +22,7 @@ from img2img.images.formats import (
 from img2img.images.reading import read_picture
 from img2img.images.sheets import contact_sheet, on_white, resize_pixels
 from img2img.images.values import (
+    LUMA,
     MAX_PIXELS,
     Picture,
     Pixels,
@@ -30,6 +36,7 @@ from img2img.images.writing import write_picture
 __all__ = [
     "FORMATS",
     "HOLDS_16_BITS",
+    "LUMA",
     "MAX_PIXELS",
     "NO_RAW",
     "RAW",
@@ -40,15 +47,18 @@ __all__ = [
     "as_values",
     "contact_sheet",
     "encode_format",
+    "enlarge_guided",
     "find_pictures",
     "from_network",
     "is_picture_name",
     "on_white",
     "read_picture",
     "resize_pixels",
+    "scale_pixels",
     "sniff",
     "survey",
     "to_network",
+    "working_shape",
     "write_picture",
     "written_format",
 ]

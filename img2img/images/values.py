@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 Pixels = NDArray[Any]
 MetadataChoice = Literal["keep", "no-gps", "strip"]
 MAX_PIXELS = 400_000_000
+# ITU-R BT.601 luma, as Pillow's conversion to "L".
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def to_network(pixels: Any) -> Any:

@@ -103,13 +103,16 @@
   function offerSizes() {
     const { width, height } = source.bitmap;
     const longer = Math.max(width, height);
-    const sides = SIDES.filter((side) => side < longer);
-    if (longer <= SIDES.at(-1)) sides.push(longer);
+    const working = settings.working_size;
+    const known = working ? [...new Set([...SIDES, working])].sort((a, b) => a - b) : SIDES;
+    const sides = known.filter((side) => side < longer);
+    if (longer <= known.at(-1)) sides.push(longer);
     part("size").replaceChildren(...sides.map((side) => {
       const { w, h } = sizeFor(side);
       return new Option(`${w} x ${h}${side === longer ? " (full)" : ""}`, side);
     }));
-    part("size").value = Math.max(...sides.filter((side) => side <= USUAL_SIDE), Math.min(...sides));
+    const usual = working || USUAL_SIDE;
+    part("size").value = Math.max(...sides.filter((side) => side <= usual), Math.min(...sides));
   }
 
   function sizeFor(side) {
@@ -165,8 +168,24 @@
     }
     after.putImageData(new ImageData(pixels, width, height), 0, 0);
     part("save").disabled = false;
-    const smaller = width === source.bitmap.width ? "" : ` Reduced from ${source.bitmap.width} x ${source.bitmap.height}.`;
+    let smaller = "";
+    if (width !== source.bitmap.width) {
+      const whole = `${source.bitmap.width} x ${source.bitmap.height}`;
+      smaller = settings.working_size ? ` Enlarged to ${whole}.` : ` Reduced from ${whole}.`;
+      if (settings.working_size) enlarge(source.bitmap);
+    }
     say(`Translated ${width} x ${height} pixels in ${seconds.toFixed(1)} s.${smaller}${source.more}`);
+  }
+
+  // The network works at the size that its file states; the result has the picture's own.
+  function enlarge(bitmap) {
+    const answer = Object.assign(document.createElement("canvas"), { width: after.canvas.width, height: after.canvas.height });
+    answer.getContext("2d").drawImage(after.canvas, 0, 0);
+    for (const [context, picture] of [[before, bitmap], [after, answer]]) {
+      Object.assign(context.canvas, { width: bitmap.width, height: bitmap.height });
+      context.imageSmoothingQuality = "high";
+      context.drawImage(picture, 0, 0, bitmap.width, bitmap.height);
+    }
   }
 
   function save() {

@@ -9,6 +9,9 @@ from pathlib import Path
 from img2img.errors import UsageError, proposal
 from img2img.runners.base import Runner
 
+# How many pixels the network is going to see, where that is known; or that as a function of the
+# working size (0: each picture's own), which stands in the model file.
+Workload = int | Callable[[int], int | None] | None
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -82,7 +85,7 @@ def open_runner(
     device: str = "auto",
     runner: str = "auto",
     precision: str = "auto",
-    pixels: int | None = None,
+    pixels: Workload = None,
     layout: str | None = None,
     value_range: str | None = None,
 ) -> Runner:
@@ -90,8 +93,9 @@ def open_runner(
     `precision` (auto, fp32, bf16, fp16; fp32 is exact).
 
     Runner `auto` takes the fastest that is here: see `choice.choose`, also for `pixels`, the
-    number of input pixels to come. With `auto` and an unknown number of pixels that is onnxruntime
-    for .onnx files. Precision `auto` of a named runner is fp32, or that of the file.
+    number of input pixels to come (or a function of the model's working size that gives it). With
+    `auto` and an unknown number of pixels that is onnxruntime for .onnx files. Precision `auto` of
+    a named runner is fp32, or that of the file.
 
     `layout` (nchw or nhwc) and `value_range` (-1..1, 0..1 or 0..255; none for graphs of uint8) are
     for .onnx files made elsewhere, which do not say how pictures go in: see `ForeignRunner`.
@@ -149,6 +153,7 @@ __all__ = [
     "RUNNERS",
     "Runner",
     "RunnerKind",
+    "Workload",
     "check_precision",
     "open_runner",
     "suffixes_for",

@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2img.errors import ModelError, UsageError
-from img2img.images import Pixels, as_values, from_network, to_network
+from img2img.exportinfo import ExportInfo
+from img2img.images import LUMA, Pixels, as_values, from_network, to_network
 from img2img.modelinfo import ModelInfo
 from img2img.runners.local import Local
 
 Float = NDArray[np.float32]
 _ROWS = 64
 GPU_PIXELS = 2**20
-# ITU-R BT.601 luma, as Pillow's conversion to "L".
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Runner(ABC):
@@ -31,6 +30,7 @@ class Runner(ABC):
         batch_pixels: how many pixels are best translated at once. A processor's caches hold one
             picture of 256x256; a GPU wants more.
         reason: why `auto` chose it; empty where nothing was chosen.
+        export: what an exported file says of its graph; None for others and older files.
     """
 
     info: ModelInfo
@@ -38,6 +38,15 @@ class Runner(ABC):
     precision: str
     reason: str = ""
     batch_pixels: int = 2**16
+    export: ExportInfo | None = None
+
+    @property
+    def working_size(self) -> int:
+        """Long side in pixels at which the network works, 0 for each picture's own size. That of
+        the model file, but for an export of one fixed size, which takes no other."""
+        if self.export is not None and self.export.height is not None:
+            return 0
+        return self.info.long_side
 
     @abstractmethod
     def infer(self, x: Float, domain: Float | None = None) -> Float:

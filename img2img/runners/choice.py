@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,10 +36,16 @@ class _Tried:
     seconds: float  # for one picture of the trial
 
 
-def choose(path: Path, device: str, precision: str, pixels: int | None) -> Runner:
+def choose(
+    path: Path,
+    device: str,
+    precision: str,
+    pixels: int | Callable[[int], int | None] | None,
+) -> Runner:
     """The fastest honest runner for the ONNX file `path`; its `reason` says why.
 
-    `pixels`: how many input pixels are going to be translated, where that is known. OpenVINO is
+    `pixels`: how many input pixels are going to be translated, where that is known; or a function
+    of the model's working size that gives it. OpenVINO is
     tried only for a job that is large enough to pay for the trial.
 
     Raises as `OnnxRunner` and `OpenVinoRunner`.
@@ -49,6 +56,7 @@ def choose(path: Path, device: str, precision: str, pixels: int | None) -> Runne
     if not first.description.startswith("onnxruntime cpu"):
         first.reason = "a CUDA device is here"
         return first
+    pixels = pixels(first.working_size) if callable(pixels) else pixels
     first.reason = _why_not_tried(first, pixels)
     if first.reason or pixels is None:
         return first

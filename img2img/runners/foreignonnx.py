@@ -213,6 +213,7 @@ def _info(path: Path, wish: Wish, found: Found) -> ModelInfo:
         size=max(wish.height or 1, wish.width or 1, found.minimum),
         direction="unknown",
         licence="unknown",
+        working_size=0,
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from img2img.images import Pixels, as_values, from_network, to_network
+from img2img.images import LUMA, Pixels, as_values, from_network, to_network
 from img2img.modelinfo import ModelInfo
-from img2img.runners.base import LUMA, Float
+from img2img.runners.base import Float
 
 
 def made_pictures(height: int, width: int, count: int) -> list[Pixels]:

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -101,6 +101,11 @@ class Trainer(ABC):
 
     Attributes:
         defaults: settings of the loop that the method's paper or reference has.
+        working_size: long side in pixels at which the networks work after training, written into
+            the model file unless the setting `working_size` says otherwise; 0: each picture's own
+            size, None: the size of the training crops.
+        upsampling: how their answer is enlarged to a larger picture: `plain`, or `guided` by its
+            edges, where the answer keeps the outlines of the source.
         nets, optimizers: by name; both are saved and restored by the loop.
         across: the mean of a tensor over the processes that share a batch, set by the loop;
             gradients pass through it.
@@ -120,6 +125,8 @@ class Trainer(ABC):
     Config: ClassVar[type[Settings]]
     Data: ClassVar[Any]
     defaults: ClassVar[dict[str, Any]] = {}
+    working_size: ClassVar[int | None] = None
+    upsampling: ClassVar[Literal["plain", "guided"]] = "plain"
 
     nets: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from img2img.errors import MemoryFault, UsageError
-from img2img.images import Pixels, resize_pixels
+from img2img.images import Pixels, enlarge_guided, scale_pixels, working_shape
 from img2img.runners import Runner
 from img2img.tiles import Wish, smaller, tile_for, translate_tiled
 
 _BATCH = 16
+_ROWS = 64
 Domain = Sequence[float]
 
 
@@ -25,8 +26,9 @@ class Network:
 
     Args:
         runner: translates pictures of one size at once.
-        size: the network sees each picture scaled so that its shorter side is so many pixels, and
-            its answer is scaled back; None leaves pictures as they are.
+        size: long side in pixels at which the network works: larger pictures are reduced to it and
+            the answer is enlarged to their size, as the model file says how; smaller ones stay as
+            they are. 0 leaves every picture as it is, None takes what the model file states.
         strength: 1 gives the network's answer, 0 the source, between them a blend.
         tile: `auto` takes pictures apart that do not fit the memory, `off` none, a number all that
             are larger; the result is that of the whole picture.
@@ -34,7 +36,10 @@ class Network:
         tell: is told once, in words, when less is done at a time because memory ran out.
         should_stop: is asked between the tiles of a large picture.
 
-    Raises UsageError for a size or strength out of range.
+    Attributes:
+        size: the working size in force, in pixels; 0 for each picture's own.
+
+    Raises UsageError for a size or strength out of range, or a size below the model's minimum.
     """
 
     def __init__(
@@ -47,13 +52,18 @@ class Network:
         tell: Callable[[str], None] = lambda text: None,
         should_stop: Callable[[], bool] = lambda: False,
     ):
-        if size is not None and not 1 <= size <= 65536:
-            raise UsageError(f"--size {size}: needs a side of 1 to 65536 pixels")
+        self.size = runner.working_size if size is None else size
+        least = runner.info.minimum
+        if size and not least <= size <= 65536:
+            raise UsageError(
+                f"--size {size}: model {runner.info.name} works at {least} to 65536 pixels on the "
+                "long side; 0 or full is the picture's own size"
+            )
         if not 0.0 <= strength <= 1.0:
             raise UsageError(f"--strength {strength}: needs a number from 0 to 1")
         if batch is not None and batch < 1:
             raise UsageError(f"--batch {batch}: needs at least 1")
-        self._runner, self._size, self._strength = runner, size, strength
+        self._runner, self._strength = runner, strength
         self._most = _BATCH if batch is None else batch
         self._most_pixels = runner.batch_pixels if batch is None else 2**62
         self._tile = tile
@@ -76,8 +86,13 @@ class Network:
             Stopped: `should_stop` said so amid a picture.
         """
         height, width = pictures[0].shape[:2]
-        small = [self._scaled(p, *self._seen(p)) for p in pictures]
-        answers = [self._scaled(p, height, width) for p in self._fitting(small, domains)]
+        seen_height, seen_width = self._seen(pictures[0])
+        seen = [scale_pixels(p, seen_width, seen_height) for p in pictures]
+        made = self._fitting(seen, domains)
+        if self._runner.info.upsampling == "guided":
+            answers = [enlarge_guided(*each) for each in zip(made, pictures, seen, strict=True)]
+        else:
+            answers = [scale_pixels(each, width, height) for each in made]
         if self._strength == 1.0:
             return answers
         return [blend(p, a, self._strength) for p, a in zip(pictures, answers, strict=True)]
@@ -146,13 +161,7 @@ class Network:
 
     def _seen(self, pixels: Pixels) -> tuple[int, int]:
         height, width = pixels.shape[:2]
-        if self._size is None:
-            return height, width
-        scale = self._size / min(height, width)
-        return max(1, round(height * scale)), max(1, round(width * scale))
-
-    def _scaled(self, pixels: Pixels, height: int, width: int) -> Pixels:
-        return pixels if self._size is None else resize_pixels(pixels, width, height)
+        return working_shape(height, width, self.size)
 
 
 def blend(before: Pixels, after: Pixels, strength: float) -> Pixels:
@@ -160,6 +169,10 @@ def blend(before: Pixels, after: Pixels, strength: float) -> Pixels:
 
     uint8 or uint16 (H, W, 3) and (H, W, 3) or (H, W, 1) -> (H, W, 3) of the same type.
     """
-    mixed: Any = before.astype(np.float32)
-    mixed += np.float32(strength) * (after.astype(np.float32) - mixed)
-    return np.rint(mixed).astype(before.dtype)
+    out = np.empty_like(before)
+    for top in range(0, len(before), _ROWS):  # the steps between would be copies of the whole
+        rows = slice(top, top + _ROWS)
+        mixed: Any = before[rows].astype(np.float32)
+        mixed += np.float32(strength) * (after[rows].astype(np.float32) - mixed)
+        out[rows] = np.rint(mixed)
+    return out
