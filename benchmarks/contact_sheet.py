@@ -70,8 +70,12 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=256, help="Of each picture.")
     parser.add_argument("--crops", type=int, default=0)
     parser.add_argument("--every", type=int, default=1, help="Take every n-th photograph.")
+    parser.add_argument("--size", type=int, help="Working size; default: the model's.")
     given = parser.parse_args()
-    networks = [Network(open_runner(find_model(name), "cpu")) for name in given.models.split(",")]
+    networks = [
+        Network(open_runner(find_model(name), "cpu"), given.size)
+        for name in given.models.split(",")
+    ]
     stacks: list[Pixels] = []
     for path in list(find_pictures(given.photos))[:: given.every]:
         photograph = read_picture(path).pixels

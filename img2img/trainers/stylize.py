@@ -99,6 +99,8 @@ class StylizeTrainer(Trainer):
     name = "stylize"
     Config = StylizeConfig
     Data = StyledData
+    working_size = 768
+    upsampling = "guided"
     defaults = {  # noqa: RUF012 - ClassVar in the base
         "batch_size": 2,
         "load_size": 256,
