@@ -26,7 +26,7 @@ from PIL import Image
 
 from benchmarks.watched import slope, write_pictures
 from img2img.images import read_picture
-from img2img.pretrained import find_model
+from img2img.pretrained import find_model, shipped
 from tests import hostile
 from tests.commands import (
     LINUX,
@@ -563,7 +563,7 @@ def sizes(place: Place) -> Seen:
         photo(source / f"{number:03}.png", width, height, number)
     models = [place.model]
     if place.count > 20:
-        models += [find_model(name, (".onnx",), None) for name in ("sketch2avatar", "aerial2map")]
+        models += [find_model(name, (".onnx",), None) for name in shipped()]
     peak = 0
     for model in models:
         out = place.folder / f"out-{model.stem}"

@@ -23,7 +23,7 @@ from img2img.errors import (
     UsageError,
 )
 from img2img.export import export_onnx
-from img2img.pretrained import find_model
+from img2img.pretrained import find_model, shipped
 from img2img.runners import RUNNERS, Runner, choice, cpu, open_runner, suffixes_for
 from img2img.runners import onnx as onnx_runner
 from img2img.runners.cuda import cuda_device_count
@@ -578,7 +578,7 @@ def test_a_full_memory_is_a_memory_fault_and_the_runner_goes_on(
 
 def test_shipped_models_in_every_precision_of_this_machine() -> None:
     """On made pictures, the figures that the documentation names."""
-    for model in ("sketch2avatar", "aerial2map"):
+    for model in shipped():
         reference = open_runner(find_model(model, (".safetensors",)), "cpu", "torch")
         x, domain = made_batch(reference.info, 128, 160, 2)
         truth = reference.infer(x, domain)

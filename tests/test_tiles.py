@@ -21,6 +21,7 @@ from img2img.export import export_onnx
 from img2img.memory import free_memory
 from img2img.nets import Generator
 from img2img.nets.blocks import statistics_given
+from img2img.pretrained import shipped
 from img2img.runners import Runner, open_runner
 from img2img.runners.local import Moments, moments_of
 from img2img.tiles import smaller, tile_for, tiles_of, translate_tiled
@@ -296,7 +297,7 @@ def test_moments_of_parts_are_those_of_the_whole() -> None:
     assert np.allclose(whole.m2 / whole.count, wide.var(1), rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["sketch2avatar", "aerial2map"])
+@pytest.mark.parametrize("name", shipped())
 def test_shipped_models_in_tiles(name: str) -> None:
     """Trained weights, both runners, a picture with more than one tile in each direction."""
     sheet = Image.open(ROOT / "docs" / "images" / f"{name}.jpg").convert("RGB").resize((300, 200))

@@ -12,7 +12,7 @@ import pytest
 
 from img2img.errors import UsageError
 from img2img.graphs import read_graph
-from img2img.pretrained import find_model
+from img2img.pretrained import find_model, shipped
 from img2img.runners import open_runner
 from img2img.triton import Serving, config_text, safe_name, serving, write_repository
 from tests.conftest import Cli
@@ -107,12 +107,12 @@ def test_domains_and_licence_are_told_whatever_they_hold(tmp_path: Path, parsed:
 
 
 def test_the_shipped_models_are_served(tmp_path: Path, parsed: Any) -> None:
-    for name in ("sketch2avatar", "aerial2map"):
+    for name in shipped():
         place = write_repository(find_model(name, (".onnx",)), tmp_path / "models", Serving())
         parsed((place / "config.pbtxt").read_text())
         pixels = np.zeros((64, 64, 3), np.uint8)
         assert open_runner(place / "1" / "model.onnx", "cpu")(pixels).shape == (64, 64, 3)
-    assert sorted(os.listdir(tmp_path / "models")) == ["aerial2map", "sketch2avatar"]
+    assert sorted(os.listdir(tmp_path / "models")) == sorted(shipped())
 
 
 def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:

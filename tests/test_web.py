@@ -254,18 +254,27 @@ def levels(a: np.ndarray, b: np.ndarray) -> int:
     return int(np.abs(a.astype(int) - b.astype(int)).max())
 
 
-def test_the_shipped_model_gives_what_onnxruntime_gives(served: Opener, tmp_path: Path) -> None:
-    model = find_model("sketch2avatar", (".onnx",))
+@pytest.mark.parametrize(
+    ("name", "picture_of"),
+    [("sketch2avatar", "sketches/003010.png"), ("painting", "photos/kitten-on-lawn.jpg")],
+)
+def test_a_shipped_model_gives_what_onnxruntime_gives(
+    name: str, picture_of: str, served: Opener, tmp_path: Path
+) -> None:
+    model = find_model(name, (".onnx",))
     tab = served(model)
     runner = open_runner(model, "cpu")
-    example = ROOT / "examples" / "sketches" / "003010.png"
-    odd = tmp_path / "odd.png"
-    Image.open(example).convert("RGB").resize((301, 173)).save(odd)
+    example, odd = tmp_path / "example.png", tmp_path / "odd.png"  # browsers decode JPEG their way
+    with Image.open(ROOT / "examples" / picture_of) as opened:
+        whole = opened.convert("RGB")
+    whole.thumbnail((400, 400))
+    whole.save(example)
+    whole.resize((301, 173)).save(odd)
     for path in (example, odd):
         drop(tab, path)
         source = np.asarray(Image.open(path).convert("RGB"))
         size = f"{source.shape[1]} x {source.shape[0]}"
-        height, width = working_shape(*source.shape[:2], 128)  # what the model states
+        height, width = working_shape(*source.shape[:2], runner.working_size)
         tab.wait(f"{DONE} && {STATUS}.startsWith('Translated {width} x {height} ')")
         if (width, height) != (source.shape[1], source.shape[0]):
             tab.run(
@@ -276,7 +285,7 @@ def test_the_shipped_model_gives_what_onnxruntime_gives(served: Opener, tmp_path
         assert levels(shown(tab, "#before")[:, :, :3], source) == 0
         result = shown(tab)
         assert levels(result[:, :, :3], runner(source)) <= 1 and (result[:, :, 3] == 255).all()
-        assert np.abs(result[:, :, :3].astype(int) - source).mean() > 20
+        assert np.abs(result[:, :, :3].astype(int) - source).mean() > 8
     assert tab.complaints() == []
 
 
