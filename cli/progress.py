@@ -25,7 +25,7 @@ def in_words(row: dict[str, Any], out: Path) -> str:
     if row["failed"]:
         parts.append(f"{row['failed']} failed")
     if row["not_reached"]:
-        parts.append(f"{row['not_reached']} not reached; the same command goes on")
+        parts.append(f"{row['not_reached']} not reached; the same command resumes")
     return ", ".join(parts)
 
 

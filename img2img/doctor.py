@@ -20,7 +20,7 @@ from img2img.runners import cpu, open_runner
 from img2img.runners.cuda import cuda_device_count
 from img2img.system.threads import wait_policy
 
-EXTRAS = ("train", "gpu", "tensorboard", "heic", "openvino", "dev")
+EXTRAS = ("train", "features", "gpu", "tensorboard", "heic", "openvino", "dev")
 
 # Input pixels, as those of a thousand photographs.
 _LONG_JOB = 10**10

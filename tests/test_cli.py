@@ -247,7 +247,7 @@ def test_a_signal_stops_a_training_at_a_step_and_it_resumes(
     process.send_signal(number)
     rest = process.stderr.read()
     assert process.wait(timeout=300) == 128 + number
-    assert "the same command goes on" in rest
+    assert "the same command resumes" in rest
     assert "Traceback" not in rest
     (state,) = (tmp_path / "run").glob("state-*.i2i")
     assert int(state.stem[6:]) >= 4

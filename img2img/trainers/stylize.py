@@ -99,7 +99,7 @@ class StylizeTrainer(Trainer):
     name = "stylize"
     Config = StylizeConfig
     Data = StyledData
-    working_size = 768
+    working_size = 704
     upsampling = "guided"
     defaults = {  # noqa: RUF012 - ClassVar in the base
         "batch_size": 2,
