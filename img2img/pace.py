@@ -16,6 +16,7 @@ import torch
 from img2img.devices import TYPES
 from img2img.nets import Generator
 from img2img.runners import cpu
+from img2img.system.threads import Rates, best, candidates
 
 # A turn is longer than a time slice of the scheduler, a measurement shorter than a short run.
 _TURN = 0.1
@@ -25,8 +26,6 @@ _MOST = 10.0  # seconds
 _SHORT = 50  # steps
 # A step takes about this many passes of the generator.
 _PASSES_PER_STEP = 4
-# Fewer threads are taken when they lose no more than this.
-_NEAR = 0.95
 # A run in progress changes its number, and with it its last digits, only for a gain of this much.
 _WORTH = 1.5
 # The rate has fallen when a window of so many seconds shows less than this part of the best one.
@@ -35,12 +34,6 @@ _FALLEN = 0.6
 _REMEMBERED = 30  # windows
 
 Clock = Callable[[], float]
-Rates = dict[int, float]
-
-
-def candidates(most: int) -> list[int]:
-    """`most`, then the powers of two below it, downward to 1."""
-    return [most, *(2**k for k in reversed(range(most.bit_length())) if 2**k < most)]
 
 
 def measure(
@@ -77,11 +70,6 @@ def measure(
             done[number] = (before[0] + calls, before[1] + now - counted)
             last = now - start
     return {n: calls / seconds for n, (calls, seconds) in done.items()}
-
-
-def best(rates: Rates) -> int:
-    """The fewest threads that come near the best rate."""
-    return min(n for n, rate in rates.items() if rate >= _NEAR * max(rates.values()))
 
 
 class Watch:

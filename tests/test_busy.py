@@ -6,19 +6,22 @@ import functools
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from img2img import training
-from img2img.pace import Pace, Watch, best, candidates, measure, probe
+from img2img.errors import UsageError
+from img2img.pace import Pace, Watch, measure, probe
 from img2img.pretrained import find_model
-from img2img.runners import cpu, open_runner
-from img2img.system.threads import let_idle_threads_sleep, wait_policy
+from img2img.runners import cpu, onnx, open_runner
+from img2img.system.threads import Turns, best, candidates, let_idle_threads_sleep, wait_policy
 from img2img.training import TrainConfig, resolve, train
-from tests.conftest import small_generator
+from tests.conftest import picture, small_generator
 from tests.test_training import SMALL, Stop, final
 
 
@@ -252,3 +255,61 @@ def test_the_number_is_recorded_and_taken_up_again(
     train(config_of(pairs, tmp_path / "run", threads=2), events.append, Stop(1))
     (warning,) = [e for e in events if e["event"] == "warning"]
     assert "threads was 1, now 2" in warning["text"]
+
+
+class Runs:
+    """Runs of a network whose rate depends on the number of threads, on an invented clock."""
+
+    def __init__(self, turns_of: Callable[[Callable[[], float]], Turns], rates: dict[int, float]):
+        self.now, self.rates = 0.0, rates
+        self.turns = turns_of(lambda: self.now)
+
+    def run(self, times: int, pixels: int = 1000) -> list[int]:
+        counts = []
+        for _ in range(times):
+            counts.append(self.turns.count)
+            began = self.turns.begin()
+            self.now += pixels / self.rates[self.turns.count]
+            self.turns.end(began, pixels)
+        return counts
+
+
+def test_an_idle_machine_translates_with_all_cores() -> None:
+    runs = Runs(lambda clock: Turns(4, False, clock), {4: 100.0, 2: 1.0, 1: 1.0})
+    assert runs.run(50) == [4] * 50
+
+
+def test_a_busy_machine_tries_each_number_and_keeps_the_best() -> None:
+    runs = Runs(lambda clock: Turns(4, True, clock), {4: 10.0, 2: 30.0, 1: 29.5})
+    assert runs.run(8) == [4, 2, 1, 4, 2, 1, 1, 1]  # the fewest that come near the best
+    runs.rates = {4: 90.0, 2: 30.0, 1: 29.5}
+    assert set(runs.run(30)) == {1}  # that another would be faster now is not known
+    assert Runs(lambda clock: Turns(1, True, clock), {1: 5.0}).run(5) == [1] * 5
+
+
+def test_a_rate_that_falls_is_tried_again_but_not_at_once() -> None:
+    runs = Runs(lambda clock: Turns(2, False, clock), {2: 100.0, 1: 60.0})
+    runs.run(3)
+    runs.rates = {2: 20.0, 1: 50.0}
+    counts = runs.run(30)
+    first = counts.index(1)
+    assert 4 <= first <= 8 and counts[first + 3 :] == [1] * (30 - first - 3)
+    runs.rates = {2: 20.0, 1: 40.0}  # a little slower is no fall
+    assert set(runs.run(30)) == {1}
+    runs.rates = {2: 2.0, 1: 4.0}  # nor are small pictures, which have a rate of their own
+    assert set(runs.run(30, pixels=10)) == {1}
+
+
+def test_a_runner_gives_the_same_with_every_number_of_threads(
+    onnx_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx.cpu, "cores", lambda: 2)
+    monkeypatch.setattr(onnx, "busy", lambda cores: True)
+    runner = open_runner(onnx_file, "cpu", "onnxruntime")
+    pixels = np.asarray(picture(70, 50, 3))
+    answers = [runner(pixels) for _ in range(6)]
+    assert all(np.abs(a.astype(int) - answers[0]).max() <= 1 for a in answers)
+    assert len(runner._sessions) == 1  # type: ignore[attr-defined] - the others are freed
+    runner.close()
+    with pytest.raises(UsageError, match="closed"):
+        runner(pixels)

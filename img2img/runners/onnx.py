@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from img2img.runners.memory import memory_faults
 from img2img.runners.onnxfile import metadata, weight_precision
 from img2img.runners.onnxlocal import OnnxLocal
 from img2img.runners.onnxread import contradiction, read_whole, seen_in, what_is_missing
-from img2img.system.threads import sleeping
+from img2img.system.threads import Turns, busy, sleeping
 
 DIGEST_KEY = "img2img_sha256"
 NO_DIGEST = b"0" * 64
@@ -98,7 +99,9 @@ class OnnxRunner(Runner):
         if (self.export or ExportInfo()).io != io:
             raise ModelError(f"{path}: its graph is of io {io}, its metadata says otherwise")
         providers = providers_for(device, self.precision, tensorrt)
-        self._session: Any = opened_session(data, path, providers, device)
+        self._sessions = {cpu.cores(): opened_session(data, path, providers, device)}
+        on_cpu = providers[0][0] == _CPU
+        self._turns = Turns(cpu.cores(), on_cpu and busy(cpu.cores())) if on_cpu else None
         check_channels(self.info, str(path))
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         wide = [self.info.in_channels, *([len(self.info.domains)] if self.info.domains else [])]
@@ -113,7 +116,7 @@ class OnnxRunner(Runner):
                     f"{width}"
                 )
         self._inputs = [value.name for value in inputs]
-        self._path, self._providers = path, providers
+        self._path, self._providers, self._lock = path, providers, threading.Lock()
         self._local: OnnxLocal | None = None
         self._cuda = None if providers[0][0] == _CPU else int(providers[0][1]["device_id"])
         if self._cuda is not None:
@@ -144,9 +147,31 @@ class OnnxRunner(Runner):
                 parts.append(self._run([value[rows] for value in given]))
             return np.concatenate(parts)[: x.shape[0]]
 
+    @property
+    def _session(self) -> Any:
+        """The session of the present number of threads; None in a closed runner."""
+        if not self._sessions:
+            return None
+        count = cpu.cores() if self._turns is None else self._turns.count
+        if count not in self._sessions:
+            data = float_core(verified(self._path))[0]
+            self._sessions[count] = opened_session(data, self._path, self._providers, "cpu", count)
+        return self._sessions[count]
+
     def _run(self, given: list[Float]) -> Float:
         named = dict(zip(self._inputs, given, strict=True))
-        return self._session.run(None, named)[0] if self._cuda is None else self._bound(named)
+        session = self._session
+        if self._cuda is not None:
+            return self._bound(named)
+        if self._turns is None:
+            return session.run(None, named)[0]
+        began = self._turns.begin()
+        answer = session.run(None, named)[0]
+        with self._lock:
+            self._turns.end(began, given[0].shape[0] * given[0].shape[2] * given[0].shape[3])
+            if not self._turns.trying:  # the others' memory is free again
+                self._sessions = {self._turns.count: self._session}
+        return answer
 
     def _bound(self, given: dict[str, Float]) -> Float:
         """Input and output are bound to the device, so that one copy goes in and one comes out."""
@@ -158,7 +183,7 @@ class OnnxRunner(Runner):
         return binding.copy_outputs_to_cpu()[0]
 
     def close(self) -> None:
-        self._session = self._local = None
+        self._sessions, self._local = {}, None
 
     def local(self) -> Local:
         if self._session is None:
@@ -177,8 +202,11 @@ _TENSORRT = "TensorrtExecutionProvider"
 Providers = list[tuple[str, dict[str, str]]]
 
 
-def opened_session(data: bytes, path: Path, providers: Providers, device: str) -> Any:
-    """An onnxruntime session of the file `data`, read from `path`; `device` as it was asked for.
+def opened_session(
+    data: bytes, path: Path, providers: Providers, device: str, threads: int | None = None
+) -> Any:
+    """An onnxruntime session of the file `data`, read from `path`; `device` as it was asked for;
+    `threads` on the processor, by default one for each core.
 
     Raises ModelError when it is refused, EnvironmentFault when another provider loads than asked.
     """
@@ -190,7 +218,7 @@ def opened_session(data: bytes, path: Path, providers: Providers, device: str) -
         options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed
         # A plan for each size would be kept beside the arena: twice the memory, no time gained.
         options.enable_mem_pattern = False
-        options.intra_op_num_threads = cpu.cores()
+        options.intra_op_num_threads = threads or cpu.cores()
         session = onnxruntime.InferenceSession(data, options, providers=providers)
     except Exception as error:  # onnxruntime has a class of its own for every failure
         raise ModelError(f"{path}: onnxruntime refuses it: {first_line(error)}") from None
