@@ -12,6 +12,7 @@ from img2img.losses import (
     gram_matrix,
     gram_style_loss,
     low_frequency_colour_loss,
+    low_frequency_light_loss,
     total_variation_loss,
 )
 
@@ -91,3 +92,12 @@ def test_colour_keeping_sees_hue_and_not_lightness_or_texture() -> None:
     shift = torch.tensor([0.2, 0.0, 0.0]).reshape(1, 3, 1, 1)
     expected = 0.2 * (0.168736 + 0.5) / 2
     assert float(low_frequency_colour_loss(photo + shift, photo)) == pytest.approx(expected, 1e-4)
+
+
+def test_light_keeping_sees_lightness_and_not_hue_or_texture() -> None:
+    photo = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1)) - 0.5
+    assert float(low_frequency_light_loss(photo - 0.3, photo)) == pytest.approx(0.3, 1e-4)
+    checks = ((torch.arange(32)[:, None] + torch.arange(32)) % 2 * 2.0 - 1) * 0.2
+    assert float(low_frequency_light_loss(photo + checks, photo)) < 1e-6
+    hue = torch.tensor([0.1, -0.1 * 0.299 / 0.587, 0.0]).reshape(1, 3, 1, 1)
+    assert float(low_frequency_light_loss(photo + hue, photo)) < 1e-6

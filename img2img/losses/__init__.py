@@ -26,6 +26,7 @@ from img2img.losses.reconstruction import (
     chroma,
     l1_loss,
     low_frequency_colour_loss,
+    low_frequency_light_loss,
     total_variation_loss,
 )
 
@@ -50,6 +51,7 @@ __all__ = [
     "gram_style_loss",
     "l1_loss",
     "low_frequency_colour_loss",
+    "low_frequency_light_loss",
     "r1_penalty",
     "total_variation_loss",
 ]

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# ITU-R BT.601: luma from R, G, B.
+_LUMA = (0.299, 0.587, 0.114)
 # Rows: Cb and Cr of ITU-R BT.601 (JFIF) from R, G, B.
 _CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
@@ -43,3 +45,12 @@ def low_frequency_colour_loss(fake: Tensor, real: Tensor, cell: int = 16) -> Ten
     """
     a, b = (F.avg_pool2d(wide(x), cell) for x in (fake, real))
     return (chroma(a) - chroma(b)).abs().mean()
+
+
+def low_frequency_light_loss(fake: Tensor, real: Tensor, cell: int = 16) -> Tensor:
+    """Mean absolute difference between the luma of the means over `cell` x `cell` pixels: what was
+    light stays light and what was dark stays dark, however it is drawn. Float (N, 3, H, W) RGB in
+    [-1, 1]; H and W at least `cell`. As `low_frequency_colour_loss`, for the third component."""
+    weights = torch.tensor(_LUMA, device=fake.device)[:, None, None]
+    a, b = (F.avg_pool2d(wide(x), cell) for x in (fake, real))
+    return ((a - b) * weights).sum(1).abs().mean()

@@ -26,6 +26,7 @@ from img2img.losses import (
     gram_matrix,
     gram_style_loss,
     low_frequency_colour_loss,
+    low_frequency_light_loss,
     total_variation_loss,
 )
 from img2img.nets import build_discriminator, build_generator
@@ -79,6 +80,7 @@ class StylizeConfig(GanSettings):
     lambda_adversarial: float = Field(0.5, ge=0)
     lambda_tv: float = Field(0.1, ge=0)
     lambda_colour: float = Field(0.0, ge=0)
+    lambda_light: float = Field(0.0, ge=0)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -185,6 +187,8 @@ class StylizeTrainer(Trainer):
             losses["G/tv"] = c.lambda_tv * total_variation_loss(fake)
         if c.lambda_colour:
             losses["G/colour"] = c.lambda_colour * low_frequency_colour_loss(fake, a)
+        if c.lambda_light:
+            losses["G/light"] = c.lambda_light * low_frequency_light_loss(fake, a)
         if self.D is None:
             self._follow(losses)
             return {name: loss.detach() for name, loss in losses.items()}
