@@ -89,7 +89,7 @@ def test_the_installed_weights_see_what_vgg19_sees() -> None:
     ramp = torch.linspace(-1, 1, 32).expand(1, 3, 32, 32)
     deep = [net(x, ["relu3_1"])["relu3_1"][..., 2:-2, 2:-2].amax() for x in (edge, ramp)]
     assert deep[0] > 2 * deep[1]
-    # Red and blue are told apart: the order of the channels matters.
+    # Red and blue differ: the order of the channels matters.
     assert not torch.allclose(net(edge * torch.tensor([1.0, 0, 0])[:, None, None], ["relu1_1"])["relu1_1"],
                               net(edge * torch.tensor([0, 0, 1.0])[:, None, None], ["relu1_1"])["relu1_1"])  # fmt: skip
 

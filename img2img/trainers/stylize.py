@@ -52,7 +52,7 @@ class StylizeConfig(GanSettings):
 
     The generator is normalised over the batch, and by the running averages once trained. Instance
     norm forgets how light and how colourful a picture was: it draws texture on empty skies, turns
-    white walls grey and faces green, and no term can mend that.
+    white walls grey and faces green, and no loss term can undo that.
 
     `style`: a folder of paintings or one picture, beside a folder of photographs alone; without it
     the data folder has both sides. `style_size`: side in pixels that a painting's shorter side is
