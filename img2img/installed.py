@@ -7,7 +7,6 @@ distribution `img2img` on the package index is another project, with the same im
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
 import os
 import re
@@ -15,6 +14,7 @@ import shlex
 import shutil
 import sys
 import tomllib
+from importlib.machinery import PathFinder
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -119,9 +119,11 @@ def _receipt_extras(receipt: Path) -> list[str]:
 
 
 def _pip(command: str) -> list[str]:
+    # PathFinder and not importlib.util: setuptools has a hook that takes a search for `pip` as a
+    # sign that pip is running, and gives up its distutils, which torch.compile then misses.
     if Path(sys.prefix, "pipx_metadata.json").is_file():
         return ["pipx", "runpip", Path(sys.prefix).name, command]
-    if _noted("INSTALLER").strip() == "uv" or importlib.util.find_spec("pip") is None:
+    if _noted("INSTALLER").strip() == "uv" or PathFinder.find_spec("pip") is None:
         return ["uv", "pip", command, "--python", sys.executable]
     found = shutil.which("pip")
     # The first pip on the path may belong to another interpreter.

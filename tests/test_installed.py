@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -143,3 +145,14 @@ def test_nothing_names_the_other_project() -> None:
         if "img2img[" in (ROOT / name).read_text():
             wrong.append(name)
     assert wrong == []
+
+
+def test_a_hint_leaves_distutils_to_setuptools() -> None:
+    """Setuptools gives its distutils up for good when a module called pip is looked for."""
+    program = (
+        "import sys; from img2img import installed; installed.hint('train')\n"
+        "hooks = [h for h in sys.meta_path if type(h).__name__ == 'DistutilsMetaFinder']\n"
+        "print(all(h.find_spec('distutils', None) is not None for h in hooks))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr
