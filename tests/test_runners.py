@@ -495,8 +495,10 @@ def test_memory_errors_of_every_library_are_memory_faults(
 
         run = infer = __call__
 
-    holder = {"onnxruntime": "_session", "openvino": "_request", "torch": "_generator"}[name]
-    setattr(runner, holder, Full())
+    if name == "onnxruntime":
+        runner._sessions = dict.fromkeys(runner._sessions, Full())
+    else:
+        setattr(runner, {"openvino": "_request", "torch": "_generator"}[name], Full())
     with pytest.raises(MemoryFault, match=r"3 pictures of 47x33 do not fit the memory \("):
         runner.infer(np.zeros((3, 3, 33, 47), np.float32))
     with pytest.raises(MemoryFault, match="47x33 does not fit"):

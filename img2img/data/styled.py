@@ -20,7 +20,16 @@ from pathlib import Path
 
 import numpy as np
 
-from img2img.data.store import Loading, Progress, Split, Store, fingerprint, fit, pixels_of
+from img2img.data.store import (
+    Loading,
+    Progress,
+    Split,
+    Store,
+    fingerprint,
+    fit,
+    hold_out,
+    pixels_of,
+)
 from img2img.data.unpaired import UnpairedBatch, _folders, _piles
 from img2img.errors import DataError
 from img2img.images import Pixels, find_pictures
@@ -160,8 +169,6 @@ def _sides(
 
 
 def _held_out(root: Path, files: Sequence[Path], count: int | None) -> set[Path]:
-    from img2img.data.store import hold_out
-
     names = {str(p.relative_to(root)): p for p in files}
     return {names[name] for name in hold_out([*names], count)}
 
