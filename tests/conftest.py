@@ -70,6 +70,15 @@ def stargan(path: Path, name: str = "resnet", **more: object) -> Path:
     return path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What a test needs marks it: `browser` by its fixture, `faults` by its file."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+        if item.path.stem.endswith("faults"):
+            item.add_marker("faults")
+
+
 @pytest.fixture(scope="session")
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small valid `.safetensors` model."""
@@ -129,6 +138,31 @@ def cli(tmp_path: Path) -> Cli:
             timeout=300,
             **options,  # type: ignore[call-overload]
         )
+
+    return run
+
+
+Main = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def main(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Main:
+    """Run the command line in this process, for what ends before any work: no start-up to pay."""
+    from img2img.cli import main as command_line
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["img2img", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            command_line()
+        said = capsys.readouterr()
+        code = ended.value.code if isinstance(ended.value.code, int) else 0
+        return subprocess.CompletedProcess(sys.argv, code, said.out, said.err)
 
     return run
 

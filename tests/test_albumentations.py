@@ -76,6 +76,7 @@ class UniformPicture:
         return self.opened.batch(indices, epoch).a.numpy()
 
 
+@pytest.mark.slow
 def test_workers_draw_what_is_drawn_here(pairs: Path, file: Path, tmp_path: Path) -> None:
     loading = {"cache": tmp_path / "cache", "shared": True}
     expected = taken(Feed(open_pairs(pairs, file, **loading)), plan(6, 2))

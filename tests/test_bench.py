@@ -34,6 +34,7 @@ def test_sizes_in_words() -> None:
             parse_size(wrong)
 
 
+@pytest.mark.slow
 def test_rows_are_measured_or_say_why_not(run: Path) -> None:
     rows = list(
         bench(str(run), [(48, 40)], [1, 3], ["onnxruntime", "torch"], ["fp32", "bf16"], "cpu", 0.0)
@@ -54,6 +55,7 @@ def test_rows_are_measured_or_say_why_not(run: Path) -> None:
             assert row.peak_mb is not None and row.peak_mb > 30
 
 
+@pytest.mark.slow
 def test_the_error_is_measured_against_fp32(run: Path) -> None:
     from img2img.runners import cpu
 
@@ -66,6 +68,7 @@ def test_the_error_is_measured_against_fp32(run: Path) -> None:
         assert (rows["bf16"].max_levels or 0) >= 1
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_row(run: Path) -> None:
     held = np.ones(200 * 2**20, np.uint8)  # what this process holds is not counted
     assert process_peak() > held.nbytes
@@ -103,6 +106,7 @@ def test_a_file_is_measured_by_the_runners_that_take_it(onnx_file: Path) -> None
     assert rows[-1].runner.startswith("auto: ") and rows[-1].ms
 
 
+@pytest.mark.slow
 def test_the_command(cli: Cli, run: Path, onnx_file: Path) -> None:
     flags = ("--size", "40x32", "--seconds", "0", "--device", "cpu")
     done = cli("bench", run, "--runner", "onnxruntime", "--runner", "torch", *flags)

@@ -15,7 +15,7 @@ from PIL import Image
 
 import img2img
 from img2img.checkpoint import save_model
-from tests.conftest import Cli, info_of, picture, small_generator
+from tests.conftest import Cli, Main, info_of, picture, small_generator
 
 TRAIN = [
     "--steps", "6", "--device", "cpu", "--precision", "fp32", "--threads", "1", "--set", "load_size=40",
@@ -93,7 +93,7 @@ def test_names_that_are_not_text_do_not_stop_the_printer(
 
 
 def test_wrong_use(
-    cli: Cli, photos: Path, model_file: Path, onnx_file: Path, tmp_path: Path
+    main: Main, photos: Path, model_file: Path, onnx_file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.onnx").write_text("x")
@@ -137,7 +137,7 @@ def test_wrong_use(
         (["train", "pix2pix", photos, "-o", "run", "--precision", "fp7"], 2, "precision"),
     ]  # fmt: skip
     for arguments, code, text in rows:
-        done = cli(*arguments)
+        done = main(*arguments)
         assert done.returncode == code, (arguments, done.returncode, done.stderr)
         assert text in done.stderr, (arguments, done.stderr)
         errors = [x for x in done.stderr.splitlines() if not x.startswith("read ")]
@@ -179,6 +179,7 @@ def test_debug_shows_the_traceback(cli: Cli) -> None:
     assert "Traceback" in cli("translate", "missing", "-o", "out", "--debug").stderr
 
 
+@pytest.mark.slow
 def test_train_resume_translate_export(cli: Cli, pairs: Path, photos: Path, tmp_path: Path) -> None:
     done = cli("train", "pix2pix", pairs, "-o", "run", "--name", "mine", *TRAIN)
     assert done.returncode == 0, done.stderr

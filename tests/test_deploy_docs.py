@@ -73,6 +73,7 @@ def test_the_limits_told_are_those_of_the_code() -> None:
     assert f"longer than {MAX_SHEET_SIDE} pixels" in text and GAP == 6
 
 
+@pytest.mark.slow
 def test_the_commands_that_deploy(
     cli: Cli,
     model_file: Path,

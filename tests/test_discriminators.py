@@ -440,6 +440,7 @@ def test_attention_trains(name: str) -> None:
         assert p.grad is not None and p.grad.isfinite().all() and p.grad.any(), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GENERATORS)
 def test_attention_exports_to_onnx(name: str, tmp_path: Path) -> None:
     from img2img.checkpoint import save_model

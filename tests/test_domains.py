@@ -150,6 +150,7 @@ def test_labels_say_what_the_rest_is(cli: Cli, photos: Path, model: Path, tmp_pa
     assert outputs(tmp_path / "out2") == ["one.jpg", "sub/one.jpg", "two.png"]
 
 
+@pytest.mark.slow
 def test_wrong_use_writes_nothing(
     cli: Cli, photos: Path, model: Path, model_file: Path, tmp_path: Path
 ) -> None:
@@ -167,6 +168,7 @@ def test_wrong_use_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_runs_of_two_directions(cli: Cli, photos: Path, tmp_path: Path) -> None:
     from img2img.checkpoint import save_model
 

@@ -62,11 +62,13 @@ def kill_at_random_moments(folder: Path, trials: int, draw: random.Random) -> in
     return whole
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill is SIGKILL here")
 def test_a_killed_export_leaves_a_whole_file(tmp_path: Path) -> None:
     assert kill_at_random_moments(tmp_path, 2, random.Random(0)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits a file's size the POSIX way")
 def test_a_full_disk_leaves_the_old_export(cli: Cli, model_file: Path, tmp_path: Path) -> None:
     import resource

@@ -151,6 +151,7 @@ def test_a_fixed_size_and_batch(model_file: Path, onnx_file: Path, tmp_path: Pat
     assert "Gather" not in kinds and "Range" not in kinds  # 32x64 needs no extending
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opset", [export.OPSETS[0], export.OPSETS[-1]])
 def test_the_ends_of_the_opsets(opset: int, tmp_path: Path) -> None:
     generator = small_generator(attention=True, upsample="resize")

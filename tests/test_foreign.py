@@ -491,6 +491,7 @@ def test_what_is_no_generator_of_ours_is_named(tmp_path: Path) -> None:
         refused(saved(tmp_path / "x.pth", content), reason)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [small, lambda: TheirUNet(depth=5).state_dict(), lambda: TheirStarGAN(blocks=1).state_dict()],
@@ -603,6 +604,7 @@ def test_unreadable_and_damaged_files_are_refused(tmp_path: Path) -> None:
             refused(path, "damaged")
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("new", [True, False])
 def test_no_bit_flip_does_worse_than_a_refusal(tmp_path: Path, new: bool) -> None:

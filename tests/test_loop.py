@@ -58,6 +58,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 BATCH_NORM = (("pix2pix", "batch"), ("stylize", "batch"))
+ALWAYS = (("pix2pix", "batch"), ("stargan", "instance"))
 
 
 def test_every_method_is_covered_here() -> None:
@@ -118,24 +119,26 @@ def test_every_method_trains_publishes_and_shows(
 
 
 @pytest.mark.parametrize("method", TRAINERS)
-@pytest.mark.parametrize("cut", [1, 4, 7])
 def test_every_method_resumes_to_the_bit(
-    method: str, cut: int, data: dict[str, Path], tmp_path: Path
+    method: str, data: dict[str, Path], tmp_path: Path
 ) -> None:
     more = {"ema": 0.9, "ada": True}
-    train(config_of(method, data, tmp_path / "whole", **more))
-    config = config_of(method, data, tmp_path / "cut", **more)
-    train(config, should_stop=Stop(cut))
-    assert final(tmp_path / "cut")["step"] == cut
-    train(config)
-    a, b = final(tmp_path / "whole"), final(tmp_path / "cut")
-    for name in ("step", "nets", "optimizers", "trainer", "ema", "view"):
-        assert same(a[name], b[name]), name
-    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
-    models = [p.name for p in (tmp_path / "whole").glob("*.safetensors")]
-    for name in models:
-        x, y = (load_model(tmp_path / run / name)[0].state_dict() for run in ("whole", "cut"))
-        assert same(x, y)
+    whole = tmp_path / "whole"
+    train(config_of(method, data, whole, **more))
+    a = final(whole)
+    for cut in (1, 4, 7):
+        run = tmp_path / f"cut{cut}"
+        config = config_of(method, data, run, **more)
+        train(config, should_stop=Stop(cut))
+        assert final(run)["step"] == cut
+        train(config)
+        b = final(run)
+        for name in ("step", "nets", "optimizers", "trainer", "ema", "view"):
+            assert same(a[name], b[name]), (cut, name)
+        assert losses(whole) == losses(run), cut
+        for path in whole.glob("*.safetensors"):
+            x, y = (load_model(p)[0].state_dict() for p in (path, run / path.name))
+            assert same(x, y), (cut, path.name)
 
 
 def test_the_published_model_is_the_average(data: dict[str, Path], tmp_path: Path) -> None:
@@ -437,7 +440,15 @@ def in_two_processes(config: TrainConfig, logs: Path, more: str = "") -> list[st
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed")
-@pytest.mark.parametrize(("method", "norm"), [*((m, "instance") for m in TRAINERS), *BATCH_NORM])
+@pytest.mark.distributed
+@pytest.mark.parametrize(
+    ("method", "norm"),
+    [
+        # Two of them run always; the rest takes a minute more.
+        pytest.param(*case, marks=[] if case in ALWAYS else [pytest.mark.slow])
+        for case in [*((m, "instance") for m in TRAINERS), *BATCH_NORM]
+    ],
+)
 def test_two_processes_learn_what_one_learns(
     method: str, norm: str, data: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -479,6 +490,8 @@ def test_two_processes_learn_what_one_learns(
     assert (running > 0) == (norm == "batch")
 
 
+@pytest.mark.slow
+@pytest.mark.distributed
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed")
 def test_processes_with_nothing_left_to_do_leave_together(
     data: dict[str, Path], tmp_path: Path

@@ -45,6 +45,7 @@ def built(source: Path) -> dict[str, Path]:
     return {"wheel": wheel, "sdist": sdist, "editable": source}
 
 
+@pytest.mark.slow
 def test_the_archives_hold_what_they_must(built: dict[str, Path]) -> None:
     names = zipfile.ZipFile(built["wheel"]).namelist()
     assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {"img2img"}
@@ -61,6 +62,7 @@ def test_the_archives_hold_what_they_must(built: dict[str, Path]) -> None:
     assert not [n for n in names if n.startswith(("img2img/tests", "tests", "docs"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wheel", "sdist", "editable"])
 def test_a_fresh_environment_translates(kind: str, built: dict[str, Path], tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", "env", cwd=tmp_path)

@@ -84,6 +84,7 @@ def test_int8_is_made_of_calibrated_convolutions(
     assert OnnxRunner(path)(np.asarray(picture(45, 37, 8))).shape == (37, 45, 3)
 
 
+@pytest.mark.slow
 def test_what_costs_too_much_is_refused_with_the_figure(
     pictures: Path, cli: Cli, tmp_path: Path
 ) -> None:

@@ -322,6 +322,7 @@ def test_an_absent_device_is_said(models: dict[str, Path]) -> None:
             open_runner(path, device, runner)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(cuda_device_count() == 0, reason="needs a CUDA device")
 @pytest.mark.parametrize("name", ["onnxruntime", "torch"])
 def test_a_real_cuda_device_gives_the_same_picture(name: str, models: dict[str, Path]) -> None:
@@ -519,6 +520,7 @@ def test_openvino_translates_in_tiles(kind: str, models: dict[str, Path]) -> Non
         runner.local()
 
 
+@pytest.mark.slow
 def test_a_missing_compiler_is_said_in_one_line(models: dict[str, Path], tmp_path: Path) -> None:
     program = (
         "import sys, numpy as np; from img2img.runners import open_runner\n"
@@ -578,6 +580,7 @@ def test_a_full_memory_is_a_memory_fault_and_the_runner_goes_on(
     assert "then (1, 3, 64, 64)" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_shipped_models_in_every_precision_of_this_machine() -> None:
     """On made pictures, the figures that the documentation names."""
     for model in shipped():

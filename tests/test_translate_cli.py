@@ -88,6 +88,7 @@ def test_one_picture_to_one_file(cli: Cli, photos: Path, onnx_file: Path, tmp_pa
     assert itself.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_output_never_replaces_an_input(cli: Cli, onnx_file: Path, tmp_path: Path) -> None:
     deep = tmp_path / "p" / "p"
     deep.mkdir(parents=True)
@@ -100,6 +101,7 @@ def test_an_output_never_replaces_an_input(cli: Cli, onnx_file: Path, tmp_path: 
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*.png")}
 
 
+@pytest.mark.slow
 def test_name_templates(cli: Cli, photos: Path, onnx_file: Path, tmp_path: Path) -> None:
     done = cli("translate", photos, "-o", "out", "-m", onnx_file, "--name", "{number:03}_{model}")
     assert done.returncode == 0, done.stderr
@@ -190,6 +192,7 @@ def test_long_names_are_cut_and_stay_apart(cli: Cli, onnx_file: Path, tmp_path: 
     assert len(names) == 2 and all(len(os.fsencode(n)) <= 255 for n in names)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 def test_a_folder_that_fills(photos: Path, onnx_file: Path, tmp_path: Path) -> None:
     empty = tmp_path / "fills"

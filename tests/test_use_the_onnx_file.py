@@ -64,6 +64,7 @@ def resolved(node: str, package: str, folder: Path) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["onnxruntime-node", "onnxruntime-web"])
 def test_javascript(package: str, expected: np.ndarray, tmp_path: Path) -> None:
     """onnxruntime-node is installed where it is not; onnxruntime-web is taken where it is."""

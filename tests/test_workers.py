@@ -97,6 +97,7 @@ class Slow:
         return indices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "hung"])
 def test_a_lost_worker_is_replaced_once_at_the_same_batch(how: str) -> None:
     if how == "hung" and sys.platform == "win32":
@@ -176,6 +177,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="asks the POSIX way whether a process lives")
 def test_workers_end_with_a_training_that_is_killed(pairs: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
@@ -195,7 +197,10 @@ def test_workers_end_with_a_training_that_is_killed(pairs: Path, tmp_path: Path)
 # --- in a training
 
 
-@pytest.mark.parametrize("method", ["pix2pix", "cyclegan", "stargan"])
+@pytest.mark.parametrize(
+    "method",
+    ["pix2pix", *(pytest.param(m, marks=pytest.mark.slow) for m in ("cyclegan", "stargan"))],
+)
 def test_a_training_with_workers_cut_and_resumed_is_the_one_without(
     method: str,
     data: dict[str, Path],  # noqa: F811
