@@ -240,6 +240,7 @@ def test_held_out_pictures_are_never_changed(
     assert torch.equal(shown[0], expected) and not torch.equal(expected[:, 0], expected[:, 1])
 
 
+@pytest.mark.slow
 def test_the_example_of_the_how_to_runs(
     data: dict[str, Path],  # noqa: F811
     tmp_path: Path,

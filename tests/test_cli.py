@@ -146,6 +146,7 @@ def test_wrong_use(
     assert not (tmp_path / "run").exists() and not list((tmp_path / "empty").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="limits of the file size are set the POSIX way")
 def test_a_full_disk_is_one_line_and_4(
     cli: Cli, photos: Path, onnx_file: Path, model_file: Path, pairs: Path, tmp_path: Path

@@ -131,6 +131,7 @@ def test_a_compiler_that_fails_is_said_in_one_line(monkeypatch: pytest.MonkeyPat
     assert text == "the generators are not compiled: compiling fails here (no compiler)"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not any(map(shutil.which, COMPILERS)), reason="torch.compile on the CPU needs a C++ compiler"
 )

@@ -85,6 +85,7 @@ def test_a_picture_that_kills_its_decoder_twice_is_given_up(
         decoder.read(tmp_path / "a.png", DEEP)
 
 
+@pytest.mark.slow
 @posix
 def test_a_stopped_process_is_replaced_and_a_slow_picture_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -59,6 +59,10 @@ def opened(name: str, precision: str, model: Path, device: str = "cpu") -> Runne
         raise
 
 
+COMPILED = "torch-compile"
+slow_to_compile = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Small models of every kind, as .safetensors and .onnx."""
@@ -77,8 +81,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return paths
 
 
-@pytest.mark.parametrize(("name", "precision"), CASES)
-@pytest.mark.parametrize("kind", ["unet", "resnet", "grey", "domains"])
+@pytest.mark.parametrize(
+    ("kind", "name", "precision"),
+    [
+        # One compilation takes fifteen seconds; the smallest network is compiled always.
+        pytest.param(k, *case, marks=slow_to_compile if case[0] == COMPILED and k != "grey" else [])
+        for k in ("unet", "resnet", "grey", "domains")
+        for case in CASES
+    ],
+)
 def test_every_runner_gives_the_same_picture(
     name: str, precision: str, kind: str, models: dict[str, Path]
 ) -> None:
