@@ -133,10 +133,9 @@ def cli(tmp_path: Path) -> Cli:
             capture_output=True,
             text=True,
             errors="surrogateescape",
-            cwd=tmp_path,
             env=environment,
             timeout=300,
-            **options,  # type: ignore[call-overload]
+            **({"cwd": tmp_path} | options),  # type: ignore[call-overload]
         )
 
     return run
