@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from img2img.runners import cpu
+from img2img.system import cpu
 
 _SPIN = "while True:\n    sum(range(1000))"
 _SIDE = 256
@@ -68,7 +68,7 @@ def train_rate(pairs: Path, seconds: float, threads: int | None) -> float:
 
 def translate_rate(seconds: float) -> float:
     """In the child: pictures a second through the network, after the first."""
-    from img2img.pretrained import find_model
+    from img2img.model_format.find import find_model
     from img2img.runners import open_runner
 
     runner = open_runner(find_model("sketch2avatar", (".onnx",)), "cpu", "onnxruntime")

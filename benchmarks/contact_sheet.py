@@ -23,9 +23,9 @@ from img2img.images import (
     resize_pixels,
     write_picture,
 )
-from img2img.pretrained import find_model
+from img2img.inference.network import Network
+from img2img.model_format.find import find_model
 from img2img.runners import open_runner
-from img2img.translate.network import Network
 
 _GAP = 6
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 import numpy as np
 
 from img2img.images import Pixels, enlarge_guided, scale_pixels, working_shape
-from img2img.memory import process_peak
 from img2img.runners.trial import made_pictures
+from img2img.system.memory import process_peak
 
 
 def main() -> None:

@@ -29,8 +29,8 @@ import numpy as np
 from PIL import Image
 
 from img2img.errors import Img2ImgError
+from img2img.inference import Naming, Network, Options, plan, translate
 from img2img.runners import RUNNERS, open_runner
-from img2img.translate import Naming, Network, Options, plan, translate
 
 HERE = Path(__file__).resolve().parent
 WAYS = [
@@ -58,9 +58,9 @@ def make_models(folder: Path, width: int, blocks: int) -> tuple[Path, Path]:
     """A ResNet of random weights: (.safetensors, .onnx)."""
     import torch
 
-    from img2img.checkpoint import save_model
-    from img2img.export import export_onnx
-    from img2img.modelinfo import ModelInfo
+    from img2img.exporting.onnx import export_onnx
+    from img2img.model_format.checkpoint import save_model
+    from img2img.model_format.info import ModelInfo
     from img2img.nets import build_generator
 
     torch.manual_seed(0)

@@ -19,10 +19,10 @@ import torch
 from shipped_model import figures_of, levels
 from torch import Tensor
 
-from img2img.checkpoint import load_model
 from img2img.data import Loading, PairedData
 from img2img.images import Picture, contact_sheet, encode_format, write_picture
-from img2img.samples import to_pixels
+from img2img.model_format.checkpoint import load_model
+from img2img.training.validation import to_pixels
 
 
 def mean_colours(data: PairedData) -> tuple[Tensor, Tensor]:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
-from img2img.checkpoint import save_model
-from img2img.export import ExportOptions, export_onnx
-from img2img.modelinfo import ModelInfo
+from img2img.exporting.onnx import ExportOptions, export_onnx
+from img2img.model_format.checkpoint import save_model
+from img2img.model_format.find import shipped, weights_folder
+from img2img.model_format.info import ModelInfo
 from img2img.nets import build_generator
-from img2img.pretrained import shipped, weights_folder
 
 # The reference implementations' generators: 54.4, 11.4 and 8.4 million parameters.
 UNTRAINED: dict[str, tuple[str, dict[str, object], tuple[str, ...]]] = {

@@ -26,11 +26,11 @@ from PIL import Image
 from watched import memory_of_session
 
 from img2img.images import Picture, Reading, read_picture, write_picture
-from img2img.pretrained import find_model
+from img2img.inference import Network, Options, plan, translate
+from img2img.inference.decoders import Decoder
+from img2img.inference.pipeline import WRITERS, reader_count
+from img2img.model_format.find import find_model
 from img2img.runners import open_runner
-from img2img.translate import Network, Options, plan, translate
-from img2img.translate.decoders import Decoder
-from img2img.translate.pipeline import WRITERS, reader_count
 
 STAGES = ("decode", "network", "encode", "job")
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from img2img.checkpoint import load_model
+from img2img.model_format.checkpoint import load_model
 
 
 def translate_one(generator: torch.nn.Module, source: Path, target: Path) -> None:

@@ -22,12 +22,12 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from img2img import metrics
-from img2img.checkpoint import load_model
 from img2img.data import Loading, PairedData
-from img2img.export import export_onnx
+from img2img.exporting.onnx import export_onnx
 from img2img.images import Picture, contact_sheet, encode_format, write_picture
-from img2img.samples import to_pixels
+from img2img.metrics import paired as metrics
+from img2img.model_format.checkpoint import load_model
+from img2img.training.validation import to_pixels
 
 
 def edges(x: Tensor) -> Tensor:

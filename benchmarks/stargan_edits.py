@@ -25,15 +25,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from img2img import metrics
-from img2img.checkpoint import load_model
 from img2img.data import LabelledData, Loading
 from img2img.data.store import load_picture
 from img2img.images import Picture, contact_sheet, encode_format, to_network, write_picture
 from img2img.losses import classification_loss
+from img2img.methods.stargan import edited
+from img2img.metrics import paired as metrics
+from img2img.model_format.checkpoint import load_model
 from img2img.nets import Generator
-from img2img.samples import to_pixels
-from img2img.trainers.stargan import edited
+from img2img.training.validation import to_pixels
 
 
 @dataclass(frozen=True)

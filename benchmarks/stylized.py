@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2img.images import LUMA, find_pictures, read_picture, scale_pixels, working_shape
-from img2img.pretrained import find_model
+from img2img.model_format.find import find_model
 from img2img.runners import open_runner
 
 Values = NDArray[np.float64]

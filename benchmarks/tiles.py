@@ -26,7 +26,7 @@ import numpy as np
 
 from img2img.images import Picture, Pixels, read_picture, write_picture
 from img2img.runners import open_runner
-from img2img.tiles import BUDGET, tile_for, translate_tiled
+from img2img.tiling.tiles import BUDGET, tile_for, translate_tiled
 
 
 def peak() -> float:

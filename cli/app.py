@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-import img2img
+from img2img._version import __version__
 
 app = typer.Typer(
     help="Image-to-image translation: translate folders of pictures, train, export to ONNX.",
@@ -43,7 +43,7 @@ Range = Annotated[
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"img2img {img2img.__version__}")
+        typer.echo(f"img2img {__version__}")
         raise typer.Exit
 
 

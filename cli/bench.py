@@ -8,7 +8,7 @@ import typer
 
 from img2img.cli.console import note, say, say_json
 from img2img.errors import UsageError
-from img2img.pretrained import taken_for_granted
+from img2img.model_format.find import taken_for_granted
 
 _HEAD = (
     f"{'runner':18}{'precision':>9}{'size':>12}{'batch':>6}{'ms':>10}{'pictures/s':>11}{'MP/s':>8}"
@@ -29,7 +29,7 @@ def run(
     layout: str | None = None,
     value_range: str | None = None,
 ) -> None:
-    from img2img.bench import Row, bench, default_size, parse_size
+    from img2img.diagnostics.bench import Row, bench, default_size, parse_size
 
     if min(batches) < 1:
         raise UsageError("a batch has at least one picture")
@@ -56,7 +56,7 @@ def run(
 
 
 def _line(row: object) -> str:
-    from img2img.bench import Row
+    from img2img.diagnostics.bench import Row
 
     assert isinstance(row, Row)
     start = f"{row.runner:18}{row.precision:>9}{row.size:>12}{row.batch:6}"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from img2img.cli.console import note, say, say_json
 from img2img.errors import UsageError
-from img2img.pretrained import find_model
+from img2img.model_format.find import find_model
 
 if TYPE_CHECKING:
-    from img2img.triton import Serving
+    from img2img.exporting.triton import Serving
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ def check(
     batch: int,
 ) -> Packing:
     """Raise UsageError for wishes that do not go together, before anything is written."""
-    from img2img.triton import serving
-    from img2img.web import check_folder
+    from img2img.exporting.triton import serving
+    from img2img.exporting.web import check_folder
 
     if out is None and web is None and triton is None:
         raise UsageError("nothing to write: give -o FILE.onnx, --web DIR or --triton DIR")
@@ -65,8 +65,8 @@ def run(packing: Packing, model: str, out: Path | None, direction: str | None, j
 
 
 def _web(model: Path, folder: Path, runtime: Path | None, json: bool) -> None:
-    from img2img.web import write_page
-    from img2img.webruntime import VERSION, find_runtime
+    from img2img.exporting.web import write_page
+    from img2img.exporting.web_runtime import VERSION, find_runtime
 
     found = find_runtime(runtime)
     if not found.tested:
@@ -80,7 +80,7 @@ def _web(model: Path, folder: Path, runtime: Path | None, json: bool) -> None:
 
 
 def _triton(model: Path, folder: Path, how: Serving, json: bool) -> None:
-    from img2img.triton import write_repository
+    from img2img.exporting.triton import write_repository
 
     place = write_repository(model, folder, how)
     if json:

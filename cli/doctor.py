@@ -10,7 +10,7 @@ from img2img.cli.console import say, say_json
 
 
 def run(json: bool) -> None:
-    from img2img.doctor import examine
+    from img2img.diagnostics.doctor import examine
 
     rows = examine()
     problems = sum(row.status == "problem" for row in rows)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from img2img.cli.console import note, say, say_json
 from img2img.errors import MissingExtra, UsageError
-from img2img.pretrained import find_model, taken_for_granted
+from img2img.model_format.find import find_model, taken_for_granted
 
 if TYPE_CHECKING:
-    from img2img.exportinfo import ExportInfo, Io, Parity, Precision
+    from img2img.model_format.export_info import ExportInfo, Io, Parity, Precision
 
 
 def run(
@@ -43,7 +43,7 @@ def run(
     if granted:
         note(granted)
     try:
-        from img2img.export import ExportOptions, export_onnx
+        from img2img.exporting.onnx import ExportOptions, export_onnx
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "img2img":
             raise

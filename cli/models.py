@@ -9,9 +9,9 @@ from typing import Any
 from img2img.cli.console import say, say_json
 from img2img.cli.export import table_of
 from img2img.errors import UsageError, proposal
-from img2img.exportinfo import ExportInfo
-from img2img.modelinfo import ModelInfo
-from img2img.pretrained import default_name, find_model, shipped
+from img2img.model_format.export_info import ExportInfo
+from img2img.model_format.find import default_name, find_model, shipped
+from img2img.model_format.info import ModelInfo
 
 
 def run(
@@ -85,13 +85,13 @@ def _info(
 ) -> tuple[ModelInfo, ExportInfo | None]:
     if layout is not None or value_range is not None:
         from img2img.runners import open_runner
-        from img2img.runners.foreignonnx import ForeignRunner
+        from img2img.runners.foreign_onnx import ForeignRunner
 
         foreign = open_runner(path, "cpu", layout=layout, value_range=value_range)
         assert isinstance(foreign, ForeignRunner)
         return foreign.info, foreign.export
     if path.suffix == ".safetensors":
-        from img2img.checkpoint import read_model_info
+        from img2img.model_format.checkpoint import read_model_info
 
         return read_model_info(path), None
     from img2img.runners.onnx import OnnxRunner

@@ -23,7 +23,7 @@ class Planner:
 
     def before_the_model(self) -> list[Any]:
         """The jobs of a model without domains."""
-        from img2img.translate import Naming, plan, plan_file
+        from img2img.inference import Naming, plan, plan_file
 
         if self._single:
             return plan_file(self._paths[0], self._out)
@@ -36,7 +36,7 @@ class Planner:
     def with_model(self, info: Any) -> list[Any]:
         """The jobs of the model `info`."""
         self._info = info
-        from img2img.domains import targets_of
+        from img2img.model_format.domains import targets_of
 
         targets = targets_of(info, self._w.domains, self._w.labels is not None)
         if self._single and len(targets) > 1:
@@ -49,9 +49,9 @@ class Planner:
         """The same, of the files that are there now."""
         from dataclasses import replace
 
-        from img2img.domains import ALL, targets_of, vector_of
-        from img2img.tables import Labels
-        from img2img.translate import Naming, plan, plan_domains, plan_file
+        from img2img.inference import Naming, plan, plan_domains, plan_file
+        from img2img.model_format.domains import ALL, targets_of, vector_of
+        from img2img.model_format.labels import Labels
 
         w, info = self._w, self._info
         if w.watch and not self._filled():

@@ -48,10 +48,8 @@ def run(wishes: Wishes) -> None:
 
 
 def _translate(w: Wishes, inputs: list[str], out: Path) -> bool:
-    import img2img
-    from img2img.pretrained import default_name, find_model, taken_for_granted
-    from img2img.runners import open_runner, suffixes_for
-    from img2img.translate import (
+    from img2img._version import __version__
+    from img2img.inference import (
         Extras,
         Manifest,
         Network,
@@ -59,7 +57,9 @@ def _translate(w: Wishes, inputs: list[str], out: Path) -> bool:
         check_beside,
         check_output,
     )
-    from img2img.translate.manifest import Unrecorded
+    from img2img.inference.manifest import Unrecorded
+    from img2img.model_format.find import default_name, find_model, taken_for_granted
+    from img2img.runners import open_runner, suffixes_for
 
     single = is_single(inputs, out)
     _check_combinations(w, single)
@@ -93,7 +93,7 @@ def _translate(w: Wishes, inputs: list[str], out: Path) -> bool:
             options = Options(
                 w.quality,
                 _reading(w),
-                f"img2img {img2img.__version__}, model {runner.info.name}",
+                f"img2img {__version__}, model {runner.info.name}",
                 w.timeout,
                 extras=Extras(place, w.compare, gallery),
             )
@@ -183,7 +183,7 @@ def _gallery(w: Wishes, runner: Any, count: int, size: int) -> Any:
     """The gallery that was asked for, or nothing, as a context manager."""
     if w.gallery is None:
         return nullcontext()
-    from img2img.gallery import Gallery
+    from img2img.inference.gallery import Gallery
 
     about = {
         "Model": f"{runner.info.name} ({runner.info.direction})",
@@ -207,7 +207,7 @@ def _work(
     out: Path,
     stop: StopFlag,
 ) -> bool:
-    from img2img.translate import Summary, translate, watch
+    from img2img.inference import Summary, translate, watch
 
     total = Summary()
     count = len(jobs)

@@ -6,35 +6,34 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from img2img._version import __version__
 from img2img.system.threads import let_idle_threads_sleep
-
-__version__ = "0.1.0"
 
 let_idle_threads_sleep()  # here, since it counts only before torch is imported
 
 if TYPE_CHECKING:
-    from img2img.checkpoint import load_model, read_model_info, save_model
     from img2img.errors import Img2ImgError
-    from img2img.export import export_onnx
+    from img2img.exporting.onnx import export_onnx
     from img2img.images import Picture, read_picture, write_picture
-    from img2img.modelinfo import ModelInfo
+    from img2img.inference import translate
+    from img2img.model_format.checkpoint import load_model, read_model_info, save_model
+    from img2img.model_format.info import ModelInfo
     from img2img.runners import open_runner
     from img2img.training import TrainConfig, train
-    from img2img.translate import translate
 
 _HOMES = {
     "Img2ImgError": "errors",
-    "ModelInfo": "modelinfo",
+    "ModelInfo": "model_format.info",
     "Picture": "images",
     "TrainConfig": "training",
-    "export_onnx": "export",
-    "load_model": "checkpoint",
+    "export_onnx": "exporting.onnx",
+    "load_model": "model_format.checkpoint",
     "open_runner": "runners",
-    "read_model_info": "checkpoint",
+    "read_model_info": "model_format.checkpoint",
     "read_picture": "images",
-    "save_model": "checkpoint",
+    "save_model": "model_format.checkpoint",
     "train": "training",
-    "translate": "translate",
+    "translate": "inference",
     "write_picture": "images",
 }
 

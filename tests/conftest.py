@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from img2img.checkpoint import save_model
-from img2img.modelinfo import ModelInfo
+from img2img.model_format.checkpoint import save_model
+from img2img.model_format.info import ModelInfo
 from img2img.nets import Generator, build_generator
 
 torch.set_num_threads(1)
@@ -91,7 +91,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def onnx_file(model_file: Path) -> Path:
     """The same model as ONNX."""
-    from img2img.export import export_onnx
+    from img2img.exporting.onnx import export_onnx
 
     path = model_file.with_suffix(".onnx")
     export_onnx(model_file, path)

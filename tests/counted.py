@@ -53,7 +53,7 @@ main()
 """
 IN_WORK = 128  # more than the queues of a job of tiny pictures hold at any moment
 # The manifest keeps one record of each output; nothing else may grow with the pictures.
-KEPT = {"img2img.translate.manifest._Entry": 1}
+KEPT = {"img2img.inference.manifest._Entry": 1}
 
 
 def growth(

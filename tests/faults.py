@@ -26,7 +26,7 @@ from PIL import Image
 
 from benchmarks.watched import slope, write_pictures
 from img2img.images import read_picture
-from img2img.pretrained import find_model, shipped
+from img2img.model_format.find import find_model, shipped
 from tests import hostile
 from tests.commands import (
     LINUX,
@@ -159,7 +159,7 @@ def bombs(place: Place) -> Seen:
     while the good ones go on."""
     from img2img.errors import PictureError
     from img2img.images import Reading
-    from img2img.translate.decoders import Decoder, Watch
+    from img2img.inference.decoders import Decoder, Watch
 
     seen = Seen()
     source, out = place.inside("in"), place.folder / "out"
@@ -693,8 +693,8 @@ def run_row(name: str, model: Path, count: int, seed: int = 0) -> Seen:
 
 def small_model(folder: Path) -> Path:
     """A random model of a few thousand parameters, as ONNX."""
-    from img2img.checkpoint import save_model
-    from img2img.export import export_onnx
+    from img2img.exporting.onnx import export_onnx
+    from img2img.model_format.checkpoint import save_model
     from tests.conftest import info_of, small_generator
 
     generator = small_generator()

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from img2img.modelinfo import KEY, ModelInfo
+from img2img.model_format.info import KEY, ModelInfo
 from img2img.runners.onnx import DIGEST_KEY, NO_DIGEST, digest_of
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from img2img.errors import Img2ImgError
-from img2img.pretrained import find_model
+from img2img.model_format.find import find_model
 from img2img.runners.onnx import OnnxRunner, digest_of, verified
 
 _HANG = 60.0

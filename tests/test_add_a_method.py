@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from img2img.checkpoint import load_model
-from img2img.trainers import TRAINERS
+from img2img.methods import METHODS
+from img2img.model_format.checkpoint import load_model
 from img2img.training import resolve, train
 from tests.conftest import ROOT
 from tests.test_training import Stop, final, same
@@ -21,8 +21,8 @@ def test_a_method_in_one_file(pairs: Path, tmp_path: Path, monkeypatch: pytest.M
     (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
     (tmp_path / "mirror_method.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    method = importlib.import_module("mirror_method").MirrorTrainer
-    monkeypatch.setitem(TRAINERS, method.name, method)
+    method = importlib.import_module("mirror_method").Mirror
+    monkeypatch.setitem(METHODS, method.name, method)
     values = {
         "method": "mirror", "data": pairs, "steps": 6, "load_size": 40, "crop_size": 32, "ema": 0.9,
         "device": "cpu", "threads": 1, "precision": "fp32", "sample_every": 3,

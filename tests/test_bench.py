@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from img2img import bench as bench_module
-from img2img.bench import Row, bench, parse_size
+from img2img.diagnostics import bench as bench_module
+from img2img.diagnostics.bench import Row, bench, parse_size
 from img2img.errors import UsageError
-from img2img.memory import process_peak
+from img2img.system.memory import process_peak
 from tests.conftest import Cli
 
 
@@ -57,7 +57,7 @@ def test_rows_are_measured_or_say_why_not(run: Path) -> None:
 
 @pytest.mark.slow
 def test_the_error_is_measured_against_fp32(run: Path) -> None:
-    from img2img.runners import cpu
+    from img2img.system import cpu
 
     rows = {r.precision: r for r in bench(str(run), [(64, 64)], [1], ["openvino"], [], "cpu", 0.0)}
     assert set(rows) == {"fp32", "bf16", "fp16"}

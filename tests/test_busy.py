@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from img2img import training
 from img2img.errors import UsageError
-from img2img.pace import Pace, Watch, measure, probe
-from img2img.pretrained import find_model
-from img2img.runners import cpu, onnx, open_runner
+from img2img.model_format.find import find_model
+from img2img.runners import onnx, open_runner
+from img2img.system import cpu
 from img2img.system.threads import Turns, best, candidates, let_idle_threads_sleep, wait_policy
 from img2img.training import TrainConfig, resolve, train
+from img2img.training import loop as training
+from img2img.training.pace import Pace, Watch, measure, probe
 from tests.conftest import picture, small_generator
 from tests.test_training import SMALL, Stop, final
 

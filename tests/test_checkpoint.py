@@ -16,10 +16,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from img2img.checkpoint import load_model, load_state, read_model_info, save_model, save_state
 from img2img.errors import EnvironmentFault, ModelError
-from img2img.modelinfo import KEY, ModelInfo
-from img2img.pretrained import find_model
+from img2img.model_format.checkpoint import (
+    load_model,
+    load_state,
+    read_model_info,
+    save_model,
+    save_state,
+)
+from img2img.model_format.find import find_model
+from img2img.model_format.info import KEY, ModelInfo
 from img2img.runners import open_runner
 from tests.conftest import info_of, small_generator
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import img2img
-from img2img.checkpoint import save_model
+from img2img.model_format.checkpoint import save_model
 from tests.conftest import Cli, Main, info_of, picture, small_generator
 
 TRAIN = [

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from img2img import compiling
-from img2img.checkpoint import load_model
-from img2img.devices import Compilation, choose_compilation, choose_memory_format
 from img2img.errors import ConfigError
-from img2img.training import train
+from img2img.model_format.checkpoint import load_model
+from img2img.training import compiling, train
+from img2img.training.devices import Compilation, choose_compilation, choose_memory_format
 from tests.test_training import SMALL, Stop, config_of, final, same
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -99,7 +98,7 @@ def test_wrong_compiled_gradients_are_found(
 
     monkeypatch.setattr(torch.nn.Module, "compile", wrong)
     monkeypatch.setattr(
-        "img2img.training.choose_compilation",
+        "img2img.training.loop.choose_compilation",
         lambda *a: Compilation(True, "for the test", wished=wish == "on"),
     )
     events: list[dict[str, Any]] = []

@@ -13,8 +13,8 @@ from torch import nn
 from img2img.augment import Augment
 from img2img.data import UnpairedBatch
 from img2img.errors import ConfigError
-from img2img.trainers import CycleGANConfig, CycleGANTrainer
-from img2img.trainers.pool import ImagePool
+from img2img.methods import CycleGAN, CycleGANConfig
+from img2img.methods.image_pool import ImagePool
 
 SMALL = {
     "generator_options": {"width": 4, "blocks": 1},
@@ -22,9 +22,9 @@ SMALL = {
 }
 
 
-def trainer_of(**settings: object) -> CycleGANTrainer:
+def trainer_of(**settings: object) -> CycleGAN:
     torch.manual_seed(0)
-    trainer = CycleGANTrainer(CycleGANConfig.parse(SMALL | settings))
+    trainer = CycleGAN(CycleGANConfig.parse(SMALL | settings))
     trainer.augment = Augment(32, False, 0)
     return trainer
 
@@ -42,7 +42,7 @@ def test_the_defaults_are_the_references() -> None:
     )  # fmt: skip
     assert c.lambda_identity * c.lambda_a == 5.0
     with torch.device("meta"):
-        nets = CycleGANTrainer(c).nets
+        nets = CycleGAN(c).nets
     assert sum(p.numel() for net in nets.values() for p in net.parameters()) == 28_285_832
 
 

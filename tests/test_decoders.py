@@ -14,8 +14,8 @@ import pytest
 
 from img2img.errors import EnvironmentFault, PictureError
 from img2img.images import Reading, read_picture
-from img2img.translate import decoders, plan, translate
-from img2img.translate.decoders import Decoder, Watch
+from img2img.inference import decoders, plan, translate
+from img2img.inference.decoders import Decoder, Watch
 from tests.conftest import Each, picture
 
 DEEP = Reading(deep=True)
@@ -77,7 +77,7 @@ def test_a_picture_that_kills_its_decoder_twice_is_given_up(
 ) -> None:
     deadly = decoders._CODE.replace(
         "main(float", "import os; d._answer = lambda *a: os._exit(1); main(float"
-    ).replace("import main;", "import main; import img2img.translate.decoding as d;")
+    ).replace("import main;", "import main; import img2img.inference.decoding as d;")
     assert deadly != decoders._CODE
     monkeypatch.setattr(decoders, "_CODE", deadly)
     picture(4, 4).save(tmp_path / "a.png")
@@ -101,7 +101,7 @@ def test_a_stopped_process_is_replaced_and_a_slow_picture_given_up(
     decoder.close()
     slow = decoders._CODE.replace(
         "main(float", "import time; d._answer = lambda *a: time.sleep(99); main(float"
-    ).replace("import main;", "import main; import img2img.translate.decoding as d;")
+    ).replace("import main;", "import main; import img2img.inference.decoding as d;")
     monkeypatch.setattr(decoders, "_CODE", slow)
     began = time.monotonic()
     with pytest.raises(PictureError, match="decoding took more than 3 s"):
@@ -159,9 +159,9 @@ def test_a_whole_job_that_was_stopped_for_long_is_late_with_nothing(tmp_path: Pa
     """As Ctrl-Z and fg, or a machine that sleeps: the processes stop together and go on together."""
     program = (
         "import sys, time; from pathlib import Path; from img2img.images import Reading;"
-        "from img2img.translate import decoders as d;"
+        "from img2img.inference import decoders as d;"
         "d._CODE = d._CODE.replace('import main;', 'import main; import time;"
-        " import img2img.translate.decoding as x; x.a = x._answer;"
+        " import img2img.inference.decoding as x; x.a = x._answer;"
         " x._answer = lambda *y: (time.sleep(1.5), x.a(*y));');"
         "made = d.Decoder(3); watch = d.Watch([made]); made._running(); print('go', flush=True);"
         "print(made.read(Path(sys.argv[1]), Reading()).picture.pixels.shape)"
@@ -184,7 +184,7 @@ def test_a_whole_job_that_was_stopped_for_long_is_late_with_nothing(tmp_path: Pa
 def test_no_decoder_outlives_a_killed_command(tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from img2img.images import Reading;"
-        "from img2img.translate.decoders import Decoder; d = Decoder(60);"
+        "from img2img.inference.decoders import Decoder; d = Decoder(60);"
         "d.read(Path(sys.argv[1]), Reading()); print(d._process.pid, flush=True); time.sleep(60)"
     )
     picture(4, 4).save(tmp_path / "a.png")

@@ -16,8 +16,8 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from img2img.triton import Serving, write_repository
-from img2img.webruntime import WebRuntime
+from img2img.exporting.triton import Serving, write_repository
+from img2img.exporting.web_runtime import WebRuntime
 from tests.conftest import ROOT, Cli, picture
 from tests.graph_makers import inverting
 from tests.test_web import runtime  # noqa: F401 - a fixture
@@ -64,7 +64,7 @@ def test_the_program_that_compares(tmp_path: Path) -> None:
 
 
 def test_the_limits_told_are_those_of_the_code() -> None:
-    from img2img.gallery import GAP, LEAST_SIDE, MAX_SHEET_SIDE, QUALITY, SIDES
+    from img2img.inference.gallery import GAP, LEAST_SIDE, MAX_SHEET_SIDE, QUALITY, SIDES
 
     text = (HOW_TO / "compare-and-gallery.md").read_text()
     for most, side in SIDES:

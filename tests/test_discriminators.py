@@ -443,8 +443,8 @@ def test_attention_trains(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GENERATORS)
 def test_attention_exports_to_onnx(name: str, tmp_path: Path) -> None:
-    from img2img.checkpoint import save_model
-    from img2img.export import export_onnx
+    from img2img.exporting.onnx import export_onnx
+    from img2img.model_format.checkpoint import save_model
     from img2img.runners.onnx import OnnxRunner
 
     net = awake(small_generator(name, attention=True))

@@ -88,7 +88,7 @@ def test_exit_codes_are_those_of_the_errors() -> None:
 
 
 def test_settings_named_in_the_how_to_exist() -> None:
-    from img2img.trainers import Pix2PixConfig
+    from img2img.methods import Pix2PixConfig
     from img2img.training import TrainConfig
 
     text = (ROOT / "docs" / "how-to" / "train-pix2pix.md").read_text()

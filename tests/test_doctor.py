@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from img2img import doctor, installed
+from img2img import installed
+from img2img.diagnostics import doctor
 from img2img.errors import EnvironmentFault, ModelError
-from img2img.pretrained import default_name, find_model, shipped, weights_folder
+from img2img.model_format.find import default_name, find_model, shipped, weights_folder
 
 
 @pytest.fixture(autouse=True)
@@ -92,21 +93,23 @@ def test_a_damaged_shipped_model_is_found(monkeypatch: pytest.MonkeyPatch, tmp_p
     data = bytearray(victim.read_bytes())
     data[-7] ^= 1
     victim.write_bytes(data)
-    monkeypatch.setattr("img2img.pretrained.weights_folder", lambda: tmp_path)
+    monkeypatch.setattr("img2img.model_format.find.weights_folder", lambda: tmp_path)
     (row,) = problems()
     assert "damaged" in row.what
     assert row.mend.startswith("pip install --force-reinstall --no-deps ")
 
 
 def test_missing_weights_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("img2img.pretrained.__file__", str(tmp_path / "img2img" / "pretrained.py"))
+    monkeypatch.setattr(
+        "img2img.model_format.find.__file__", str(tmp_path / "img2img" / "model_format" / "find.py")
+    )
     with pytest.raises(ModelError, match="shipped weights are missing"):
         shipped()
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_shipped_models_are_whole_and_within_the_limits(name: str) -> None:
-    from img2img.checkpoint import read_model_info
+    from img2img.model_format.checkpoint import read_model_info
     from img2img.runners import open_runner
 
     model = shipped()[name]

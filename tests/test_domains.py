@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from img2img.domains import folders_of, targets_of, vector_of
 from img2img.errors import DataError, UsageError
 from img2img.images import read_picture
-from img2img.modelinfo import ModelInfo
+from img2img.inference import Naming, plan_domains
+from img2img.model_format.domains import folders_of, targets_of, vector_of
+from img2img.model_format.info import ModelInfo
+from img2img.model_format.labels import Labels
 from img2img.runners import open_runner
-from img2img.tables import Labels
-from img2img.translate import Naming, plan_domains
 from tests.conftest import Cli, info_of, picture, small_generator, stargan
 
 
@@ -170,7 +170,7 @@ def test_wrong_use_writes_nothing(
 
 @pytest.mark.slow
 def test_runs_of_two_directions(cli: Cli, photos: Path, tmp_path: Path) -> None:
-    from img2img.checkpoint import save_model
+    from img2img.model_format.checkpoint import save_model
 
     run = tmp_path / "run"
     run.mkdir()

@@ -11,12 +11,12 @@ import onnx
 import pytest
 import torch
 
-from img2img import export
-from img2img.checkpoint import save_model
 from img2img.errors import ModelError, ParityError, UsageError
-from img2img.export import ExportOptions, export_onnx
-from img2img.exportinfo import EXPORT_KEY
-from img2img.modelinfo import KEY, ModelInfo
+from img2img.exporting import onnx as export
+from img2img.exporting.onnx import ExportOptions, export_onnx
+from img2img.model_format.checkpoint import save_model
+from img2img.model_format.export_info import EXPORT_KEY
+from img2img.model_format.info import KEY, ModelInfo
 from img2img.runners import open_runner
 from img2img.runners.onnx import DIGEST_KEY
 from tests.conftest import info_of, picture, small_generator, stargan

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from img2img.checkpoint import save_model
+from img2img.model_format.checkpoint import save_model
 from img2img.runners.onnx import OnnxRunner
 from tests.conftest import Cli, info_of, small_generator
 
@@ -26,7 +26,8 @@ LOOP = """
 import sys
 from pathlib import Path
 import torch
-from img2img import export, parity
+from img2img.exporting import onnx as export
+from img2img.exporting import parity
 torch.set_num_threads(1)
 source, target = map(Path, sys.argv[1:])
 core, table = {}, {}

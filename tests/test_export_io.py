@@ -14,14 +14,14 @@ import pytest
 from onnx import TensorProto, helper
 
 import img2img
-from img2img import export
-from img2img.checkpoint import load_model, save_model
 from img2img.errors import ModelError, UsageError
-from img2img.export import ExportOptions, export_onnx
-from img2img.exportinfo import EXPORT_KEY, ExportInfo
+from img2img.exporting import onnx as export
+from img2img.exporting.onnx import ExportOptions, export_onnx
 from img2img.images import from_network, to_network
-from img2img.pretrained import shipped, weights_folder
-from img2img.runners.core import AROUND, float_core
+from img2img.model_format.checkpoint import load_model, save_model
+from img2img.model_format.export_info import EXPORT_KEY, ExportInfo
+from img2img.model_format.find import shipped, weights_folder
+from img2img.onnx_format.float_core import AROUND, float_core
 from img2img.runners.onnx import DIGEST_KEY, NO_DIGEST, OnnxRunner, digest_of
 from tests.conftest import Cli, info_of, picture, small_generator, stargan
 

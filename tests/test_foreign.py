@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from img2img.errors import ModelError
-from img2img.foreign import Foreign, describe, load_foreign
+from img2img.model_format.foreign import Foreign, describe, load_foreign
 from img2img.nets import Generator, build_generator
 
 State = dict[str, Tensor]

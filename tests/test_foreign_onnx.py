@@ -15,9 +15,9 @@ from PIL import Image
 
 from img2img.errors import ModelError, UsageError
 from img2img.images import read_picture
+from img2img.onnx_format.trial import Wish, tried
 from img2img.runners import open_runner
-from img2img.runners.foreignonnx import VALUE_RANGES
-from img2img.runners.onnxtrial import Wish, tried
+from img2img.runners.foreign_onnx import VALUE_RANGES
 from tests.conftest import Cli, picture
 
 KINDS = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}

@@ -19,7 +19,14 @@ import pytest
 from PIL import Image
 
 from img2img.errors import EnvironmentFault, UsageError
-from img2img.gallery import GAP, MAX_SHEET_SIDE, Gallery, compare_sheet, shown_name, side_for
+from img2img.inference.gallery import (
+    GAP,
+    MAX_SHEET_SIDE,
+    Gallery,
+    compare_sheet,
+    shown_name,
+    side_for,
+)
 from tests.conftest import picture
 
 NASTY = [
@@ -221,7 +228,7 @@ def test_a_killed_job_leaves_the_older_page_and_the_next_one_sweeps(tmp_path: Pa
     path = tmp_path / "page.html"
     path.write_text("older")
     program = (
-        "import sys, os, signal; from img2img.gallery import Gallery;"
+        "import sys, os, signal; from img2img.inference.gallery import Gallery;"
         "g = Gallery(sys.argv[1], {}); g.fail('one', 'why'); g._file.flush();"
         "os.kill(os.getpid(), getattr(signal, 'SIGKILL', signal.SIGTERM))"
     )

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from img2img.gallery import Gallery
+from img2img.inference.gallery import Gallery
 from tests.browser import Browser, Page, browser, page  # noqa: F401 - fixtures
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)

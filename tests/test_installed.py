@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from img2img import doctor, installed
+from img2img import installed
+from img2img.diagnostics import doctor
 
 ROOT = Path(__file__).resolve().parent.parent
 SHELL = pytest.mark.skipif(os.name == "nt", reason="quoted for a POSIX shell")

@@ -16,13 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
-from img2img import memory
-from img2img.checkpoint import load_model, load_state, read_model_info
-from img2img.devices import choose_precision, peak_memory
-from img2img.ema import Average
 from img2img.errors import ConfigError, ModelError
-from img2img.runs import states_of
-from img2img.trainers import TRAINERS
+from img2img.methods import METHODS
+from img2img.model_format.checkpoint import load_model, load_state, read_model_info
+from img2img.system import memory
 from img2img.training import (
     PRESETS,
     TrainConfig,
@@ -30,6 +27,9 @@ from img2img.training import (
     resolve,
     train,
 )
+from img2img.training.devices import choose_precision, peak_memory
+from img2img.training.ema import Average
+from img2img.training.run_folder import states_of
 from tests.conftest import picture
 from tests.test_training import Stop, final, same
 
@@ -62,7 +62,7 @@ ALWAYS = (("pix2pix", "batch"), ("stargan", "instance"))
 
 
 def test_every_method_is_covered_here() -> None:
-    assert set(SETTINGS) == set(TRAINERS)
+    assert set(SETTINGS) == set(METHODS)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def losses(out: Path) -> list[dict[str, float]]:
     return [row["losses"] for row in rows if row["event"] == "step"]
 
 
-@pytest.mark.parametrize("method", TRAINERS)
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_publishes_and_shows(
     method: str, data: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -118,7 +118,7 @@ def test_every_method_trains_publishes_and_shows(
     assert all(np.isfinite(list(row.values())).all() for row in losses(tmp_path / "run"))
 
 
-@pytest.mark.parametrize("method", TRAINERS)
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_resumes_to_the_bit(
     method: str, data: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -150,7 +150,7 @@ def test_the_published_model_is_the_average(data: dict[str, Path], tmp_path: Pat
 
 
 def test_the_average_follows_the_formula(data: dict[str, Path], tmp_path: Path) -> None:
-    method = TRAINERS["pix2pix"]
+    method = METHODS["pix2pix"]
     trainer = method.build(method.Config.parse(SETTINGS["pix2pix"]), None, 32)
     parameter = next(iter(trainer.generators["model"].parameters()))
     with torch.no_grad():
@@ -215,7 +215,7 @@ def test_schedules(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_fit_their_methods_and_what_is_given_wins(preset: str, tmp_path: Path) -> None:
-    for method in TRAINERS:
+    for method in METHODS:
         values = {"method": method, "data": tmp_path, "out": tmp_path, "batch_size": 3,
                   "settings": {"lr": 0.5, "generator_options": {"width": 8}}}  # fmt: skip
         if PRESETS[preset].get("method", method) != method:
@@ -225,7 +225,7 @@ def test_presets_fit_their_methods_and_what_is_given_wins(preset: str, tmp_path:
         config = resolve(values, preset)
         assert config.batch_size == 3 and config.settings["lr"] == 0.5
         assert config.settings["generator_options"]["width"] == 8
-        TRAINERS[method].Config.parse(config.settings)
+        METHODS[method].Config.parse(config.settings)
     with pytest.raises(ConfigError, match="Did you mean 'tiny'"):
         resolve({"method": "pix2pix", "data": tmp_path, "out": tmp_path}, "tinny")
 
@@ -238,7 +238,7 @@ def test_stargan_has_its_papers_defaults(tmp_path: Path) -> None:
     assert by_epochs.steps is None
 
 
-@pytest.mark.parametrize("method", TRAINERS)
+@pytest.mark.parametrize("method", METHODS)
 def test_the_tiny_preset_really_trains(method: str, data: dict[str, Path], tmp_path: Path) -> None:
     values = {
         "method": method,
@@ -268,7 +268,7 @@ def test_time_is_up(data: dict[str, Path], tmp_path: Path) -> None:
     assert not list((tmp_path / "run").glob("*.safetensors"))  # nothing learned, nothing published
 
 
-@pytest.mark.parametrize("method", TRAINERS)
+@pytest.mark.parametrize("method", METHODS)
 def test_a_dry_run_estimates_and_writes_nothing(
     method: str, data: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -280,8 +280,8 @@ def test_a_dry_run_estimates_and_writes_nothing(
     assert last["memory_bytes"] > 2**20
     assert (
         last["parameters"].keys()
-        == TRAINERS[method]
-        .build(TRAINERS[method].Config.parse(SETTINGS[method]), _Domains, 32)
+        == METHODS[method]
+        .build(METHODS[method].Config.parse(SETTINGS[method]), _Domains, 32)
         .nets.keys()
         and min(last["parameters"].values()) > 0
     )
@@ -306,8 +306,8 @@ def test_a_dry_run_leaves_the_warm_up_out_and_measures_whole_periods(
         now[0] += 100 * (self.number < self.period)  # slow while everything is new
         return {}
 
-    monkeypatch.setattr(TRAINERS[method], "step", step)
-    monkeypatch.setattr("img2img.training.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(METHODS[method], "step", step)
+    monkeypatch.setattr("img2img.training.loop.time", SimpleNamespace(monotonic=lambda: now[0]))
     events: list[dict[str, Any]] = []
     config = config_of(method, data, tmp_path / "run", steps=steps)
     train(config, events.append, dry_run=True)
@@ -327,7 +327,7 @@ def test_peak_memory_in_bytes_everywhere(
     used = SimpleNamespace(ru_maxrss=5000)
     monkeypatch.setattr("resource.getrusage", lambda who: used)
     monkeypatch.setattr("sys.platform", system)
-    monkeypatch.setattr("img2img.memory._STATUS", Path("/nowhere"))
+    monkeypatch.setattr("img2img.system.memory._STATUS", Path("/nowhere"))
     assert peak_memory(torch.device("cpu")) == 5000 * unit
 
 
@@ -385,7 +385,7 @@ def test_other_domains_are_refused(data: dict[str, Path], tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("more", [{"diffaugment": "color,translation,cutout"}, {"ada": True}])
-@pytest.mark.parametrize("method", TRAINERS)
+@pytest.mark.parametrize("method", METHODS)
 def test_augmentation_of_what_the_discriminator_sees(
     method: str, more: dict[str, Any], data: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -411,7 +411,7 @@ def last():
             names.add(path.read_text().strip())
     print("of the group at the end:", sorted(n for n in names if "gloo" in n), flush=True)
 
-from img2img import training
+from img2img.training import loop as training
 {more}
 training.train(training.TrainConfig.parse(json.loads(sys.argv[1])))
 """
@@ -446,7 +446,7 @@ def in_two_processes(config: TrainConfig, logs: Path, more: str = "") -> list[st
     [
         # Two of them run always; the rest takes a minute more.
         pytest.param(*case, marks=[] if case in ALWAYS else [pytest.mark.slow])
-        for case in [*((m, "instance") for m in TRAINERS), *BATCH_NORM]
+        for case in [*((m, "instance") for m in METHODS), *BATCH_NORM]
     ],
 )
 def test_two_processes_learn_what_one_learns(
@@ -518,7 +518,7 @@ atexit.register(lambda: (marks / f"left-{rank}").touch())
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
-    from img2img.processes import Processes
+    from img2img.training.processes import Processes
 
     with pytest.raises(ConfigError, match="use --batch-size 4"):
         Processes(0, 0, 2).check_batch(3)

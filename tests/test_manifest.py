@@ -12,8 +12,8 @@ import pytest
 
 from img2img.errors import EnvironmentFault
 from img2img.images import Pixels, read_picture
-from img2img.translate import Manifest, Summary, plan, translate
-from img2img.translate.jobs import Event, Job
+from img2img.inference import Manifest, Summary, plan, translate
+from img2img.inference.jobs import Event, Job
 from tests.conftest import Each, picture
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from img2img import metrics
+from img2img.metrics import paired as metrics
 
 
 def test_l1_and_psnr_by_hand() -> None:

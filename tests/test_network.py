@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from img2img.errors import MemoryFault, UsageError
-from img2img.exportinfo import ExportInfo
 from img2img.images import Pixels
+from img2img.inference import Network, plan, translate
+from img2img.inference.network import blend
+from img2img.model_format.export_info import ExportInfo
 from img2img.runners import Runner, open_runner
 from img2img.runners.base import Float
-from img2img.translate import Network, plan, translate
-from img2img.translate.network import blend
 from tests.conftest import Each, info_of, picture, small_generator
 
 

@@ -16,15 +16,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from img2img.errors import Img2ImgError, ModelError
-from img2img.exportinfo import EXPORT_KEY, ExportInfo
-from img2img.graphs import read_graph
-from img2img.modelinfo import KEY, ModelInfo
-from img2img.pretrained import find_model, shipped
+from img2img.exporting.graphs import read_graph
+from img2img.model_format.export_info import EXPORT_KEY, ExportInfo
+from img2img.model_format.find import find_model, shipped
+from img2img.model_format.info import KEY, ModelInfo
+from img2img.onnx_format.outline import outline, starts_like_one
+from img2img.onnx_format.protobuf import write
+from img2img.onnx_format.reading import read_whole
 from img2img.runners import open_runner
 from img2img.runners.onnx import DIGEST_KEY, NO_DIGEST, verified
-from img2img.runners.onnxcheck import outline, starts_like_one
-from img2img.runners.onnxread import read_whole
-from img2img.runners.protobuf import write
 from tests import modelfaults
 from tests.conftest import Cli
 from tests.graph_makers import inverting
@@ -119,7 +119,7 @@ import os, sys
 path, secret = sys.argv[1:3]
 opened = []
 from img2img.errors import ModelError
-from img2img.graphs import read_graph
+from img2img.exporting.graphs import read_graph
 from img2img.runners import open_runner
 import onnxruntime
 sys.addaudithook(lambda name, given: opened.append(str(given[0])) if name == "open" else None)

@@ -31,8 +31,8 @@ from img2img.images import (
     to_network,
     write_picture,
 )
+from img2img.inference import Naming, plan, translate
 from img2img.runners.base import Runner
-from img2img.translate import Naming, plan, translate
 from tests import hostile, makers
 from tests.conftest import ROOT, Each, info_of, picture, small_generator
 

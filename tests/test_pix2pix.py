@@ -12,7 +12,7 @@ from torch import nn
 from img2img.augment import Augment
 from img2img.data import PairedBatch
 from img2img.errors import ConfigError, Diverged
-from img2img.trainers import TRAINERS, Pix2PixConfig, Pix2PixTrainer
+from img2img.methods import METHODS, Pix2Pix, Pix2PixConfig
 
 SMALL = {
     "generator_options": {"width": 4, "depth": 4},
@@ -20,9 +20,9 @@ SMALL = {
 }
 
 
-def trainer_of(**settings: object) -> Pix2PixTrainer:
+def trainer_of(**settings: object) -> Pix2Pix:
     torch.manual_seed(0)
-    trainer = Pix2PixTrainer(Pix2PixConfig.parse(SMALL | settings))
+    trainer = Pix2Pix(Pix2PixConfig.parse(SMALL | settings))
     trainer.augment = Augment(32, False, 0)
     return trainer
 
@@ -39,7 +39,7 @@ def test_the_defaults_are_the_references() -> None:
         "unet", "vanilla", 100, 2e-4, 0.5, 0.999,
     )  # fmt: skip
     with torch.device("meta"):
-        nets = Pix2PixTrainer(c).nets
+        nets = Pix2Pix(c).nets
     total = sum(p.numel() for net in nets.values() for p in net.parameters())
     assert total == 57_182_660
 
@@ -121,10 +121,10 @@ def test_a_non_finite_step_is_not_taken(where: str) -> None:
     assert all(torch.equal(v, before[n]) for n, v in trainer.G.state_dict().items())
 
 
-@pytest.mark.parametrize("method", TRAINERS)
+@pytest.mark.parametrize("method", METHODS)
 def test_every_trainer_keeps_the_contract(method: str) -> None:
     facts = SimpleNamespace(domains=("x", "y"), one_hot=True)
-    trainer = TRAINERS[method].build(TRAINERS[method].Config(), facts, 128)
+    trainer = METHODS[method].build(METHODS[method].Config(), facts, 128)
     assert set(trainer.directions) == set(trainer.generators)
     assert trainer.name == method
     assert trainer.optimizers and trainer.nets
@@ -132,7 +132,7 @@ def test_every_trainer_keeps_the_contract(method: str) -> None:
         any(g is net for net in trainer.nets.values()) for g in trainer.generators.values()
     )
     with pytest.raises(ConfigError, match=r"unknown setting 'lambda_penaltie'. Did you mean"):
-        TRAINERS[method].Config.parse({"lambda_penaltie": 3})
+        METHODS[method].Config.parse({"lambda_penaltie": 3})
 
 
 @pytest.mark.parametrize("generator", ["unet", "resnet"])

@@ -11,8 +11,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from img2img.runners import open_runner, protobuf
-from img2img.runners.onnxgraph import Graph, Untileable
+from img2img.onnx_format import protobuf
+from img2img.onnx_format.graph import Graph, Untileable
+from img2img.runners import open_runner
 from tests.conftest import ROOT
 
 

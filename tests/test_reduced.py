@@ -9,11 +9,11 @@ import numpy as np
 import onnx
 import pytest
 
-from img2img import reduced
-from img2img.checkpoint import save_model
 from img2img.errors import ParityError
-from img2img.export import ExportOptions, export_onnx, to_core
-from img2img.runners.core import X
+from img2img.exporting import quantize as reduced
+from img2img.exporting.onnx import ExportOptions, export_onnx, to_core
+from img2img.model_format.checkpoint import save_model
+from img2img.onnx_format.float_core import X
 from img2img.runners.onnx import OnnxRunner
 from tests.conftest import Cli, info_of, picture, small_generator
 

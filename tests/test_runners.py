@@ -14,7 +14,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from img2img.checkpoint import load_model, save_model
 from img2img.errors import (
     EnvironmentFault,
     MemoryFault,
@@ -22,16 +21,18 @@ from img2img.errors import (
     ModelError,
     UsageError,
 )
-from img2img.export import export_onnx
-from img2img.pretrained import find_model, shipped
-from img2img.runners import RUNNERS, Runner, choice, cpu, open_runner, suffixes_for
+from img2img.exporting.onnx import export_onnx
+from img2img.model_format.checkpoint import load_model, save_model
+from img2img.model_format.find import find_model, shipped
+from img2img.onnx_format.metadata import metadata, weight_precision
+from img2img.runners import RUNNERS, Runner, choice, open_runner, suffixes_for
 from img2img.runners import onnx as onnx_runner
-from img2img.runners.cuda import cuda_device_count
-from img2img.runners.memory import is_memory_error
 from img2img.runners.onnx import DIGEST_KEY, NO_DIGEST, digest_of
-from img2img.runners.onnxfile import metadata, weight_precision
 from img2img.runners.trial import decibels, made_batch, made_pictures, max_levels
-from img2img.tiles import translate_tiled
+from img2img.system import cpu
+from img2img.system.cuda import cuda_device_count
+from img2img.system.out_of_memory import is_memory_error
+from img2img.tiling.tiles import translate_tiled
 from tests.conftest import info_of, small_generator, stargan
 
 CASES = [(name, p) for name, kind in RUNNERS.items() for p in kind.precisions]

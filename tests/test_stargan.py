@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from img2img.augment import Augment
 from img2img.data import LabelledBatch
 from img2img.errors import ConfigError
-from img2img.trainers import StarGANConfig, StarGANTrainer
+from img2img.methods import StarGAN, StarGANConfig
 
 NAMES = ("Dark", "Fair", "Glasses")
 SMALL = {
@@ -22,9 +22,9 @@ SMALL = {
 }
 
 
-def trainer_of(one_hot: bool = False, **settings: object) -> StarGANTrainer:
+def trainer_of(one_hot: bool = False, **settings: object) -> StarGAN:
     torch.manual_seed(0)
-    trainer = StarGANTrainer(StarGANConfig.parse(SMALL | settings), NAMES, 32, one_hot)
+    trainer = StarGAN(StarGANConfig.parse(SMALL | settings), NAMES, 32, one_hot)
     trainer.augment = Augment(32, False, 0)
     return trainer
 
@@ -48,10 +48,10 @@ def test_the_defaults_are_the_papers() -> None:
     )  # fmt: skip
     assert (c.n_critic, c.lr, c.beta1, c.beta2) == (5, 1e-4, 0.5, 0.999)
     with torch.device("meta"):
-        nets = StarGANTrainer(c, ["a", "b", "c", "d", "e"], 128, False).nets
+        nets = StarGAN(c, ["a", "b", "c", "d", "e"], 128, False).nets
     count = {name: sum(p.numel() for p in net.parameters()) for name, net in nets.items()}
     assert count == {"G": 8_430_528, "D": 44_762_048}
-    assert StarGANTrainer.defaults == {
+    assert StarGAN.defaults == {
         "steps": 200_000, "batch_size": 16, "load_size": 128, "crop_size": 128,
     }  # fmt: skip
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from img2img import training
 from img2img.augment import Augment
-from img2img.checkpoint import read_model_info
 from img2img.data import Loading, StyledData
 from img2img.errors import ConfigError, DataError
-from img2img.trainers import StylizeConfig, StylizeTrainer
+from img2img.methods import Stylize, StylizeConfig
+from img2img.model_format.checkpoint import read_model_info
 from img2img.training import TrainConfig, lr_factor, resolve, train
+from img2img.training import loop as training
 from tests.conftest import Cli, picture
 from tests.test_training import Stop, final
 
@@ -124,9 +124,9 @@ def test_what_is_wrong_with_the_sets_is_one_line(
 # --- the step
 
 
-def trainer_of(**settings: Any) -> StylizeTrainer:
+def trainer_of(**settings: Any) -> Stylize:
     torch.manual_seed(0)
-    trainer = StylizeTrainer.build(StylizeConfig.parse(SMALL | settings), None, 32)
+    trainer = Stylize.build(StylizeConfig.parse(SMALL | settings), None, 32)
     trainer.augment = Augment(32, False, 0)
     return trainer
 

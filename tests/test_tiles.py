@@ -14,17 +14,17 @@ import pytest
 import torch
 from PIL import Image
 
-from img2img import tiles
-from img2img.checkpoint import save_model
 from img2img.errors import UsageError
-from img2img.export import export_onnx
-from img2img.memory import free_memory
+from img2img.exporting.onnx import export_onnx
+from img2img.model_format.checkpoint import save_model
+from img2img.model_format.find import shipped
 from img2img.nets import Generator
 from img2img.nets.blocks import statistics_given
-from img2img.pretrained import shipped
 from img2img.runners import Runner, open_runner
-from img2img.runners.local import Moments, moments_of
-from img2img.tiles import smaller, tile_for, tiles_of, translate_tiled
+from img2img.system.memory import free_memory
+from img2img.tiling import tiles
+from img2img.tiling.locality import Moments, moments_of
+from img2img.tiling.tiles import smaller, tile_for, tiles_of, translate_tiled
 from tests.conftest import ROOT, info_of, small_generator, stargan
 
 FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
@@ -313,7 +313,7 @@ def test_neither_torch_nor_onnx_is_needed(models: Path) -> None:
         "import sys, numpy as np\n"
         "sys.modules.update(torch=None, onnx=None, pydantic=None)\n"
         "from img2img.runners import open_runner\n"
-        "from img2img.tiles import translate_tiled\n"
+        "from img2img.tiling.tiles import translate_tiled\n"
         "runner = open_runner(sys.argv[1], 'cpu')\n"
         "pixels = np.arange(100 * 90 * 3, dtype=np.uint32).astype(np.uint8).reshape(100, 90, 3)\n"
         "tiled = translate_tiled(runner, pixels, None, 32).astype(int)\n"

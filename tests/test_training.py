@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from img2img import runs, training
-from img2img.checkpoint import load_model, load_state, read_model_info
 from img2img.errors import ConfigError, DataError, Diverged, EnvironmentFault, ModelError
-from img2img.runs import states_of
-from img2img.trainers import Pix2PixTrainer
+from img2img.methods import Pix2Pix
+from img2img.model_format.checkpoint import load_model, load_state, read_model_info
 from img2img.training import TrainConfig, lr_factor, train
+from img2img.training import loop as training
+from img2img.training import run_folder as runs
+from img2img.training.run_folder import states_of
 
 SMALL = {
     "generator_options": {"width": 4, "depth": 3, "dropout": True},
@@ -104,8 +105,8 @@ def test_the_working_size_is_written_into_the_model_file(
 def test_a_method_states_its_own(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Pix2PixTrainer, "working_size", 640)
-    monkeypatch.setattr(Pix2PixTrainer, "upsampling", "guided")
+    monkeypatch.setattr(Pix2Pix, "working_size", 640)
+    monkeypatch.setattr(Pix2Pix, "upsampling", "guided")
     info = read_model_info(train(config_of(pairs, tmp_path / "run", steps=1)))
     assert (info.working_size, info.upsampling, info.size) == (640, "guided", 32)
 
@@ -162,7 +163,7 @@ def test_a_state_without_one_part_does_not_pass_for_whole(
             state["step"] -= 1
         else:
             torch.manual_seed(training._mix(0, 0))
-            fresh = Pix2PixTrainer(Pix2PixTrainer.Config.parse(SMALL))
+            fresh = Pix2Pix(Pix2Pix.Config.parse(SMALL))
             state[part] = {n: x.state_dict() for n, x in getattr(fresh, part).items()}
         return state
 
@@ -208,7 +209,7 @@ def test_two_processes_in_one_run_are_refused(pairs: Path, tmp_path: Path) -> No
     out = tmp_path / "run"
     out.mkdir()
     program = (
-        "import sys, pathlib; from img2img.runs import claimed\n"
+        "import sys, pathlib; from img2img.training.run_folder import claimed\n"
         f"with claimed(pathlib.Path({str(out)!r})): print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(
@@ -226,16 +227,16 @@ def test_two_processes_in_one_run_are_refused(pairs: Path, tmp_path: Path) -> No
 def test_nan_stops_before_the_step_and_names_it(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole_step = Pix2PixTrainer.step
+    whole_step = Pix2Pix.step
     calls = {"count": 0}
 
-    def poisoned(self: Pix2PixTrainer, batch: Any) -> Any:
+    def poisoned(self: Pix2Pix, batch: Any) -> Any:
         calls["count"] += 1
         if calls["count"] == 7:
             batch.b.fill_(float("nan"))
         return whole_step(self, batch)
 
-    monkeypatch.setattr(Pix2PixTrainer, "step", poisoned)
+    monkeypatch.setattr(Pix2Pix, "step", poisoned)
     with pytest.raises(Diverged, match=r"step 6: the loss of \w is nan; pictures: \d.png"):
         train(config_of(pairs, tmp_path / "run"))
     state = final(tmp_path / "run")

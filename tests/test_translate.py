@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from img2img.atomic import atomic_path
 from img2img.errors import EnvironmentFault, UsageError
 from img2img.images import Pixels, read_picture
-from img2img.translate import Job, Manifest, Naming, check_output, plan, translate, watch
-from img2img.translate.manifest import Unrecorded
+from img2img.inference import Job, Manifest, Naming, check_output, plan, translate, watch
+from img2img.inference.manifest import Unrecorded
+from img2img.system.atomic import atomic_path
 from tests.conftest import Each, picture
 
 

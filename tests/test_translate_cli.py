@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from img2img.checkpoint import load_model, save_model
 from img2img.cli.translate import _pixels_to_come
 from img2img.images import read_picture, scale_pixels
+from img2img.inference import Job
+from img2img.model_format.checkpoint import load_model, save_model
 from img2img.runners import open_runner
-from img2img.translate import Job
 from tests.commands import without_override
 from tests.conftest import Cli, picture
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from img2img.errors import UsageError
-from img2img.graphs import read_graph
-from img2img.pretrained import find_model, shipped
+from img2img.exporting.graphs import read_graph
+from img2img.exporting.triton import Serving, config_text, safe_name, serving, write_repository
+from img2img.model_format.find import find_model, shipped
 from img2img.runners import open_runner
-from img2img.triton import Serving, config_text, safe_name, serving, write_repository
 from tests.conftest import Cli
 from tests.graph_makers import inverting
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from img2img.export import export_onnx
+from img2img.exporting.onnx import export_onnx
 from img2img.runners import open_runner
 from tests.conftest import ROOT, picture, stargan
 

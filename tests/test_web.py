@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from img2img import webruntime
 from img2img.errors import EnvironmentFault, ModelError, UsageError
-from img2img.graphs import read_graph
+from img2img.exporting import web_runtime as webruntime
+from img2img.exporting.graphs import read_graph
+from img2img.exporting.web import check_folder, write_page
+from img2img.exporting.web_runtime import SHA256, VERSION, WebRuntime, find_runtime
 from img2img.images import working_shape
-from img2img.pretrained import find_model
+from img2img.model_format.find import find_model
 from img2img.runners import open_runner
-from img2img.web import check_folder, write_page
-from img2img.webruntime import SHA256, VERSION, WebRuntime, find_runtime
 from tests.browser import Browser, Page, browser, page  # noqa: F401 - fixtures
 from tests.conftest import ROOT, Cli, picture
 from tests.graph_makers import inverting

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from img2img.atomic import process_alive
 from img2img.data import Feed, LabelledData, Loading, PairedData, Request, UnpairedData
 from img2img.errors import EnvironmentFault, PictureError
+from img2img.system.atomic import process_alive
 from img2img.training import train
 from tests.test_data import people, piles
 from tests.test_loop import config_of, data, losses  # noqa: F401 - `data` is a fixture

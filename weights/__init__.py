@@ -1,1 +1,1 @@
-"""Shipped models; `img2img.pretrained` finds them by path."""
+"""Shipped models; `img2img.model_format.find` finds them by path."""

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from img2img.atomic import atomic_path, locked, sweep_stale, write_atomic
 from img2img.errors import EnvironmentFault, describe_os_error
 from img2img.images import Pixels
+from img2img.system.atomic import atomic_path, locked, sweep_stale, write_atomic
 
 FORMAT = 1
 

@@ -30,7 +30,7 @@ from img2img.data.store import (
 )
 from img2img.errors import DataError, proposal
 from img2img.images import find_pictures, to_network
-from img2img.tables import parse_table
+from img2img.model_format.labels import parse_table
 
 Labels = NDArray[np.float32]
 
@@ -138,7 +138,7 @@ def _table_of(root: Path) -> Path | None:
 def read_table(
     table: Path, root: Path, attributes: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], list[Row]]:
-    """Read an attribute table (`img2img.tables`) and find its pictures in images/ beside it.
+    """Read an attribute table (`img2img.model_format.labels`) of the pictures in images/.
 
     Raises:
         DataError: every missing picture, wrong row and wrong value, listed at once.

@@ -29,6 +29,7 @@ from img2img.images.values import (
     Reading,
     as_values,
     from_network,
+    planes_to_pixels,
     to_network,
 )
 from img2img.images.writing import write_picture
@@ -52,6 +53,7 @@ __all__ = [
     "from_network",
     "is_picture_name",
     "on_white",
+    "planes_to_pixels",
     "read_picture",
     "resize_pixels",
     "scale_pixels",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Pixels = NDArray[Any]
 MetadataChoice = Literal["keep", "no-gps", "strip"]
 MAX_PIXELS = 400_000_000
+_ROWS = 64
 # ITU-R BT.601 luma, as Pillow's conversion to "L".
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -28,6 +29,16 @@ def from_network(values: NDArray[np.floating[Any]], bits: int = 8) -> Pixels:
         wide = (values.astype(np.float64) + 1.0) * 32767.5
         return np.clip(np.rint(wide), 0, 65535).astype(np.uint16)
     return np.clip(np.rint((values + 1.0) * 127.5), 0, 255).astype(np.uint8)
+
+
+def planes_to_pixels(y: NDArray[np.float32], dtype: np.dtype[Any]) -> Pixels:
+    """(C, H, W) in [-1, 1] -> uint8 or uint16 (H, W, C)."""
+    channels, height, width = y.shape
+    out = np.empty((height, width, channels), dtype)
+    for top in range(0, height, _ROWS):  # the steps between would be copies of the whole
+        rows = slice(top, top + _ROWS)
+        out[rows] = from_network(y[:, rows].transpose(1, 2, 0), 8 * dtype.itemsize)
+    return out
 
 
 def as_values(pixels: Pixels) -> NDArray[np.float32]:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from img2img.atomic import atomic_path
 from img2img.errors import (
     EnvironmentFault,
     PictureError,
@@ -25,6 +24,7 @@ from img2img.images.reading import reason
 from img2img.images.sheets import on_white
 from img2img.images.tiff import write_tiff
 from img2img.images.values import Picture, Pixels
+from img2img.system.atomic import atomic_path
 
 # AVIF at its fastest is slow enough; 8 of 10 loses little.
 _AVIF_SPEED, _WEBP_METHOD = 8, 2

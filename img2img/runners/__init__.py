@@ -136,7 +136,7 @@ def _foreign(
     layout: str | None,
     value_range: str | None,
 ) -> Runner:
-    from img2img.runners.foreignonnx import LAYOUTS, Entry, ForeignRunner
+    from img2img.runners.foreign_onnx import LAYOUTS, Entry, ForeignRunner
 
     if layout is None:
         raise UsageError(f"--range alone; give --layout {' or '.join(LAYOUTS)} too")

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2img.errors import ModelError, UsageError
-from img2img.exportinfo import ExportInfo
-from img2img.images import LUMA, Pixels, as_values, from_network, to_network
-from img2img.modelinfo import ModelInfo
-from img2img.runners.local import Local
+from img2img.images import LUMA, Pixels, as_values, planes_to_pixels, to_network
+from img2img.model_format.export_info import ExportInfo
+from img2img.model_format.info import ModelInfo
+from img2img.tiling.locality import Local
 
 Float = NDArray[np.float32]
 _ROWS = 64
@@ -75,7 +75,7 @@ class Runner(ABC):
         del planes
         vectors = None if domains is None else np.array(domains, np.float32)
         y = self.infer(x, vectors)
-        return [to_pixels(p, pictures[0].dtype) for p in y]
+        return [planes_to_pixels(p, pictures[0].dtype) for p in y]
 
     def __call__(self, pixels: Pixels, domain: Sequence[float] | None = None) -> Pixels:
         """`batch` of one picture."""
@@ -96,16 +96,6 @@ class Runner(ABC):
                 values = (values @ LUMA)[:, :, None]
             x[:, top : top + _ROWS] = to_network(values).transpose(2, 0, 1)
         return x
-
-
-def to_pixels(y: Float, dtype: np.dtype[Any]) -> Pixels:
-    """(C, H, W) in [-1, 1] -> uint8 or uint16 (H, W, C)."""
-    channels, height, width = y.shape
-    out = np.empty((height, width, channels), dtype)
-    for top in range(0, height, _ROWS):  # as above
-        rows = slice(top, top + _ROWS)
-        out[rows] = from_network(y[:, rows].transpose(1, 2, 0), 8 * dtype.itemsize)
-    return out
 
 
 def check_channels(info: ModelInfo, where: str) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from img2img.errors import Img2ImgError, MissingExtra, UsageError
-from img2img.runners import cpu
 from img2img.runners.base import Float, Runner
 from img2img.runners.onnx import OnnxRunner
 from img2img.runners.trial import decibels, made_batch
+from img2img.system import cpu
 
 # What a precision chosen by `auto` may differ from fp32 on pictures.
 HONEST_DB = 45.0

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 
 from img2img.errors import EnvironmentFault, ModelError, UsageError
-from img2img.exportinfo import EXPORT_KEY, ExportInfo
-from img2img.modelinfo import KEY, ModelInfo
-from img2img.runners import cpu
+from img2img.model_format.export_info import EXPORT_KEY, ExportInfo
+from img2img.model_format.info import KEY, ModelInfo
+from img2img.onnx_format.float_core import float_core
+from img2img.onnx_format.metadata import metadata, weight_precision
+from img2img.onnx_format.reading import contradiction, read_whole, seen_in, what_is_missing
 from img2img.runners.base import GPU_PIXELS, Float, Runner, check_channels, check_domain
-from img2img.runners.core import float_core
-from img2img.runners.cuda import cuda_device_count
-from img2img.runners.local import Local
-from img2img.runners.memory import memory_faults
-from img2img.runners.onnxfile import metadata, weight_precision
-from img2img.runners.onnxlocal import OnnxLocal
-from img2img.runners.onnxread import contradiction, read_whole, seen_in, what_is_missing
+from img2img.runners.onnx_local import OnnxLocal
+from img2img.system import cpu
+from img2img.system.cuda import cuda_device_count
+from img2img.system.out_of_memory import memory_faults
 from img2img.system.threads import Turns, busy, sleeping
+from img2img.tiling.locality import Local
 
 DIGEST_KEY = "img2img_sha256"
 NO_DIGEST = b"0" * 64

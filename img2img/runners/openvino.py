@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from img2img.errors import EnvironmentFault, MissingExtra, ModelError, UsageError
-from img2img.exportinfo import ExportInfo
-from img2img.runners import cpu
+from img2img.model_format.export_info import ExportInfo
+from img2img.onnx_format.float_core import float_core
 from img2img.runners.base import Float, Runner, check_channels, check_domain
-from img2img.runners.core import float_core
-from img2img.runners.local import Local
-from img2img.runners.memory import is_memory_error, memory_faults
 from img2img.runners.onnx import first_line, read_export, read_info, verified
-from img2img.runners.openvinolocal import OpenVinoLocal
+from img2img.runners.openvino_local import OpenVinoLocal
+from img2img.system import cpu
+from img2img.system.out_of_memory import is_memory_error, memory_faults
+from img2img.tiling.locality import Local
 
 _TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from img2img.checkpoint import load_model
 from img2img.errors import EnvironmentFault, MissingExtra, UsageError
-from img2img.runners import cpu
+from img2img.model_format.checkpoint import load_model
 from img2img.runners.base import GPU_PIXELS, Float, Runner, check_channels, check_domain
-from img2img.runners.local import Local
-from img2img.runners.memory import memory_faults
+from img2img.system import cpu
+from img2img.system.out_of_memory import memory_faults
+from img2img.tiling.locality import Local
 
 
 class TorchRunner(Runner):
@@ -83,7 +83,7 @@ class TorchRunner(Runner):
         if self._generator is None:
             raise UsageError("this runner is closed")
         if self._local is None:
-            from img2img.runners.torchlocal import TorchLocal
+            from img2img.runners.torch_local import TorchLocal
 
             self._local = TorchLocal(self._plain, self._place, self.info.name)
         return self._local

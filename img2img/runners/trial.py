@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2img.images import LUMA, Pixels, as_values, from_network, to_network
-from img2img.modelinfo import ModelInfo
+from img2img.model_format.info import ModelInfo
 from img2img.runners.base import Float
 
 

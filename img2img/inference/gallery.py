@@ -1,0 +1,282 @@
+"""Before and after: side-by-side sheets, and one HTML page of sliders for a whole job."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import html
+import io
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from img2img._version import __version__
+from img2img.errors import EnvironmentFault, PictureError, UsageError, describe_os_error
+from img2img.images import Pixels, on_white, read_picture, resize_pixels
+from img2img.images.values import to_8_bits
+from img2img.system.atomic import atomic_path, sweep_stale
+
+# A sheet of two and the gap stays below the 16383 pixels a side that WebP holds.
+MAX_SHEET_SIDE = 8188
+GAP = 6
+_GREY = 128
+
+# Up to so many pictures, so long is the longer side of what the page holds: a thousand pairs of
+# photographs are about 110 MB, which browsers still open in a few seconds.
+SIDES = ((1000, 640), (4000, 360))
+LEAST_SIDE = 240
+QUALITY = 80
+_WEBP_METHOD = 2
+
+Status = Literal["translated", "there", "failed"]
+_ASSETS = Path(__file__).resolve().parent.parent / "assets"
+_SLOT = 120
+# Controls, lone surrogates, line separators, and what turns the direction of writing.
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def compare_sheet(before: Pixels, after: Pixels) -> Pixels:
+    """Source and result side by side: uint8 (H, W, 3), `before` left, a grey gap of `GAP` pixels,
+    `after` right.
+
+    Takes uint8 or uint16 (H, W, 1 or 3). Both get the height of `after` and keep their shape; where
+    one would be longer than `MAX_SHEET_SIDE` pixels on a side, both are reduced.
+    """
+    left, right = _rgb(before), _rgb(after)
+    height = right.shape[0]
+    widths = [max(1, round(p.shape[1] * height / p.shape[0])) for p in (left, right)]
+    scale = min(1.0, MAX_SHEET_SIDE / max(height, *widths))
+    if scale < 1:
+        height = max(1, round(height * scale))
+        widths = [max(1, round(width * scale)) for width in widths]
+    gap = np.full((height, GAP, 3), _GREY, np.uint8)
+    pair = [resize_pixels(p, w, height) for p, w in zip((left, right), widths, strict=True)]
+    return np.concatenate([pair[0], gap, pair[1]], 1)
+
+
+def side_for(count: int) -> int:
+    """The longer side in pixels of the pictures in a page of `count` of them."""
+    return next((side for most, side in SIDES if count <= most), LEAST_SIDE)
+
+
+def shown_name(name: str) -> str:
+    """`name` for people: what would be invisible, or turn the direction of writing, as an escape
+    (`\\n`, `\\u202e`); a byte of a name that is not UTF-8 as `\\xff`."""
+
+    def escaped(match: re.Match[str]) -> str:
+        code = ord(match[0])
+        if 0xDC80 <= code <= 0xDCFF:
+            return f"\\x{code - 0xDC00:02x}"
+        return repr(match[0])[1:-1]
+
+    return _HIDDEN.sub(escaped, name)
+
+
+class Gallery:
+    """One self-contained HTML page with a before/after slider for each picture.
+
+    Entries are streamed to a temporary file as they come, so memory does not grow with their
+    number; `close` publishes the page whole, and without it an older page stays as it was. As a
+    context manager it closes at the end and discards on an error. Safe to call from several
+    threads.
+
+    Args:
+        path: the page, `.html`.
+        about: what the head says, as labels and values: model, settings, licence, time.
+        count: how many pictures are expected, which decides their size in the page (`side_for`).
+        title: of the page.
+
+    Raises:
+        UsageError: `path` has another suffix, is a folder, or its folder is missing.
+        EnvironmentFault: it cannot be written (any method).
+    """
+
+    def __init__(
+        self, path: Path | str, about: Mapping[str, str], count: int = 0, title: str = "img2img"
+    ):
+        self.path = Path(path)
+        self.counts: dict[Status, int] = {"translated": 0, "there": 0, "failed": 0}
+        self.side = side_for(count)
+        if self.path.suffix.lower() not in (".html", ".htm"):
+            raise UsageError(f"{path}: a gallery needs the suffix .html")
+        if self.path.is_dir():
+            raise UsageError(f"{path}: is a folder")
+        if not self.path.parent.is_dir():
+            raise UsageError(f"{self.path.parent}: no such folder")
+        sweep_stale(self.path.parent)
+        head, rest, self._foot = _page(title, about)
+        self._slot = len(head)
+        self._lock = threading.Lock()
+        with self._writing(), contextlib.ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(self.path))
+            self._file = stack.enter_context(open(temporary, "wb"))
+            self._file.write(head + b" " * _SLOT + rest)
+            self._stack = stack.pop_all()
+
+    def add(
+        self,
+        name: str,
+        before: Pixels,
+        after: Pixels,
+        notes: Sequence[str] = (),
+        status: Status = "translated",
+    ) -> None:
+        """One picture, uint8 or uint16 (H, W, 1 or 3), with its `notes`."""
+        height, width = after.shape[:2]
+        scale = min(1.0, self.side / max(height, width))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        shape = f'width="{size[0]}" height="{size[1]}" draggable="false" decoding="async"'
+        label = _text(name)
+        self._entry(
+            status,
+            f'<div class="slider" role="slider" tabindex="0" aria-label="{label}, before and after"'
+            ' aria-valuemin="0" aria-valuemax="100" aria-valuenow="50">\n'
+            f'<img class="after" loading="lazy" alt="after" {shape} src="{_embedded(after, size)}">'
+            f'<img class="before" loading="lazy" alt="before" {shape} '
+            f'src="{_embedded(before, size)}"><span class="bar"></span></div>\n'
+            f"<figcaption><div><bdi>{label}</bdi>{_lines(notes)}</div>"
+            f'<button type="button" aria-label="Enlarge {label}">Enlarge</button></figcaption>',
+        )
+
+    def add_files(
+        self, source: Path | str, output: Path | str, name: str, notes: Sequence[str] = ()
+    ) -> None:
+        """A picture that was translated earlier, from its two files. One that cannot be read is
+        listed as failed, with the reason."""
+        pixels = []
+        for what, path in (("source", source), ("result", output)):
+            try:
+                pixels.append(self._small(on_white(read_picture(path))))
+            except PictureError as error:
+                # Pages are handed on: without the path on this machine.
+                self.fail(name, f"{what}: {str(error).removeprefix(f'{path}: ')}")
+                return
+        self.add(name, pixels[0], pixels[1], notes, "there")
+
+    def fail(self, name: str, reason: str) -> None:
+        """A picture that has no result, and why."""
+        self._entry(
+            "failed",
+            f"<figcaption><div><bdi>{_text(name)}</bdi>{_lines([reason])}</div></figcaption>",
+        )
+
+    def close(self) -> None:
+        """Publish the page. Nothing more can be added."""
+        words = {"translated": "translated", "there": "there already", "failed": "failed"}
+        told = [f"{n} {words[status]}" for status, n in self.counts.items() if n]
+        counts = ", ".join(told) or "no picture"
+        with self._writing(), self._stack:
+            place, foot = self._file.tell(), self._foot
+            megabytes = f"{(place + len(foot)) / 1e6:.1f} MB".encode()
+            foot = foot.replace(b"{{size}}", megabytes)
+            self._file.write(foot.replace(b"{{side}}", str(self.side).encode()))
+            self._file.seek(self._slot)
+            self._file.write(counts.encode().ljust(_SLOT))
+
+    def discard(self) -> None:
+        """Leave no page; an older one stays. After `close`, nothing happens."""
+        with contextlib.suppress(_Discarded), self._stack:
+            raise _Discarded
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *more: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def _entry(self, status: Status, inside: str) -> None:
+        kind = ' class="failed"' if status == "failed" else ""
+        text = f'<figure{kind} data-status="{status}">\n{inside}\n</figure>\n'
+        with self._lock, self._writing():
+            self._file.write(text.encode())
+            self.counts[status] += 1
+
+    def _small(self, pixels: Pixels) -> Pixels:
+        """Reduced at once, so that only one picture of full size is held at a time."""
+        height, width = pixels.shape[:2]
+        scale = self.side / max(height, width)
+        if scale >= 1:
+            return pixels
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        return np.asarray(_reduced(pixels, size))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            words = describe_os_error(error)
+            raise EnvironmentFault(f"{self.path}: not written: {words}") from None
+
+
+class _Discarded(Exception):
+    """Unwinds the stack of an unfinished page, so that its temporary file is removed."""
+
+
+def _rgb(pixels: Pixels) -> Pixels:
+    pixels = to_8_bits(pixels)
+    return np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels
+
+
+def _reduced(pixels: Pixels, size: tuple[int, int]) -> Image.Image:
+    image = Image.fromarray(np.ascontiguousarray(_rgb(pixels)))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+
+def _embedded(pixels: Pixels, size: tuple[int, int]) -> str:
+    data = io.BytesIO()
+    _reduced(pixels, size).save(data, "WEBP", quality=QUALITY, method=_WEBP_METHOD)
+    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def _text(text: str) -> str:
+    return html.escape(shown_name(text))
+
+
+def _lines(notes: Sequence[str]) -> str:
+    return "".join(f"<p>{_text(note)}</p>" for note in notes)
+
+
+def _page(title: str, about: Mapping[str, str]) -> tuple[bytes, bytes, bytes]:
+    """What stands before the counts, from there to the entries, and behind these; in the last part
+    `{{size}}` and `{{side}}` are left to fill in."""
+    style = _asset("look.css") + _asset("gallery.css")
+    script = _asset("slider.js") + _asset("gallery.js")
+    values = {
+        "title": _text(title),
+        "about": "".join(
+            f"<div><dt>{_text(label)}</dt><dd><bdi>{_text(value)}</bdi></dd></div>"
+            for label, value in about.items()
+        ),
+        "style": style,
+        "script": script,
+        "policy": f"default-src 'none'; img-src data:; style-src '{_hashed(style)}'; "
+        f"script-src '{_hashed(script)}'; base-uri 'none'; form-action 'none'",
+        "version": __version__,
+    }
+    # Taken apart before it is filled, so that a title may hold such marks.
+    head, rest = _asset("gallery.html").split("{{counts}}")
+    middle, foot = rest.split("{{entries}}")
+    return _filled(head, values), _filled(middle, values), _filled(foot, values)
+
+
+def _filled(template: str, values: Mapping[str, str]) -> bytes:
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values.get(match[1], match[0]), template).encode()
+
+
+def _hashed(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return "sha256-" + base64.b64encode(digest).decode()
+
+
+def _asset(name: str) -> str:
+    return (_ASSETS / name).read_text(encoding="utf-8")

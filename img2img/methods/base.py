@@ -1,0 +1,269 @@
+"""What every method is: networks, optimizers and one step. A step knows nothing of the world."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from img2img.augment import Augment
+from img2img.data.store import Split
+from img2img.errors import Diverged
+from img2img.losses import (
+    Gan,
+    Penalty,
+    check_objective,
+    clip_weights,
+    discriminator_loss,
+    gradient_penalty,
+    r1_penalty,
+)
+from img2img.nets import Generator
+from img2img.settings import Settings
+
+
+class GanSettings(Settings):
+    """What the adversarial methods share: networks, Adam, objective.
+
+    `penalty` is weighted by `lambda_penalty`: gp (arXiv 1704.00028), r1 (arXiv 1801.04406) or
+    zero-centred (arXiv 1902.03984). `clip` bounds the critic's weights (wgan). `smooth` lowers the
+    real label (arXiv 1606.03498).
+    """
+
+    generator: str = "unet"
+    generator_options: dict[str, Any] = Field(default_factory=dict)
+    discriminator: str = "patch"
+    discriminator_options: dict[str, Any] = Field(default_factory=dict)
+    lr: float = Field(2e-4, gt=0)
+    beta1: float = Field(0.5, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    gan: Gan = "vanilla"
+    penalty: Penalty = "none"
+    lambda_penalty: float = Field(10.0, ge=0)
+    clip: float = Field(0.0, ge=0)
+    smooth: float = Field(0.0, ge=0, lt=0.5)
+
+
+class Descent:
+    """One step down a gradient; the loop chooses how (clipping, scaling, averaging, accumulation).
+
+    Attributes:
+        clip: largest norm of an optimizer's whole gradient, or 0.
+        scaler: gradient scaling for fp16, or None.
+        average: averages gradients between processes, in place.
+        part, parts: number of this micro-batch and how many make a step.
+    """
+
+    def __init__(self) -> None:
+        self.clip = 0.0
+        self.scaler: torch.amp.GradScaler | None = None
+        self.average: Callable[[Sequence[Tensor]], None] = lambda gradients: None
+        self.part, self.parts = 0, 1
+
+    def __call__(self, name: str, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        """Raises Diverged when loss or gradient is not finite; the parameters then stay."""
+        if self.part == 0:
+            optimizer.zero_grad(set_to_none=True)
+        if not torch.isfinite(loss.detach()):
+            raise Diverged(f"the loss of {name} is {loss.item()}")
+        loss = loss / self.parts
+        (self.scaler.scale(loss) if self.scaler else loss).backward()
+        if self.part < self.parts - 1:
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        self.average(gradients)
+        if self.scaler:
+            # The scaler skips a step whose gradient overflowed and lowers its scale; that is no
+            # divergence until the scale itself is gone.
+            self.scaler.unscale_(optimizer)
+            if self.scaler.get_scale() < 1e-4:
+                raise Diverged(f"the gradient of {name} is not finite at any fp16 scale")
+        elif not torch.isfinite(torch.stack(torch._foreach_norm(gradients)).sum()):
+            raise Diverged(f"the gradient of {name} is not finite")
+        if self.clip:
+            torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+        if self.scaler:
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        else:
+            optimizer.step()
+
+
+class Method(ABC):
+    """A method: `Config` (its settings), `Data` (the layout it learns from), and `step`.
+
+    Attributes:
+        defaults: settings of the loop that the method's paper or reference has.
+        working_size: long side in pixels at which the networks work after training, written into
+            the model file unless the setting `working_size` says otherwise; 0: each picture's own
+            size, None: the size of the training crops.
+        upsampling: how their answer is enlarged to a larger picture: `plain`, or `guided` by its
+            edges, where the answer keeps the outlines of the source.
+        nets, optimizers: by name; both are saved and restored by the loop.
+        across: the mean of a tensor over the processes that share a batch, set by the loop;
+            gradients pass through it.
+        frozen_nets: networks that are used and never learn, by name; moved, but not saved.
+        generators: what is published, by the name of its model file.
+        directions: for each of them, what goes in and what comes out, in words.
+        one_hot, exclusive: which domain vectors make sense, as `ModelInfo` has them.
+        augment: the augmentation, set by the loop before the first step.
+        view: how a discriminator looks at pictures: `view(x, condition_channels)`.
+        heard: told what a discriminator answered to how many real pictures.
+        descent: how a gradient is followed.
+        number: of the step, from 0, set by the loop.
+        period: after how many steps the work repeats itself.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[Settings]]
+    Data: ClassVar[Any]
+    defaults: ClassVar[dict[str, Any]] = {}
+    working_size: ClassVar[int | None] = None
+    upsampling: ClassVar[Literal["plain", "guided"]] = "plain"
+
+    nets: dict[str, nn.Module]
+    optimizers: dict[str, torch.optim.Optimizer]
+    generators: dict[str, Generator]
+    directions: dict[str, str]
+    one_hot: bool = False
+    exclusive: tuple[tuple[str, ...], ...] = ()
+    augment: Augment
+
+    def __init__(self) -> None:
+        self.number, self.period = 0, 1
+        self.across: Callable[[Tensor], Tensor] = lambda mean: mean
+        self.frozen_nets: dict[str, nn.Module] = {}
+        self.descent = Descent()
+        self.view: Callable[[Tensor, int], Tensor] = lambda x, condition_channels: x
+        self.heard: Callable[[Any, int], None] = lambda answer, count: None
+
+    @classmethod
+    def check(cls, config: Any) -> None:
+        """Raise ConfigError for what is missing on this machine, before any picture is read."""
+        return None
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: Any, data: Any, size: int) -> Method:
+        """Make the trainer for `data` (which may tell domains) and crops of `size` pixels."""
+
+    @classmethod
+    def open(cls, config: Any, root: Any, split: Split, loading: Any, told: Any) -> Any:
+        """Open the data that the method learns from."""
+        return cls.Data(root, split, loading, told)
+
+    def prepare(self, data: Any) -> None:
+        """Compute once, before the first step of a new run, what the training data give; it is
+        part of `state_dict`. The networks are on their device."""
+        return None
+
+    @abstractmethod
+    def step(self, batch: Any) -> dict[str, Tensor]:
+        """Learn from one batch of pictures in [-1, 1]; return detached losses by name."""
+
+    @abstractmethod
+    def columns(self, batch: Any) -> dict[str, Tensor]:
+        """For held-out pictures: named columns of a sample sheet, (N, C, H, W) in [-1, 1].
+        Figures are computed for every `X` that has a `truth X` beside it (also with X empty)."""
+
+    def descend(self, name: str, loss: Tensor) -> None:
+        """One step of optimizer `name` down the gradient of `loss`: the only place where a
+        gradient is taken.
+
+        Raises:
+            Diverged: loss or gradient is not finite; the parameters are left as they were.
+        """
+        self.descent(name, self.optimizers[name], loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What else must survive a resume (image pools, turns); plain data and tensors."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - optional
+        """Restore `state_dict`."""
+
+
+def adversary_loss(
+    D: Callable[[Tensor], Any],
+    real: Tensor,
+    fake: Tensor,
+    c: GanSettings,
+    alpha: Tensor,
+    heard: Callable[[Any, int], None],
+) -> Tensor:
+    """What a discriminator minimises: its objective and the weighted penalty. `alpha`, one number
+    in [0, 1) for each picture, places the points between real and fake at which a gradient penalty
+    looks. `heard` is told the answer to the real pictures and their number."""
+    answers: list[Any] = []
+
+    def listening(x: Tensor) -> Any:
+        answers.append(D(x))
+        return answers[-1]
+
+    loss = discriminator_loss(listening, real, fake, c.gan, c.smooth)
+    heard(answers[0], len(real))  # the real pictures are judged first
+    if c.penalty == "r1":
+        return loss + c.lambda_penalty * r1_penalty(D, real)
+    if c.penalty != "none":
+        centre = 1.0 if c.penalty == "gp" else 0.0
+        return loss + c.lambda_penalty * gradient_penalty(D, real, fake.detach(), alpha, centre)
+    return loss
+
+
+def check_adversary(c: GanSettings, D: nn.Module) -> None:
+    """Raise ConfigError, with a proposal, for a combination that makes no sense."""
+    check_objective(
+        c.gan,
+        penalty=c.penalty,
+        lambda_penalty=c.lambda_penalty,
+        clip=c.clip,
+        smooth=c.smooth,
+        spectral=getattr(D.config, "spectral", False),
+        norm=getattr(D.config, "norm", "none"),
+    )
+
+
+def clip_critic(net: nn.Module, c: GanSettings) -> None:
+    """Bound the critic's weights where the objective asks for it."""
+    if c.clip:
+        clip_weights(net, c.clip)
+
+
+def adam(nets: Sequence[nn.Module], lr: float, beta1: float, beta2: float) -> torch.optim.Optimizer:
+    """Adam (arXiv 1412.6980) over the parameters of several networks, in one fused kernel."""
+    parameters = itertools.chain.from_iterable(net.parameters() for net in nets)
+    return torch.optim.Adam(parameters, lr=lr, betas=(beta1, beta2), fused=True)
+
+
+@contextlib.contextmanager
+def frozen(*nets: nn.Module) -> Iterator[None]:
+    """Take no gradient with respect to the parameters of `nets` inside the block."""
+    parameters = [p for net in nets for p in net.parameters() if p.requires_grad]
+    for p in parameters:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in parameters:
+            p.requires_grad_(True)
+
+
+@contextlib.contextmanager
+def evaluating(*nets: nn.Module) -> Iterator[None]:
+    """Run `nets` in evaluation mode and without gradients inside the block."""
+    before = [net.training for net in nets]
+    for net in nets:
+        net.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for net, was in zip(nets, before, strict=True):
+            net.train(was)

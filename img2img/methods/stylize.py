@@ -1,0 +1,222 @@
+"""Stylize: photographs take the style of a set of paintings (arXiv 1603.08155, with a PatchGAN).
+
+One feed-forward generator, trained by the features of a frozen VGG19: content of the photograph,
+Gram matrices of the paintings (arXiv 1508.06576) averaged over the whole set, a weak least-squares
+adversary, smoothness, and the photograph's colours at low frequency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from img2img.data import StyledData, UnpairedBatch
+from img2img.errors import ConfigError, proposal
+from img2img.features import VGG19, find_features, load_vgg19
+from img2img.features.vgg19 import LAYERS
+from img2img.losses import (
+    Gan,
+    content_loss,
+    generator_loss,
+    gram_matrix,
+    gram_style_loss,
+    low_frequency_colour_loss,
+    low_frequency_light_loss,
+    total_variation_loss,
+)
+from img2img.methods.base import (
+    GanSettings,
+    Method,
+    adam,
+    adversary_loss,
+    check_adversary,
+    clip_critic,
+    evaluating,
+    frozen,
+)
+from img2img.nets import build_discriminator, build_generator
+from img2img.nets.blocks import NormStatistics
+from img2img.nets.discriminator import Discriminator
+
+_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+_AT_ONCE = 4
+
+
+class StylizeConfig(GanSettings):
+    """Weights are relative to losses that are near 1 for an untrained network.
+
+    The generator is normalised over the batch, and by the running averages once trained. Instance
+    norm forgets how light and how colourful a picture was: it draws texture on empty skies, turns
+    white walls grey and faces green, and no loss term can undo that.
+
+    `style`: a folder of paintings or one picture, beside a folder of photographs alone; without it
+    the data folder has both sides. `style_size`: side in pixels that a painting's shorter side is
+    brought to, so strokes grow with it; 0 is the crop size. `crops`: how many
+    crops of photographs there are at least; fewer photographs give more each. `crop_scale`: their
+    sides, relative to the photograph's shorter side. `vgg19`: path of the weights, if they are not
+    installed. `content_layer`: of VGG19. `lambda_adversarial` 0 leaves the discriminator out.
+    """
+
+    generator: str = "resnet"
+    norm_statistics: NormStatistics = "running"
+    lr: float = Field(5e-4, gt=0)
+    lr_discriminator: float = Field(4e-4, gt=0)
+    beta2: float = Field(0.99, ge=0, lt=1)
+    gan: Gan = "lsgan"
+    style: str = ""
+    style_size: int = Field(0, ge=0, le=4096)
+    crops: int = Field(1200, ge=1)
+    crop_scale: tuple[float, float] = (0.3, 1.0)
+    vgg19: str = ""
+    content_layer: str = "relu4_1"
+    lambda_content: float = Field(1.0, ge=0)
+    lambda_style: float = Field(3.0, gt=0)
+    style_layers: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    lambda_adversarial: float = Field(0.5, ge=0)
+    lambda_tv: float = Field(0.1, ge=0)
+    lambda_colour: float = Field(0.0, ge=0)
+    lambda_light: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"crop_scale must be 0 < least <= most <= 1, not {low}, {high}")
+        if self.content_layer not in LAYERS:
+            given = self.content_layer
+            raise ValueError(f"VGG19 has no layer '{given}'.{proposal(given, LAYERS)}")
+        if min(self.style_layers) < 0 or not any(self.style_layers):
+            raise ValueError("style_layers needs four weights, none below 0 and one above")
+        return self
+
+
+class Stylize(Method):
+    """G: photograph -> painting. D, where used, judges crops of paintings against outputs."""
+
+    name = "stylize"
+    Config = StylizeConfig
+    Data = StyledData
+    working_size = 704
+    upsampling = "guided"
+    defaults = {  # noqa: RUF012 - ClassVar in the base
+        "batch_size": 2,
+        "load_size": 256,
+        "crop_size": 192,
+        "ema": 0.99,
+        "schedule": "linear",
+        "warm_up": 50,
+    }
+
+    def __init__(self, config: StylizeConfig, features: VGG19):
+        super().__init__()
+        self.config = c = config
+        options: dict[str, Any] = {"width": 16, "blocks": 6, "norm": "batch", "affine": True}
+        options |= {"upsample": "resize", "dropout": False}
+        self.G = build_generator(c.generator, options | c.generator_options)
+        self.G.use_norm_statistics(c.norm_statistics)
+        if self.G.in_channels != 3 or self.G.out_channels != 3:
+            raise ConfigError("stylize needs colour on both sides; VGG19 looks at RGB")
+        self.nets = {"G": self.G}
+        self.optimizers = {"G": adam([self.G], c.lr, c.beta1, c.beta2)}
+        self.generators = {"model": self.G}
+        self.directions = {"model": "photograph -> painting"}
+        self.D: Discriminator | None = None
+        if c.lambda_adversarial:
+            judged = {"width": 32, "layers": 3, "norm": "instance"} | c.discriminator_options
+            self.D = build_discriminator(c.discriminator, judged)
+            check_adversary(c, self.D)
+            self.nets["D"] = self.D
+            self.optimizers["D"] = adam([self.D], c.lr_discriminator, c.beta1, c.beta2)
+        self.features = features
+        self.frozen_nets = {"vgg19": features}
+        self._target: dict[str, Tensor] = {}
+        self._weights = dict(zip(_LAYERS, c.style_layers, strict=True))
+
+    @classmethod
+    def check(cls, config: StylizeConfig) -> None:
+        """Raises ConfigError when VGG19's weights are missing or not the known ones."""
+        find_features("vgg19", config.vgg19)
+
+    @classmethod
+    def open(cls, config: StylizeConfig, root: Any, split: Any, loading: Any, told: Any) -> Any:
+        size = loading.size if split == "train" else 2 * loading.size
+        return StyledData(
+            root, split, replace(loading, size=size), told,
+            style=config.style, style_size=config.style_size or loading.size,
+            crops=config.crops, crop_scale=config.crop_scale,
+        )  # fmt: skip
+
+    @classmethod
+    def build(cls, config: StylizeConfig, data: Any, size: int) -> Self:
+        if config.style_size and config.style_size < size:
+            raise ConfigError(f"style_size {config.style_size} is below the crop size {size}")
+        deepest = max(config.content_layer, _LAYERS[-1])
+        features = load_vgg19(find_features("vgg19", config.vgg19), deepest)
+        return cls(config, features)
+
+    def prepare(self, data: Any) -> None:
+        """Average the Gram matrices of the paintings, a few at a time."""
+        device = next(self.features.parameters()).device
+        sums: dict[str, Tensor] = {}
+        count = data.paintings
+        for first in range(0, count, _AT_ONCE):
+            some = data.style_batch(range(first, min(first + _AT_ONCE, count))).on(device)
+            with torch.no_grad():
+                maps = self.features(some.b, _LAYERS)
+            for name, features in maps.items():
+                gram = gram_matrix(features).sum(0)
+                sums[name] = sums[name] + gram if name in sums else gram
+        self._target = {name: total / count for name, total in sums.items()}
+
+    def step(self, batch: UnpairedBatch) -> dict[str, Tensor]:
+        c = self.config
+        (a,), (b,) = self.augment(batch.a), self.augment(batch.b)
+        fake = self.G(a)
+        maps = self.features(fake, [*_LAYERS, c.content_layer])
+        losses = {
+            "G/content": c.lambda_content * content_loss(maps[c.content_layer], self._content(a)),
+            "G/style": c.lambda_style
+            * gram_style_loss(maps, self._target, self._weights, self.across),
+        }
+        if c.lambda_tv:
+            losses["G/tv"] = c.lambda_tv * total_variation_loss(fake)
+        if c.lambda_colour:
+            losses["G/colour"] = c.lambda_colour * low_frequency_colour_loss(fake, a)
+        if c.lambda_light:
+            losses["G/light"] = c.lambda_light * low_frequency_light_loss(fake, a)
+        if self.D is None:
+            self._follow(losses)
+            return {name: loss.detach() for name, loss in losses.items()}
+        with frozen(self.D):
+            judged = generator_loss(self.D, self.view(fake, 0), c.gan)
+            losses["G/gan"] = c.lambda_adversarial * judged
+            self._follow(losses)
+        alpha = self.augment.uniform(a)
+        real, old = self.view(b, 0), self.view(fake.detach(), 0)
+        losses["D"] = adversary_loss(self.D, real, old, c, alpha, self.heard)
+        self.descend("D", losses["D"])
+        clip_critic(self.D, c)
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def _content(self, a: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.features(a, [self.config.content_layer])[self.config.content_layer]
+
+    def _follow(self, losses: Mapping[str, Tensor]) -> None:
+        self.descend("G", torch.stack(list(losses.values())).sum())
+
+    def columns(self, batch: UnpairedBatch) -> dict[str, Tensor]:
+        with evaluating(self.G):
+            return {"photograph": batch.a, "output": self.G(batch.a)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"target": self._target}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        device = next(self.features.parameters()).device
+        self._target = {name: gram.to(device) for name, gram in state["target"].items()}

@@ -1,0 +1,123 @@
+"""Which domain a picture goes to: from words such as `Blond_Hair+Young` to domain vectors."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from img2img.errors import UsageError, proposal
+from img2img.model_format.info import ModelInfo
+
+ALL = "all"
+_OFF = "no-"
+_UNSAFE = '<>:"/\\|?*'
+# Names that Windows keeps for devices, whatever suffix follows.
+_DEVICES = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One place to go: the places `on` of the domain vector become 1, those `off` become 0."""
+
+    name: str
+    on: frozenset[int]
+    off: frozenset[int] = frozenset()
+
+
+def targets_of(info: ModelInfo, wishes: Sequence[str], labels: bool = False) -> list[Target]:
+    """What the `wishes` mean for the model: a domain's name, `all` for each of them, or, for
+    attributes, `A+B`; with `labels` (the pictures' own are known) also `no-A`. A target wished for
+    twice is there once.
+
+    Raises:
+        UsageError: no wish at a model with domains, one at a model without, an unknown name, or a
+            combination that cannot be. The text lists the domains.
+    """
+    if not info.domains:
+        if wishes or labels:
+            option = "--domain" if wishes else "--labels"
+            raise UsageError(f"model {info.name} has no domains; leave {option} out")
+        return []
+    if not wishes:
+        raise UsageError(
+            f"model {info.name} has several domains: {', '.join(info.domains)}; "
+            f"choose with --domain NAME (repeatable) or --domain {ALL}"
+        )
+    if info.one_hot and labels:
+        raise UsageError(
+            f"model {info.name}: exactly one of its domains holds, so that a picture's own label "
+            "changes nothing; leave --labels out"
+        )
+    found: dict[tuple[frozenset[int], frozenset[int]], Target] = {}
+    for wish in wishes:
+        every = wish == ALL and ALL not in info.domains
+        for word in info.domains if every else (wish,):
+            target = _target(info, word, labels)
+            found.setdefault((target.on, target.off), target)
+    return list(found.values())
+
+
+def vector_of(
+    info: ModelInfo, target: Target, own: Sequence[float] | None = None
+) -> tuple[float, ...]:
+    """The domain vector: `own` label (or zeros) with `target` applied; what is set clears the rest
+    of its exclusive groups."""
+    values = list(own) if own is not None else [0.0] * len(info.domains)
+    for group in _groups(info):
+        if group & target.on:
+            for place in group:
+                values[place] = 0.0
+    for place in target.off:
+        values[place] = 0.0
+    for place in target.on:
+        values[place] = 1.0
+    return tuple(values)
+
+
+def folders_of(targets: Sequence[Target]) -> list[str]:
+    """A folder name for each target, safe on every system and all different."""
+    names: list[str] = []
+    for target in targets:
+        safe = "".join("_" if c in _UNSAFE or not c.isprintable() else c for c in target.name)
+        safe = safe.rstrip(". ") or "_"
+        safe = f"_{safe}" if safe.split(".")[0].casefold() in _DEVICES or safe[0] == "." else safe
+        number, unique = 2, safe
+        while name_key(unique) in map(name_key, names):
+            unique, number = f"{safe}-{number}", number + 1
+        names.append(unique)
+    return names
+
+
+def name_key(name: str) -> str:
+    """The same for names that a file system may not tell apart, by case or Unicode form."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _target(info: ModelInfo, wish: str, labels: bool) -> Target:
+    on: set[int] = set()
+    off: set[int] = set()
+    for word in [wish] if wish in info.domains else wish.split("+"):
+        if word in info.domains:
+            on.add(info.domains.index(word))
+        elif word.removeprefix(_OFF) in info.domains:
+            off.add(info.domains.index(word.removeprefix(_OFF)))
+        else:
+            raise UsageError(f"--domain {wish}: no domain '{word}'.{proposal(word, info.domains)}")
+    if off and not labels:
+        raise UsageError(
+            f"--domain {wish}: clearing needs the pictures' own labels; give --labels TABLE"
+        )
+    if on & off:
+        raise UsageError(f"--domain {wish}: sets and clears the same")
+    for group in _groups(info):
+        if len(group & on) > 1:
+            names = " and ".join(info.domains[k] for k in sorted(group & on))
+            raise UsageError(f"--domain {wish}: {names} exclude each other; name one")
+    return Target(wish, frozenset(on), frozenset(off))
+
+
+def _groups(info: ModelInfo) -> list[set[int]]:
+    if info.one_hot:
+        return [set(range(len(info.domains)))]
+    return [{info.domains.index(name) for name in group} for group in info.exclusive]

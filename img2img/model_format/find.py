@@ -1,0 +1,107 @@
+"""Finds a model file: by path, by run folder, or among the shipped weights by name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from img2img.errors import ModelError, UsageError, describe_os_error, proposal
+
+SUFFIXES = (".onnx", ".safetensors")
+DEFAULT_DIRECTION = "AtoB"
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A row of `weights/index.json`."""
+
+    name: str
+    title: str
+    licence: str
+    files: dict[str, str]
+    card: str
+
+
+def weights_folder() -> Path:
+    """Where the shipped weights lie: the installed place first, then the checkout's."""
+    here = Path(__file__).resolve().parent.parent
+    for folder in (here / "weights", here.parent / "weights"):
+        if (folder / "index.json").is_file():
+            return folder
+    raise ModelError("the shipped weights are missing; reinstall img2img")
+
+
+def _index() -> dict[str, Any]:
+    path = weights_folder() / "index.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: {describe_os_error(error)}") from None
+
+
+def shipped() -> dict[str, Shipped]:
+    """The shipped models by name."""
+    return {
+        name: Shipped(name, row["title"], row["licence"], row["files"], row["card"])
+        for name, row in _index()["models"].items()
+    }
+
+
+def default_name() -> str:
+    """The name of the model that `translate` uses when none is given."""
+    return str(_index()["default"])
+
+
+def taken_for_granted(wish: str, direction: str | None) -> str:
+    """What to tell a user who gave no direction to a run that has several; empty otherwise."""
+    if direction is not None or not Path(wish).is_dir():
+        return ""
+    there = {p.stem for suffix in SUFFIXES for p in Path(wish).glob(f"*{suffix}")}
+    if DEFAULT_DIRECTION not in there or len(there) < 2:
+        return ""
+    others = " or ".join(sorted(there - {DEFAULT_DIRECTION}))
+    return f"{wish}: direction {DEFAULT_DIRECTION}; --direction {others} for the other"
+
+
+def find_model(wish: str, prefer: tuple[str, ...] = SUFFIXES, direction: str | None = None) -> Path:
+    """The model file for a path, a run folder or a shipped name; `prefer` orders the suffixes.
+    `direction` chooses in a run of both directions; without it AtoB is taken.
+
+    Raises:
+        UsageError: nothing of that name or direction; the nearest known names are proposed.
+        ModelError: the file's suffix is not that of a model.
+    """
+    path = Path(wish)
+    if path.is_dir():
+        found = [p for suffix in prefer for p in sorted(path.glob(f"*{suffix}"))]
+        if not found:
+            raise UsageError(f"{wish}: a folder without a model file ({' or '.join(SUFFIXES)})")
+        if direction is None:
+            return next((p for p in found if p.stem == DEFAULT_DIRECTION), found[0])
+        for p in found:
+            if p.stem == direction:
+                return p
+        there = {p.stem for p in found}
+        raise UsageError(f"{wish}: no direction '{direction}' there.{proposal(direction, there)}")
+    if direction is not None:
+        raise UsageError(
+            f"--direction {direction}: only a run folder has directions, and {wish} is none"
+        )
+    if path.exists():
+        if not path.is_file():
+            raise ModelError(f"{wish}: not a regular file")
+        if path.suffix not in SUFFIXES:
+            raise ModelError(f"{wish}: not a model file; known suffixes: {', '.join(SUFFIXES)}")
+        return path
+    models = shipped()
+    if wish not in models:
+        if path.suffix in SUFFIXES or len(path.parts) > 1:
+            raise UsageError(f"{wish}: no such model file")
+        raise UsageError(f"no model named '{wish}'.{proposal(wish, models)}")
+    files = models[wish].files
+    for suffix in prefer:
+        if suffix in files:
+            return weights_folder() / files[suffix]
+    raise UsageError(f"model '{wish}' has no {' or '.join(prefer)} file")

@@ -1,0 +1,1 @@
+"""One ONNX file: parsed, checked and cut without the onnx package."""

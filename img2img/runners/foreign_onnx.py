@@ -1,0 +1,242 @@
+"""ONNX models made elsewhere: the user says how pictures go in, a trial says what comes out."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from img2img.errors import ModelError, UsageError
+from img2img.model_format.export_info import ExportInfo, Precision
+from img2img.model_format.info import ModelInfo
+from img2img.onnx_format.metadata import weight_precision
+from img2img.onnx_format.outline import FLOAT, HALF, UINT8, Outline, Port
+from img2img.onnx_format.reading import is_ours, layout_of, read_whole, seen_in, wanted
+from img2img.onnx_format.trial import Found, Wish, tried
+from img2img.runners.base import Float, Runner, check_domain
+from img2img.runners.onnx import opened_session, providers_for
+from img2img.system.out_of_memory import memory_faults
+
+LAYOUTS = ("nchw", "nhwc")
+VALUE_RANGES = {"-1..1": (-1.0, 1.0), "0..1": (0.0, 1.0), "0..255": (0.0, 255.0)}
+_NUMPY = {FLOAT: "float32", HALF: "float16", UINT8: "uint8"}
+_PRECISIONS: dict[str, Precision] = {"fp16": "fp16", "int8": "int8"}
+METHOD = "foreign"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How pictures go into a foreign model, and come out.
+
+    Attributes:
+        layout: `nchw`, channels before height and width, or `nhwc`, after them.
+        value_range: a key of `VALUE_RANGES`; None for graphs of uint8, whose values are pixels.
+
+    Raises UsageError for another layout or range.
+    """
+
+    layout: str
+    value_range: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise UsageError(f"--layout {self.layout}: give {' or '.join(LAYOUTS)}")
+        if self.value_range is not None and self.value_range not in VALUE_RANGES:
+            raise UsageError(f"--range {self.value_range}: give {', '.join(VALUE_RANGES)}")
+
+    @property
+    def last(self) -> bool:
+        """Whether the channels stand last."""
+        return self.layout == "nhwc"
+
+
+class ForeignRunner(Runner):
+    """An ONNX file without our metadata, through onnxruntime on `device` (auto, cpu, cuda, cuda:N).
+
+    What it says of itself is made up from its graph and from a trial run in a process of its own.
+    A fixed size stays one; sides are extended by reflection to what the trial found to work.
+
+    Raises:
+        UsageError: an entry that does not fit the graph, or a precision that the file has not.
+        ModelError: refused by the check or by the trial; or a file of ours, which needs no entry.
+        EnvironmentFault: a device asked for by name that does not load.
+    """
+
+    def __init__(self, path: Path, entry: Entry, device: str = "auto", precision: str = "auto"):
+        data = read_whole(path)
+        seen = seen_in(data, path)
+        if is_ours(data):
+            raise UsageError(
+                f"{path}: made by img2img, it says itself how pictures go in; leave --layout and "
+                "--range out"
+            )
+        picture = _picture(seen, path)
+        self._range = _range(entry, picture, seen, path)
+        self._entry, self._type = entry, _NUMPY[picture.kind]
+        wish = _wish(entry, picture, self._type, self._range, path)
+        providers = providers_for(device, precision)
+        self.precision = stored = weight_precision(data)
+        if precision not in ("auto", stored):
+            raise UsageError(
+                f"{path}: holds {stored} weights, which onnxruntime computes as they are; leave "
+                f"--precision {precision} out"
+            )
+        found = tried(data, wish, str(path))
+        self._fixed = (wish.batch, wish.height, wish.width)
+        self.info = _info(path, wish, found)
+        self.export = _export(path, data, entry, seen, wish, self._range, stored)
+        self._session: Any = opened_session(data, path, providers, device)
+        self._input = picture.name
+        self._cuda = providers[0][0] != "CPUExecutionProvider"
+        self.description = f"onnxruntime {'cuda' if self._cuda else 'cpu'} {stored}"
+        self.reason = "a model made elsewhere"
+
+    def infer(self, x: Float, domain: Float | None = None) -> Float:
+        """As every runner's; UsageError too for a size that a graph of one fixed size refuses."""
+        check_domain(self.info, x, domain)
+        if self._session is None:
+            raise UsageError("this runner is closed")
+        batch, fixed_height, fixed_width = self._fixed
+        height, width = x.shape[2:]
+        if (fixed_height or height, fixed_width or width) != (height, width):
+            raise UsageError(
+                f"{self.info.name}: takes {fixed_width or 'any'}x{fixed_height or 'any'} alone, "
+                f"not {width}x{height}; scale or crop the pictures first"
+            )
+        given = self._entered(self._extended(x))
+        with memory_faults(x.shape, self.description):
+            at_once = batch or len(given)
+            parts = []
+            for start in range(0, len(given), at_once):
+                # Places that are left over repeat the last picture.
+                rows = np.minimum(np.arange(start, start + at_once), len(given) - 1)
+                parts.append(self._run(given[rows] if batch else given))
+        made = np.concatenate(parts)[: len(given)]
+        return np.ascontiguousarray(made[:, :, :height, :width])
+
+    def _extended(self, x: Float) -> Float:
+        height, width = x.shape[2:]
+        if None not in self._fixed[1:]:
+            return x
+        step, least = self.info.multiple_of, self.info.minimum
+        more = [-(-max(side, least) // step) * step - side for side in (height, width)]
+        more = [0 if f else m for m, f in zip(more, self._fixed[1:], strict=True)]
+        if not any(more):
+            return x
+        return np.pad(x, ((0, 0), (0, 0), (0, more[0]), (0, more[1])), mode="reflect")
+
+    def _entered(self, x: Float) -> NDArray[Any]:
+        """[-1, 1] NCHW -> what the graph takes."""
+        least, most = self._range
+        values = (x + 1) * np.float32((most - least) / 2) + np.float32(least)
+        if self._type == "uint8":
+            values = np.rint(values).clip(0, 255)
+        values = values.transpose(0, 2, 3, 1) if self._entry.last else values
+        return np.ascontiguousarray(values, dtype=self._type)
+
+    def _run(self, given: NDArray[Any]) -> Float:
+        """What the graph gives, as [-1, 1] NCHW."""
+        y = self._session.run(None, {self._input: given})[0]
+        least, most = (0.0, 255.0) if y.dtype == np.uint8 else self._range
+        y = y.transpose(0, 3, 1, 2) if self._entry.last else y
+        return (y.astype(np.float32) - np.float32(least)) * np.float32(2 / (most - least)) - 1
+
+    def close(self) -> None:
+        self._session = None
+
+
+def _picture(seen: Outline, path: Path) -> Port:
+    """The only input. Raises ModelError where there is another number of inputs or outputs."""
+    for ports, what in ((seen.inputs, "inputs"), (seen.outputs, "outputs")):
+        if len(ports) != 1:
+            names = f" ({', '.join(port.words for port in ports[:4])})" if ports else ""
+            raise ModelError(f"{path}: has {len(ports)} {what}{names}; one of each is needed")
+    picture = seen.inputs[0]
+    if picture.kind not in _NUMPY or (picture.dims is not None and len(picture.dims) != 4):
+        raise ModelError(
+            f"{path}: its input is {picture.words}; pictures go in as float32, float16 or uint8 "
+            "of four sizes"
+        )
+    return picture
+
+
+def _range(entry: Entry, picture: Port, seen: Outline, path: Path) -> tuple[float, float]:
+    if picture.kind == UINT8:
+        if entry.value_range not in (None, "0..255"):
+            raise UsageError(
+                f"{path}: its input is {picture.words}, which is 0..255; leave --range out"
+            )
+        return (0.0, 255.0)
+    if entry.value_range is None:
+        raise ModelError(f"{path}: {wanted(seen)}")
+    return VALUE_RANGES[entry.value_range]
+
+
+def _wish(
+    entry: Entry, picture: Port, type: str, value_range: tuple[float, float], path: Path
+) -> Wish:
+    """What to try. Raises UsageError where the layout does not fit the sizes."""
+    dims = picture.dims or (None, None, None, None)
+    batch, height, width, channels = (
+        dims[k] for k in ((0, 1, 2, 3) if entry.last else (0, 2, 3, 1))
+    )
+    likely = layout_of(dims)
+    if channels not in (None, 1, 3) or likely not in ("", entry.layout):
+        hint = f"give --layout {likely}" if likely else "pictures have 1 or 3 channels"
+        raise UsageError(
+            f"{path}: --layout {entry.layout} does not fit its input, {picture.words}; {hint}"
+        )
+    for side in (batch, height, width):
+        if side is not None and not 1 <= side <= 65536:
+            raise ModelError(f"{path}: its input is {picture.words}, no picture")
+    return Wish(
+        channels or 3, entry.last, type, *value_range, batch=batch, height=height, width=width
+    )
+
+
+def _info(path: Path, wish: Wish, found: Found) -> ModelInfo:
+    return ModelInfo(
+        name=path.stem,
+        method=METHOD,
+        generator="unknown",
+        generator_config={},
+        in_channels=wish.channels,
+        out_channels=found.channels,
+        multiple_of=found.multiple_of,
+        minimum=found.minimum,
+        norm_statistics="unknown",
+        tiling="unknown",
+        size=max(wish.height or 1, wish.width or 1, found.minimum),
+        direction="unknown",
+        licence="unknown",
+        working_size=0,
+    )
+
+
+def _export(
+    path: Path,
+    data: bytes,
+    entry: Entry,
+    seen: Outline,
+    wish: Wish,
+    value_range: tuple[float, float],
+    stored: str,
+) -> ExportInfo:
+    return ExportInfo(
+        io="uint8" if wish.type == "uint8" else "float",
+        layout=entry.layout.upper(),
+        value_range=value_range,
+        inputs=tuple(port.name for port in seen.inputs),
+        outputs=tuple(port.name for port in seen.outputs),
+        batch=wish.batch,
+        height=wish.height,
+        width=wish.width,
+        precision=_PRECISIONS.get(stored, "fp32"),
+        opset=seen.opset,
+        source=path.name,
+        source_sha256=hashlib.sha256(data).hexdigest(),
+    )

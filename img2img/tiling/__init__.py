@@ -1,0 +1,1 @@
+"""Large pictures in tiles, with the result of the whole picture."""

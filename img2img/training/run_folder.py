@@ -1,0 +1,153 @@
+"""The folder of one training: who holds it, what it logs, what a resume needs.
+
+config.toml            every setting, resolved
+metrics.jsonl          one object for each logged step and validation
+samples/step-N.jpg     fixed held-out pictures
+state-N.i2i            what a resume needs; the newest two are kept
+cache/                 decoded pictures that do not fit in memory; may be deleted between runs
+model.safetensors      the generator to share (CycleGAN: AtoB and BtoA)
+tensorboard/           the same rows and sheets for TensorBoard, when asked for
+run.lock               held while a process trains here
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from img2img.errors import EnvironmentFault, ModelError, describe_os_error
+from img2img.model_format.checkpoint import load_state, save_state
+from img2img.system.atomic import lock_file, sweep_stale, write_atomic
+
+Event = dict[str, Any]
+Listener = Callable[[Event], None]
+_KEPT_STATES = 2
+# A resumed run must agree with its state in these, or it would learn something else.
+_BINDING = ("method", "settings", "crop_size", "domains")
+# A difference in these is said; the run goes on, no longer the uninterrupted one to the bit.
+_LOOSE = (
+    "batch_size", "load_size", "centre_crop", "flip", "augment", "diffaugment", "ada", "seed",
+    "precision", "memory_format", "compiled", "ema", "clip_grad", "accumulate", "data_fingerprint",
+    "albumentations_digest", "jpeg_decoder", "threads", "processes",
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """Hold the run folder for this process.
+
+    Raises EnvironmentFault when another process trains there, or it cannot be written.
+    """
+    try:
+        (out / "samples").mkdir(parents=True, exist_ok=True)
+        lock = open(out / "run.lock", "a+")  # noqa: SIM115 - held for the whole run
+    except OSError as error:
+        raise EnvironmentFault(f"{out}: {describe_os_error(error)}") from None
+    with lock:
+        try:
+            lock_file(lock.fileno())
+        except OSError:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            raise EnvironmentFault(f"{out}: process {owner} is training here already") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        sweep_stale(out)
+        yield
+
+
+class Log:
+    """metrics.jsonl; on a resume, rows of steps that will be done again are dropped."""
+
+    def __init__(self, path: Path, step: int):
+        self.path = path
+        kept = []
+        if path.exists():
+            for line in path.read_text().splitlines():
+                with contextlib.suppress(ValueError, TypeError, KeyError):
+                    if json.loads(line)["step"] <= step:
+                        kept.append(line + "\n")
+        self._guard(lambda: write_atomic(path, "".join(kept).encode()))
+
+    def write(self, row: Event) -> None:
+        """Append one row."""
+
+        def append() -> None:
+            with open(self.path, "a") as file:
+                file.write(json.dumps({k: v for k, v in row.items() if k != "eta_seconds"}) + "\n")
+
+        self._guard(append)
+
+    def _guard(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OSError as error:
+            raise EnvironmentFault(f"{self.path}: {describe_os_error(error)}") from None
+
+
+def states_of(out: Path) -> list[Path]:
+    """The training states in a run folder, newest step first."""
+    found = [p for p in out.glob("state-*.i2i") if p.stem[6:].isdigit()]
+    return sorted(found, key=lambda p: int(p.stem[6:]), reverse=True)
+
+
+def store_state(out: Path, step: int, state: Mapping[str, Any]) -> None:
+    """Write the state of `step` and remove all but the newest two."""
+    save_state(out / f"state-{step:08d}.i2i", state)
+    for old in states_of(out)[_KEPT_STATES:]:
+        with contextlib.suppress(OSError):
+            old.unlink()
+
+
+def newest_state(out: Path, now: Mapping[str, Any], listen: Listener) -> dict[str, Any] | None:
+    """The newest whole state, or None in a new run. `now` are the facts of the present call.
+
+    Raises:
+        ModelError: no state can be read, or it belongs to another training; the difference is
+            named.
+    """
+    found = states_of(out)
+    for k, path in enumerate(found):
+        try:
+            state = load_state(path)
+        except ModelError as error:
+            if k == len(found) - 1:
+                raise
+            listen({"event": "warning", "text": f"{error}; going back to the state before it"})
+            continue
+        _compare(path, state["facts"], now, listen)
+        return state
+    return None
+
+
+def _compare(path: Path, then: Mapping[str, Any], now: Mapping[str, Any], listen: Listener) -> None:
+    binding = [d for n in _BINDING for d in _differences(n, then.get(n), now.get(n))]
+    if binding:
+        raise ModelError(
+            f"{path}: this run was started with other settings ({'; '.join(binding)}); "
+            "use another -o, or the settings of config.toml"
+        )
+    loose = [
+        d
+        for n in _LOOSE
+        if n in then and n in now
+        for d in _differences(n, then.get(n), now.get(n))
+    ]
+    if loose:
+        listen({"event": "warning", "text": f"the resume is not bit-exact: {'; '.join(loose)}"})
+
+
+def _differences(name: str, then: Any, now: Any) -> list[str]:
+    if isinstance(then, dict) and isinstance(now, dict):
+        keys = sorted(then.keys() | now.keys())
+        return [d for k in keys for d in _differences(f"{name}.{k}", then.get(k), now.get(k))]
+    if then == now:
+        return []
+    if name == "data_fingerprint":
+        return ["the training pictures changed"]
+    return [f"{name} was {then!r}, now {now!r}"]

@@ -1,0 +1,51 @@
+"""Start a training from weights that exist already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from img2img.errors import ModelError
+from img2img.methods import Method
+from img2img.model_format.checkpoint import load_model
+from img2img.model_format.foreign import describe, load_foreign
+
+
+def warm_start(trainer: Method, source: Path) -> list[str]:
+    """Load generator weights from a model file of ours or of a reference implementation into the
+    (first) generator, or from a run folder into all of them; return what there is to say.
+
+    Raises:
+        ModelError: the file is refused, or its architecture is another; the settings that would
+            fit are named.
+    """
+    files = {next(iter(trainer.generators)): source}
+    if source.is_dir():
+        files = {key: source / f"{key}.safetensors" for key in trainer.generators}
+    said = []
+    for key, path in files.items():
+        if path.suffix == ".safetensors":
+            generator, info = load_model(path)
+            name, config, state = (
+                generator.name,
+                generator.config.model_dump(mode="json", exclude_none=True),
+                generator.state_dict(),
+            )
+            said.append(f"{key} starts from {path} ({info.name})")
+        else:
+            foreign = load_foreign(path)
+            name, config, state = foreign.generator, foreign.config, foreign.state
+            said.append(f"{key} starts from {path}: {describe(foreign)}")
+        target = trainer.generators[key]
+        mine = target.config.model_dump(mode="json", exclude_none=True)
+        try:
+            if name != target.name:
+                raise RuntimeError
+            target.load_state_dict(state)
+        except RuntimeError:
+            other = {k: v for k, v in config.items() if k in mine and mine[k] != v}
+            sets = " ".join(f"--set generator.{k}={v}" for k, v in sorted(other.items()))
+            raise ModelError(
+                f"{path}: its generator is another than this run's; "
+                f"use --set generator={name} {sets}".rstrip()
+            ) from None
+    return said
