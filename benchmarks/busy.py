@@ -45,12 +45,13 @@ def make_pairs(folder: Path, count: int = 24) -> None:
 def train_rate(pairs: Path, seconds: float, threads: int | None) -> float:
     """In the child: steps a second after the first ten."""
     from img2img.training import resolve, train
+    from img2img.training.events import StepDone, TrainingEvent
 
     marks: list[tuple[int, float]] = []
 
-    def listen(event: dict) -> None:
-        if event["event"] == "step":
-            marks.append((event["step"], time.perf_counter()))
+    def listen(event: TrainingEvent) -> None:
+        if isinstance(event, StepDone):
+            marks.append((event.step, time.perf_counter()))
 
     def stop() -> bool:
         return bool(marks) and time.perf_counter() - marks[0][1] > seconds

@@ -188,9 +188,24 @@ def translate_command(
     )  # fmt: skip
 
 
+def _list_settings(context: typer.Context, method: str) -> str:
+    """With --help-settings neither data nor a run folder are asked for."""
+    if context.params.get("help_settings"):
+        from img2img.cli.train import print_settings
+
+        print_settings(method)
+        raise typer.Exit
+    return method
+
+
 @app.command("train")
 def train_command(
-    method: Annotated[str, typer.Argument(help="pix2pix, cyclegan, stargan or stylize.")],
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="pix2pix, cyclegan, stargan or stylize.", is_eager=True, callback=_list_settings
+        ),
+    ],
     data: Annotated[Path, typer.Argument(help="Folder of training pictures.")],
     out: Annotated[
         Path, typer.Option("-o", "--out", help="Run folder; an interrupted run is resumed.")
@@ -236,6 +251,12 @@ def train_command(
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
     name: Annotated[str | None, typer.Option(help="Name inside the model file.")] = None,
     licence: Annotated[str | None, typer.Option(help="Licence inside the model file.")] = None,
+    help_settings: Annotated[
+        bool,
+        typer.Option(
+            "--help-settings", is_eager=True, help="List every setting of METHOD and of the loop."
+        ),
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:

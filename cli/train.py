@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
+import textwrap
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from img2img.cli.console import duration, note, say, say_json, stop_flag
-from img2img.errors import ConfigError, MissingExtra, UsageError, describe_os_error
+from img2img.cli.console import say, stop_flag
+from img2img.errors import ConfigError, MissingExtra, UsageError, describe_os_error, proposal
+
+if TYPE_CHECKING:
+    from img2img.settings import SettingHelp
 
 
 def run(
@@ -34,6 +37,8 @@ def run(
             raise
         raise MissingExtra("train", "train") from None
 
+    from img2img.cli.train_progress import reporter
+
     values = _from_file(config) if config else {}
     values |= {name: value for name, value in flags.items() if value is not None}
     values |= {"method": method, "data": data, "out": out}
@@ -42,10 +47,47 @@ def run(
         _assign(text, values, settings, TrainConfig.model_fields.keys() - {"settings"})
     values["settings"] = settings
     with stop_flag() as stop:
-        model = train(resolve(values, preset), _Teller(json), stop, dry_run)
+        model = train(resolve(values, preset), reporter(json), stop, dry_run)
     if not json and not dry_run and os.environ.get("RANK", "0") == "0":
         say(str(model))
     stop.leave()
+
+
+def print_settings(method: str) -> None:
+    """Every setting of a method and of the loop, with type, default, range and meaning.
+
+    Raises:
+        ConfigError: an unknown method.
+        MissingExtra: the `train` extra is not installed.
+    """
+    try:
+        from img2img.methods import METHODS
+        from img2img.training import TrainConfig
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "img2img":
+            raise
+        raise MissingExtra("train", "train") from None
+    from img2img.settings import described
+
+    if method not in METHODS:
+        raise ConfigError(f"unknown method '{method}'.{proposal(method, METHODS)}")
+    kind = METHODS[method]
+    given = ("method", "data", "out", "settings")
+    own, loop = described(kind.Config), described(TrainConfig, kind.defaults, leave_out=given)
+    clashes = {row.name for row in own} & {row.name for row in loop}
+    say(f"Settings of {method}, for --set NAME=VALUE:\n")
+    for row in own:
+        _print_setting(row, "method." if row.name in clashes else "")
+    say("\nSettings of every training, for --set NAME=VALUE:\n")
+    for row in loop:
+        _print_setting(row)
+
+
+def _print_setting(row: SettingHelp, prefix: str = "") -> None:
+    limits = f" {row.range}" if row.range else ""
+    say(f"  {prefix}{row.name}  ({row.type}{limits}; default: {row.default})")
+    for line in textwrap.wrap(row.meaning, 72):
+        say(f"      {line}")
 
 
 def minutes(text: str | None) -> float | None:
@@ -83,7 +125,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 def _assign(text: str, values: dict[str, Any], settings: dict[str, Any], own: set[str]) -> None:
     """`NAME=VALUE` with a TOML value or a bare word; `generator.width=32` reaches an option of
-    the generator."""
+    the generator, `method.NAME` a setting of the method that the loop has too."""
     name, equals, written = text.partition("=")
     name = name.strip()
     if not equals or not name:
@@ -96,113 +138,11 @@ def _assign(text: str, values: dict[str, Any], settings: dict[str, Any], own: se
         values[name] = value
         return
     part, dot, option = name.partition(".")
-    if dot and part == "augment":
+    if dot and part == "method":  # for a setting of the method that the loop has by the same name
+        settings[option] = value
+    elif dot and part == "augment":
         values["augment"] = values.get("augment", {}) | {option: value}
     elif dot:
         settings[f"{part}_options"] = settings.get(f"{part}_options", {}) | {option: value}
     else:
         settings[name] = value
-
-
-_SOURCES = {
-    "memory": "from memory",
-    "mapped": "from a file in cache/",
-    "decoded": "decoded each time",
-    "device": "on the device",
-}
-_NAMES = {"l1": "L1 (levels)", "psnr": "PSNR (dB)", "ssim": "SSIM"}
-
-
-def _as_toml(table: dict[str, Any]) -> str:
-    import tomli_w
-
-    return tomli_w.dumps({k: v for k, v in table.items() if v is not None})
-
-
-def _sizes(parameters: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in parameters.items())
-
-
-def _length(start: dict[str, Any]) -> str:
-    """How long a run will be."""
-    if start["steps"] is None:
-        return f"{start['minutes']:g} minutes"
-    return f"{start['steps']} steps"
-
-
-class _Teller:
-    """Prints the loop's events."""
-
-    def __init__(self, json: bool):
-        self.json = json
-        self.told = 0.0
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        kind = event["event"]
-        if kind == "data" and event["done"] < event["total"]:
-            if time.monotonic() - self.told < 5:
-                return
-            self.told = time.monotonic()
-        if self.json:
-            say_json(event)
-            return
-        text = getattr(self, f"_{kind.replace('-', '_')}")(event)
-        if text:
-            note(text)
-
-    def _data(self, e: dict[str, Any]) -> str:
-        return f"read {e['done']} of {e['total']} pictures"
-
-    def _start(self, e: dict[str, Any]) -> str:
-        how = f"resumed at step {e['step']}" if e["step"] else "new run"
-        domains = f" of {len(e['domains'])} domains" if e["domains"] else ""
-        helped = f" by {e['workers']} workers" if e["workers"] else ""
-        many = f"{e['processes']} processes, " if e["processes"] > 1 else ""
-        chosen = f" ({e['threads_reason']})" if e["threads_reason"] else ""
-        return (
-            f"{how}: {e['pictures']} pictures or pairs{domains}, {e['held_out']} held out, "
-            f"{_length(e)}, {e['device']}, {many}{e['precision']} ({e['reason']}), "
-            f"{e['memory_format']} ({e['memory_format_reason']}), "
-            f"{e['compile']} ({e['compile_reason']}), "
-            f"{e['threads']} thread{'s' if e['threads'] > 1 else ''}{chosen}, "
-            f"pictures {_SOURCES[e['pictures_from']]}{helped}, "
-            f"parameters: {_sizes(e['parameters'])}"
-        )
-
-    def _warning(self, e: dict[str, Any]) -> str:
-        return f"warning: {e['text']}"
-
-    def _step(self, e: dict[str, Any]) -> str:
-        losses = "  ".join(f"{n} {v:.4f}" for n, v in e["losses"].items())
-        return (
-            f"step {e['step']}/{e['steps']}  epoch {e['epoch'] + 1}  {losses}  "
-            f"{e['steps_per_second']:.2f} steps/s  {duration(e['eta_seconds'])} left"
-        )
-
-    def _validation(self, e: dict[str, Any]) -> str:
-        figures = [k for k in e if k not in ("event", "step")]
-        if not figures:
-            return f"samples of step {e['step']} written"
-        return "held-out pictures: " + ", ".join(f"{_NAMES.get(k, k)} {e[k]:.4g}" for k in figures)
-
-    def _saved(self, e: dict[str, Any]) -> str:
-        return ""
-
-    def _stopped(self, e: dict[str, Any]) -> str:
-        why = "time is up" if e["time_is_up"] else "stopped"
-        of = f" of {e['steps']}" if e["steps"] else ""
-        return f"{why} at step {e['step']}{of}; the same command resumes"
-
-    def _dry_run(self, e: dict[str, Any]) -> str:
-        memory = (
-            f", about {e['memory_bytes'] / 2**30:.1f} GiB of memory" if e["memory_bytes"] else ""
-        )
-        say(_as_toml(e["config"]))
-        return (
-            f"dry run: {e['steps']} steps of {e['seconds_per_step']:.3g} s, in all about "
-            f"{duration(e['seconds'])}{memory}, parameters: {_sizes(e['parameters'])}; "
-            "nothing was written"
-        )
-
-    def _done(self, e: dict[str, Any]) -> str:
-        return f"done after {duration(e['seconds'])}"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 from img2img.model_format.checkpoint import save_model
 from img2img.model_format.info import ModelInfo
 from img2img.nets import Generator, build_generator
+from img2img.training.events import TrainingEvent
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parent.parent
@@ -134,7 +136,7 @@ def cli(tmp_path: Path) -> Cli:
             text=True,
             errors="surrogateescape",
             env=environment,
-            timeout=300,
+            timeout=1200,
             **({"cwd": tmp_path} | options),  # type: ignore[call-overload]
         )
 
@@ -164,6 +166,11 @@ def main(
         return subprocess.CompletedProcess(sys.argv, code, said.out, said.err)
 
     return run
+
+
+def into(rows: list[dict[str, Any]]) -> Callable[[TrainingEvent], None]:
+    """A listener of a training that collects its events as rows of plain data."""
+    return lambda event: rows.append(event.as_row())
 
 
 class Each:

@@ -12,7 +12,7 @@ import pytest
 from img2img.methods import METHODS
 from img2img.model_format.checkpoint import load_model
 from img2img.training import resolve, train
-from tests.conftest import ROOT
+from tests.conftest import ROOT, into
 from tests.test_training import Stop, final, same
 
 
@@ -29,7 +29,7 @@ def test_a_method_in_one_file(pairs: Path, tmp_path: Path, monkeypatch: pytest.M
         "settings": {"generator_options": {"width": 4, "depth": 3}},
     }  # fmt: skip
     events: list[dict[str, Any]] = []
-    train(resolve(values | {"out": tmp_path / "whole"}), events.append)
+    train(resolve(values | {"out": tmp_path / "whole"}), into(events))
     assert "A to B: psnr" in next(e for e in events if e["event"] == "validation")
     train(resolve(values | {"out": tmp_path / "cut"}), should_stop=Stop(4))
     train(resolve(values | {"out": tmp_path / "cut"}))

@@ -14,7 +14,7 @@ import torch
 from img2img.data import Albument, Feed, Loading, PairedData, Request, UnpairedData
 from img2img.errors import ConfigError, MissingExtra
 from img2img.training import TrainConfig, train
-from tests.conftest import ROOT, Cli
+from tests.conftest import ROOT, Cli, into
 from tests.test_data import piles
 from tests.test_loop import config_of, data  # noqa: F401 - `data` is a fixture
 from tests.test_training import Stop, final, same
@@ -214,7 +214,7 @@ def test_a_training_with_it_resumes_to_the_bit_and_a_changed_file_is_said(
     assert not same(whole["nets"], final(tmp_path / "plain")["nets"])
     file.write_text(file.read_text() + "\n")
     told: list[dict[str, Any]] = []
-    train(config("cut", steps=9), told.append)
+    train(config("cut", steps=9), into(told))
     texts = [e["text"] for e in told if e["event"] == "warning"]
     assert any(re.search(r"not bit-exact: .*albumentations_digest was", t) for t in texts)
 
@@ -225,7 +225,7 @@ def test_held_out_pictures_are_never_changed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     file = write(tmp_path / "p.json", {"ToGray": {"p": 1.0}})
-    import img2img.training as training
+    from img2img.training import run as training
 
     shown: list[torch.Tensor] = []
     real = training.validate

@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from img2img.errors import EnvironmentFault, MissingExtra
 from img2img.training import train
+from tests.conftest import into
 from tests.test_training import Stop, config_of
 
 
@@ -73,7 +74,7 @@ def test_without_the_package_the_extra_is_named_before_any_picture_is_read(
     monkeypatch.setattr(importlib, "import_module", without)
     events: list[dict[str, Any]] = []
     with pytest.raises(MissingExtra, match=r"install .*\[tensorboard\]"):
-        train(config_of(pairs, tmp_path / "run", tensorboard=True), events.append)
+        train(config_of(pairs, tmp_path / "run", tensorboard=True), into(events))
     assert events == [] and not (tmp_path / "run").exists()
 
 

@@ -20,9 +20,9 @@ from img2img.runners import onnx, open_runner
 from img2img.system import cpu
 from img2img.system.threads import Turns, best, candidates, let_idle_threads_sleep, wait_policy
 from img2img.training import TrainConfig, resolve, train
-from img2img.training import loop as training
+from img2img.training import setup as training
 from img2img.training.pace import Pace, Watch, measure, probe
-from tests.conftest import picture, small_generator
+from tests.conftest import into, picture, small_generator
 from tests.test_training import SMALL, Stop, final
 
 
@@ -244,16 +244,16 @@ def test_the_number_is_recorded_and_taken_up_again(
     rates = {1: 9.0, 2: 3.0}
     monkeypatch.setattr(Pace, "_rates", lambda *_: rates)
     events: list[dict[str, Any]] = []
-    train(config_of(pairs, tmp_path / "run"), events.append, Stop(5))
+    train(config_of(pairs, tmp_path / "run"), into(events), Stop(5))
     start = next(e for e in events if e["event"] == "start")
     assert (start["threads"], start["threads_reason"]) == (1, "measured 1: 9, 2: 3 passes/s")
     assert final(tmp_path / "run")["facts"]["threads"] == 1 and used == [2, 1, 2]
     rates = {1: 9.0, 2: 10.0}
     events.clear()
-    train(config_of(pairs, tmp_path / "run"), events.append, Stop(5))
+    train(config_of(pairs, tmp_path / "run"), into(events), Stop(5))
     assert not [e for e in events if e["event"] == "warning"]
     assert final(tmp_path / "run")["facts"]["threads"] == 1
-    train(config_of(pairs, tmp_path / "run", threads=2), events.append, Stop(1))
+    train(config_of(pairs, tmp_path / "run", threads=2), into(events), Stop(1))
     (warning,) = [e for e in events if e["event"] == "warning"]
     assert "threads was 1, now 2" in warning["text"]
 

@@ -15,6 +15,7 @@ from img2img.errors import ConfigError
 from img2img.model_format.checkpoint import load_model
 from img2img.training import compiling, train
 from img2img.training.devices import Compilation, choose_compilation, choose_memory_format
+from tests.conftest import into
 from tests.test_training import SMALL, Stop, config_of, final, same
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -58,7 +59,7 @@ def test_compiling_is_chosen_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> N
 def test_channels_last_trains_resumes_and_publishes(pairs: Path, tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
     more: dict[str, Any] = {"memory_format": "channels_last", "batch_size": 2, "ema": 0.9}
-    train(config_of(pairs, tmp_path / "whole", **more), events.append)
+    train(config_of(pairs, tmp_path / "whole", **more), into(events))
     start = next(e for e in events if e["event"] == "start")
     assert (start["memory_format"], start["memory_format_reason"]) == ("channels_last", "as told")
     assert (start["compile"], start["compile_reason"][:24]) == ("plain", "compiling was not faster")
@@ -79,7 +80,7 @@ def test_a_run_goes_on_in_the_other_layout(pairs: Path, tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     told: list[dict[str, Any]] = []
     train(config_of(pairs, tmp_path / "a", **more))
-    train(config_of(pairs, tmp_path / "b", memory_format="channels_last", **more), told.append)
+    train(config_of(pairs, tmp_path / "b", memory_format="channels_last", **more), into(told))
     assert any("memory_format was 'contiguous'" in e.get("text", "") for e in told)
     a, b = (json.loads((tmp_path / n / "metrics.jsonl").read_text().splitlines()[-1]) for n in "ab")
     assert b["l1"] == pytest.approx(a["l1"], rel=1e-3)
@@ -98,7 +99,7 @@ def test_wrong_compiled_gradients_are_found(
 
     monkeypatch.setattr(torch.nn.Module, "compile", wrong)
     monkeypatch.setattr(
-        "img2img.training.loop.choose_compilation",
+        "img2img.training.setup.choose_compilation",
         lambda *a: Compilation(True, "for the test", wished=wish == "on"),
     )
     events: list[dict[str, Any]] = []
@@ -110,7 +111,7 @@ def test_wrong_compiled_gradients_are_found(
             train(config)
         assert not (tmp_path / "run" / "config.toml").exists()
         return
-    train(config, events.append)
+    train(config, into(events))
     (warning,) = [e["text"] for e in events if e["event"] == "warning"]
     assert warning.startswith("the generators are not compiled: compiled fp32 gradients")
     assert [e["compile"] for e in events if e["event"] == "start"] == ["plain"]
@@ -141,7 +142,7 @@ def test_a_compiled_training_publishes_plain_names(pairs: Path, tmp_path: Path) 
     config = config_of(
         pairs, tmp_path / "run", steps=2, sample_every=2, settings=settings, compile="on"
     )
-    train(config, events.append)
+    train(config, into(events))
     assert [e["compile"] for e in events if e["event"] == "start"] == ["compiled"]
     train(config_of(pairs, tmp_path / "plain", steps=2, sample_every=2, settings=settings))
     a, b = final(tmp_path / "run")["nets"]["G"], final(tmp_path / "plain")["nets"]["G"]

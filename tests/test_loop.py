@@ -21,16 +21,16 @@ from img2img.methods import METHODS
 from img2img.model_format.checkpoint import load_model, load_state, read_model_info
 from img2img.system import memory
 from img2img.training import (
-    PRESETS,
     TrainConfig,
     lr_factor,
+    presets_of,
     resolve,
     train,
 )
 from img2img.training.devices import choose_precision, peak_memory
 from img2img.training.ema import Average
 from img2img.training.run_folder import states_of
-from tests.conftest import picture
+from tests.conftest import into, picture
 from tests.test_training import Stop, final, same
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -103,7 +103,7 @@ def test_every_method_trains_publishes_and_shows(
     method: str, data: dict[str, Path], tmp_path: Path
 ) -> None:
     events: list[dict[str, Any]] = []
-    first = train(config_of(method, data, tmp_path / "run", name="it"), events.append)
+    first = train(config_of(method, data, tmp_path / "run", name="it"), into(events))
     models = sorted(p.name for p in (tmp_path / "run").glob("*.safetensors"))
     assert first.name in models
     start = next(e for e in events if e["event"] == "start")
@@ -213,12 +213,15 @@ def test_schedules(tmp_path: Path) -> None:
     assert factors("linear") == pytest.approx([1, 1, 1, 0.5, 0.02])
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+ALL_PRESETS = sorted({name for method in METHODS.values() for name in presets_of(method)})
+
+
+@pytest.mark.parametrize("preset", ALL_PRESETS)
 def test_presets_fit_their_methods_and_what_is_given_wins(preset: str, tmp_path: Path) -> None:
     for method in METHODS:
         values = {"method": method, "data": tmp_path, "out": tmp_path, "batch_size": 3,
                   "settings": {"lr": 0.5, "generator_options": {"width": 8}}}  # fmt: skip
-        if PRESETS[preset].get("method", method) != method:
+        if preset not in presets_of(METHODS[method]):
             with pytest.raises(ConfigError, match="is for"):
                 resolve(values, preset)
             continue
@@ -262,7 +265,7 @@ def test_precision_is_chosen_with_a_reason() -> None:
 
 def test_time_is_up(data: dict[str, Path], tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
-    train(config_of("pix2pix", data, tmp_path / "run", max_minutes=1e-9), events.append)
+    train(config_of("pix2pix", data, tmp_path / "run", max_minutes=1e-9), into(events))
     assert events[-1]["event"] == "stopped" and events[-1]["time_is_up"]
     assert final(tmp_path / "run")["step"] == 0
     assert not list((tmp_path / "run").glob("*.safetensors"))  # nothing learned, nothing published
@@ -273,7 +276,7 @@ def test_a_dry_run_estimates_and_writes_nothing(
     method: str, data: dict[str, Path], tmp_path: Path
 ) -> None:
     events: list[dict[str, Any]] = []
-    train(config_of(method, data, tmp_path / "run", steps=5000), events.append, dry_run=True)
+    train(config_of(method, data, tmp_path / "run", steps=5000), into(events), dry_run=True)
     last = events[-1]
     assert last["event"] == "dry-run" and last["steps"] == 5000
     assert last["seconds"] == pytest.approx(5000 * last["seconds_per_step"])
@@ -307,10 +310,10 @@ def test_a_dry_run_leaves_the_warm_up_out_and_measures_whole_periods(
         return {}
 
     monkeypatch.setattr(METHODS[method], "step", step)
-    monkeypatch.setattr("img2img.training.loop.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("img2img.training.run.time", SimpleNamespace(monotonic=lambda: now[0]))
     events: list[dict[str, Any]] = []
     config = config_of(method, data, tmp_path / "run", steps=steps)
-    train(config, events.append, dry_run=True)
+    train(config, into(events), dry_run=True)
     assert events[-1]["seconds_per_step"] == expected
 
 
@@ -411,9 +414,9 @@ def last():
             names.add(path.read_text().strip())
     print("of the group at the end:", sorted(n for n in names if "gloo" in n), flush=True)
 
-from img2img.training import loop as training
+from img2img.training import TrainConfig, run_folder, train
 {more}
-training.train(training.TrainConfig.parse(json.loads(sys.argv[1])))
+train(TrainConfig.parse(json.loads(sys.argv[1])))
 """
 
 
@@ -426,7 +429,7 @@ def in_two_processes(config: TrainConfig, logs: Path, more: str = "") -> list[st
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
          "--max-restarts=0", "--log-dir", str(logs), "--redirects=3",
          str(logs / "program.py"), config.model_dump_json()],
-        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=1200,
     )  # fmt: skip
     said = {
         (rank, name): path.read_text(errors="replace")
@@ -502,7 +505,7 @@ def test_processes_with_nothing_left_to_do_leave_together(
     more = """
 import os, time
 marks, rank = Path(sys.argv[0]).parent, os.environ["RANK"]
-newest_state = training.runs.newest_state
+newest_state = run_folder.newest_state
 
 def late(*arguments):
     if rank == "1":
@@ -510,7 +513,7 @@ def late(*arguments):
     print("left already:", [p.name for p in marks.glob("left-*")])
     return newest_state(*arguments)
 
-training.runs.newest_state = late
+run_folder.newest_state = late
 atexit.register(lambda: (marks / f"left-{rank}").touch())
 """
     for said in in_two_processes(config, tmp_path / "ranks", more):

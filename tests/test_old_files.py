@@ -17,7 +17,7 @@ from img2img.model_format.checkpoint import load_model
 from img2img.runners import open_runner
 from img2img.training import resolve, train
 from img2img.training.run_folder import states_of
-from tests.conftest import Cli
+from tests.conftest import Cli, into
 
 OLD = Path(__file__).parent / "data" / "made_by_0.1.0"
 OLD_METHODS = ("pix2pix", "cyclegan", "stargan", "stylize")
@@ -42,7 +42,7 @@ def test_a_run_resumes_without_a_difference(method: str, old: Path) -> None:
 
     config = tomllib.loads((old / method / "config.toml").read_text())
     events: list[dict] = []
-    train(resolve(config), events.append)
+    train(resolve(config), into(events))
     assert [e["text"] for e in events if e["event"] == "warning"] == []
     start = next(e for e in events if e["event"] == "start")
     assert start["step"] == 4

@@ -17,8 +17,8 @@ from img2img.errors import ConfigError, DataError
 from img2img.methods import Stylize, StylizeConfig
 from img2img.model_format.checkpoint import read_model_info
 from img2img.training import TrainConfig, lr_factor, resolve, train
-from img2img.training import loop as training
-from tests.conftest import Cli, picture
+from img2img.training import run as training
+from tests.conftest import Cli, into, picture
 from tests.test_training import Stop, final
 
 SMALL: dict[str, Any] = {
@@ -250,12 +250,12 @@ def test_a_run_by_the_clock_ends_by_then_and_resumes_its_time(
     more = {"schedule": "time", "max_minutes": 30.0, "steps": None, "log_every": 1}
     config = config_of(sets, tmp_path / "run", **more)
     events: list[dict[str, Any]] = []
-    train(config, events.append, should_stop=Stop(4))
+    train(config, into(events), should_stop=Stop(4))
     assert events[-1]["event"] == "stopped"
     spent = final(tmp_path / "run")["minutes"]
     assert 4 <= spent < 30
     events.clear()
-    train(config, events.append)
+    train(config, into(events))
     assert events[-1]["event"] == "done"
     factors = [e["lr_factor"] for e in events if e["event"] == "step"]
     assert factors[-1] < 0.2 and factors == sorted(factors, reverse=True)
@@ -263,5 +263,5 @@ def test_a_run_by_the_clock_ends_by_then_and_resumes_its_time(
     state = final(tmp_path / "run")
     assert state["minutes"] >= 30
     steps = state["step"]
-    train(config, events.append)  # it has come to its end: nothing more is learned
+    train(config, into(events))  # it has come to its end: nothing more is learned
     assert final(tmp_path / "run")["step"] == steps

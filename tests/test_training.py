@@ -19,9 +19,10 @@ from img2img.errors import ConfigError, DataError, Diverged, EnvironmentFault, M
 from img2img.methods import Pix2Pix
 from img2img.model_format.checkpoint import load_model, load_state, read_model_info
 from img2img.training import TrainConfig, lr_factor, train
-from img2img.training import loop as training
 from img2img.training import run_folder as runs
+from img2img.training.run import mix
 from img2img.training.run_folder import states_of
+from tests.conftest import into
 
 SMALL = {
     "generator_options": {"width": 4, "depth": 3, "dropout": True},
@@ -66,7 +67,7 @@ def same(x: Any, y: Any) -> bool:
 def test_a_run_leaves_what_it_promises(pairs: Path, tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
     out = tmp_path / "run"
-    model = train(config_of(pairs, out, name="inverter", licence="free"), events.append)
+    model = train(config_of(pairs, out, name="inverter", licence="free"), into(events))
     kinds = [e["event"] for e in events]
     assert kinds[-1] == "done" and {"start", "step", "validation", "saved", "data"} <= set(kinds)
     steps = [e for e in events if e["event"] == "step"]
@@ -119,7 +120,7 @@ def test_it_learns(pairs: Path, tmp_path: Path) -> None:
         config_of(
             pairs, tmp_path / "run", steps=150, sample_every=15, settings=settings, batch_size=2
         ),
-        events.append,
+        into(events),
     )
     figures = [e for e in events if e["event"] == "validation"]
     assert figures[-1]["l1"] < figures[0]["l1"] * 0.6
@@ -136,9 +137,9 @@ def test_a_run_cut_at_any_step_is_the_uninterrupted_one_to_the_bit(
         run = tmp_path / f"cut{cut}"
         events: list[dict[str, Any]] = []
         config = config_of(pairs, run, batch_size=4)
-        train(config, events.append, Stop(cut))
+        train(config, into(events), Stop(cut))
         assert events[-1]["event"] == "stopped" and events[-1]["step"] == cut
-        train(config, events.append)
+        train(config, into(events))
         b = final(run)
         for name in ("step", "nets", "optimizers", "trainer"):
             assert same(a[name], b[name]), (cut, name)
@@ -162,7 +163,7 @@ def test_a_state_without_one_part_does_not_pass_for_whole(
         if part == "step":
             state["step"] -= 1
         else:
-            torch.manual_seed(training._mix(0, 0))
+            torch.manual_seed(mix(0, 0))
             fresh = Pix2Pix(Pix2Pix.Config.parse(SMALL))
             state[part] = {n: x.state_dict() for n, x in getattr(fresh, part).items()}
         return state
@@ -181,7 +182,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(pairs: Path, tmp_path: Pat
     newest = states_of(out)[0]
     newest.write_bytes(newest.read_bytes()[:-100])
     events: list[dict[str, Any]] = []
-    train(config_of(pairs, out), events.append)
+    train(config_of(pairs, out), into(events))
     warnings = [e["text"] for e in events if e["event"] == "warning"]
     assert len(warnings) == 1 and "state-00000012.i2i: damaged" in warnings[0]
     assert next(e for e in events if e["event"] == "start")["step"] == 8
@@ -199,7 +200,7 @@ def test_other_data_or_batch_is_said_and_goes_on(pairs: Path, tmp_path: Path) ->
     train(config_of(pairs, tmp_path / "run"))
     shutil.copy(pairs / "train" / "0.png", pairs / "train" / "new.png")
     events: list[dict[str, Any]] = []
-    train(config_of(pairs, tmp_path / "run", steps=14, batch_size=2), events.append)
+    train(config_of(pairs, tmp_path / "run", steps=14, batch_size=2), into(events))
     (text,) = [e["text"] for e in events if e["event"] == "warning"]
     assert "not bit-exact" in text and "pictures changed" in text and "batch_size was 1" in text
     assert events[-1]["step"] == 14

@@ -18,6 +18,8 @@ from img2img.data import Feed, LabelledData, Loading, PairedData, Request, Unpai
 from img2img.errors import EnvironmentFault, PictureError
 from img2img.system.atomic import process_alive
 from img2img.training import train
+from img2img.training.events import TrainingEvent
+from tests.conftest import into
 from tests.test_data import people, piles
 from tests.test_loop import config_of, data, losses  # noqa: F401 - `data` is a fixture
 from tests.test_training import Stop, final, same
@@ -209,7 +211,7 @@ def test_a_training_with_workers_cut_and_resumed_is_the_one_without(
     train(config_of(method, data, tmp_path / "whole"))
     train(config_of(method, data, tmp_path / "cut", workers=2), should_stop=Stop(4))
     told: list[dict[str, Any]] = []
-    train(config_of(method, data, tmp_path / "cut", workers=1), told.append)
+    train(config_of(method, data, tmp_path / "cut", workers=1), into(told))
     start = next(e for e in told if e["event"] == "start")
     assert (start["workers"], start["pictures_from"], start["step"]) == (1, "mapped", 4)
     assert not [e for e in told if e["event"] == "warning"]
@@ -231,7 +233,7 @@ def test_on_the_device_or_from_a_file_the_training_is_the_same(
     for name, more in kinds.items():
         told: list[dict[str, Any]] = []
         more = {"steps": 4, "accumulate": 2} | more
-        train(config_of("cyclegan", data, tmp_path / name, **more), told.append)
+        train(config_of("cyclegan", data, tmp_path / name, **more), into(told))
         start = next(e for e in told if e["event"] == "start")
         assert (start["pictures_from"], start["workers"]) == (name, 0)
     whole = final(tmp_path / "memory")
@@ -256,7 +258,8 @@ def test_a_second_loss_saves_and_the_same_command_goes_on(
     monkeypatch.setattr(Feed, "begin", watched)
     warned: list[str] = []
 
-    def kill(event: dict[str, Any]) -> None:
+    def kill(happened: TrainingEvent) -> None:
+        event = happened.as_row()
         if event["event"] == "warning":
             warned.append(event["text"])
         if event["event"] == "step" and event["step"] in (1, 4):

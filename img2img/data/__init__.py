@@ -1,6 +1,7 @@
 """Folder layouts -> datasets of uint8 pictures; what is wrong with a folder, all at once."""
 
 from img2img.data.albument import Albument
+from img2img.data.dataset import Batch, Dataset
 from img2img.data.labelled import LabelledBatch, LabelledData
 from img2img.data.paired import PairedBatch, PairedData
 from img2img.data.prefetch import Feed, Request
@@ -11,6 +12,8 @@ from img2img.data.unpaired import UnpairedBatch, UnpairedData
 
 __all__ = [
     "Albument",
+    "Batch",
+    "Dataset",
     "Feed",
     "LabelledBatch",
     "LabelledData",

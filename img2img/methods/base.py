@@ -25,10 +25,20 @@ from img2img.losses import (
     r1_penalty,
 )
 from img2img.nets import Generator
+from img2img.nets.discriminator import Discriminator
 from img2img.settings import Settings
 
 
-class GanSettings(Settings):
+class GeneratorSettings(Settings):
+    """A generator of `GENERATORS` and its options; `--set generator.NAME=VALUE` reaches one."""
+
+    generator: str = Field("unet", description="generator network")
+    generator_options: dict[str, Any] = Field(
+        default_factory=dict, description="its options; --set generator.NAME=VALUE sets one"
+    )
+
+
+class GanSettings(GeneratorSettings):
     """What the adversarial methods share: networks, Adam, objective.
 
     `penalty` is weighted by `lambda_penalty`: gp (arXiv 1704.00028), r1 (arXiv 1801.04406) or
@@ -36,18 +46,18 @@ class GanSettings(Settings):
     real label (arXiv 1606.03498).
     """
 
-    generator: str = "unet"
-    generator_options: dict[str, Any] = Field(default_factory=dict)
-    discriminator: str = "patch"
-    discriminator_options: dict[str, Any] = Field(default_factory=dict)
-    lr: float = Field(2e-4, gt=0)
-    beta1: float = Field(0.5, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
-    gan: Gan = "vanilla"
-    penalty: Penalty = "none"
-    lambda_penalty: float = Field(10.0, ge=0)
-    clip: float = Field(0.0, ge=0)
-    smooth: float = Field(0.0, ge=0, lt=0.5)
+    discriminator: str = Field("patch", description="discriminator network")
+    discriminator_options: dict[str, Any] = Field(
+        default_factory=dict, description="its options; --set discriminator.NAME=VALUE sets one"
+    )
+    lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
+    beta1: float = Field(0.5, ge=0, lt=1, description="Adam's decay of the mean gradient")
+    beta2: float = Field(0.999, ge=0, lt=1, description="Adam's decay of the mean square")
+    gan: Gan = Field("vanilla", description="adversarial objective")
+    penalty: Penalty = Field("none", description="penalty on the discriminator's gradient")
+    lambda_penalty: float = Field(10.0, ge=0, description="weight of that penalty")
+    clip: float = Field(0.0, ge=0, description="bound of the critic's weights (wgan); 0: none")
+    smooth: float = Field(0.0, ge=0, lt=0.5, description="by how much the real label is lowered")
 
 
 class Descent:
@@ -101,6 +111,9 @@ class Method(ABC):
 
     Attributes:
         defaults: settings of the loop that the method's paper or reference has.
+        presets: named settings of the loop, and under `settings` of the method. `tiny` makes the
+            networks small enough to train in a few minutes on a laptop.
+        path_settings: names of settings that are paths; a model file keeps only their last part.
         working_size: long side in pixels at which the networks work after training, written into
             the model file unless the setting `working_size` says otherwise; 0: each picture's own
             size, None: the size of the training crops.
@@ -111,11 +124,13 @@ class Method(ABC):
             gradients pass through it.
         frozen_nets: networks that are used and never learn, by name; moved, but not saved.
         generators: what is published, by the name of its model file.
+        discriminators: the networks that tell real from fake, by name; may be empty.
+        undecided: what a discriminator answers where real and fake are equally likely.
         directions: for each of them, what goes in and what comes out, in words.
         one_hot, exclusive: which domain vectors make sense, as `ModelInfo` has them.
         augment: the augmentation, set by the loop before the first step.
         view: how a discriminator looks at pictures: `view(x, condition_channels)`.
-        heard: told what a discriminator answered to how many real pictures.
+        observe_real: called with what a discriminator answered to how many real pictures.
         descent: how a gradient is followed.
         number: of the step, from 0, set by the loop.
         period: after how many steps the work repeats itself.
@@ -125,6 +140,8 @@ class Method(ABC):
     Config: ClassVar[type[Settings]]
     Data: ClassVar[Any]
     defaults: ClassVar[dict[str, Any]] = {}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    path_settings: ClassVar[tuple[str, ...]] = ()
     working_size: ClassVar[int | None] = None
     upsampling: ClassVar[Literal["plain", "guided"]] = "plain"
 
@@ -140,14 +157,27 @@ class Method(ABC):
         self.number, self.period = 0, 1
         self.across: Callable[[Tensor], Tensor] = lambda mean: mean
         self.frozen_nets: dict[str, nn.Module] = {}
+        self.discriminators: dict[str, Discriminator] = {}
+        self.undecided = 0.0
         self.descent = Descent()
         self.view: Callable[[Tensor, int], Tensor] = lambda x, condition_channels: x
-        self.heard: Callable[[Any, int], None] = lambda answer, count: None
+        self.observe_real: Callable[[Any, int], None] = lambda answer, count: None
 
     @classmethod
     def check(cls, config: Any) -> None:
         """Raise ConfigError for what is missing on this machine, before any picture is read."""
         return None
+
+    @classmethod
+    def channels(cls, config: Any) -> tuple[int, int]:
+        """How many channels the networks take and give: 3 for RGB, 1 for grey."""
+        options = config.generator_options if isinstance(config, GeneratorSettings) else {}
+        return options.get("in_channels", 3), options.get("out_channels", 3)
+
+    @classmethod
+    def swaps_sides(cls, config: Any) -> bool:
+        """True where B of paired data is the input."""
+        return False
 
     @classmethod
     @abstractmethod
@@ -196,11 +226,11 @@ def adversary_loss(
     fake: Tensor,
     c: GanSettings,
     alpha: Tensor,
-    heard: Callable[[Any, int], None],
+    observe_real: Callable[[Any, int], None],
 ) -> Tensor:
     """What a discriminator minimises: its objective and the weighted penalty. `alpha`, one number
     in [0, 1) for each picture, places the points between real and fake at which a gradient penalty
-    looks. `heard` is told the answer to the real pictures and their number."""
+    looks. `observe_real` gets the answer to the real pictures and their number."""
     answers: list[Any] = []
 
     def listening(x: Tensor) -> Any:
@@ -208,7 +238,7 @@ def adversary_loss(
         return answers[-1]
 
     loss = discriminator_loss(listening, real, fake, c.gan, c.smooth)
-    heard(answers[0], len(real))  # the real pictures are judged first
+    observe_real(answers[0], len(real))  # the real pictures are judged first
     if c.penalty == "r1":
         return loss + c.lambda_penalty * r1_penalty(D, real)
     if c.penalty != "none":
@@ -228,6 +258,12 @@ def check_adversary(c: GanSettings, D: nn.Module) -> None:
         spectral=getattr(D.config, "spectral", False),
         norm=getattr(D.config, "norm", "none"),
     )
+
+
+def undecided(gan: Gan) -> float:
+    """A discriminator's answer where real and fake are equally likely: for least squares the
+    middle between the targets 0 and 1, for all others 0."""
+    return 0.5 if gan == "lsgan" else 0.0
 
 
 def clip_critic(net: nn.Module, c: GanSettings) -> None:

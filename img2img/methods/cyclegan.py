@@ -1,9 +1,9 @@
-"""CycleGAN, arXiv 1703.10593: two unpaired piles, two generators that undo each other."""
+"""CycleGAN, arXiv 1703.10593: two unpaired image sets, two generators that invert each other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field
 from torch import Tensor
@@ -20,6 +20,7 @@ from img2img.methods.base import (
     clip_critic,
     evaluating,
     frozen,
+    undecided,
 )
 from img2img.methods.image_pool import ImagePool
 from img2img.nets import build_discriminator, build_generator
@@ -33,13 +34,17 @@ class CycleGANConfig(GanSettings):
     `lambda_identity` is relative to `lambda_a` and `lambda_b`, as in the reference.
     """
 
-    generator: str = "resnet"
-    norm_statistics: NormStatistics = "batch"
-    gan: Gan = "lsgan"
-    lambda_a: float = Field(10.0, ge=0)
-    lambda_b: float = Field(10.0, ge=0)
-    lambda_identity: float = Field(0.5, ge=0)
-    pool_size: int = Field(50, ge=0)
+    generator: str = Field("resnet", description="generator network")
+    norm_statistics: NormStatistics = Field(
+        "batch", description="whether a trained batch norm uses the picture's own statistics"
+    )
+    gan: Gan = Field("lsgan", description="adversarial objective")
+    lambda_a: float = Field(10.0, ge=0, description="weight of the cycle A -> B -> A")
+    lambda_b: float = Field(10.0, ge=0, description="weight of the cycle B -> A -> B")
+    lambda_identity: float = Field(
+        0.5, ge=0, description="weight of the identity loss, relative to lambda_a and lambda_b"
+    )
+    pool_size: int = Field(50, ge=0, description="earlier outputs shown to the discriminators")
 
 
 class CycleGAN(Method):
@@ -48,6 +53,15 @@ class CycleGAN(Method):
     name = "cyclegan"
     Config = CycleGANConfig
     Data = UnpairedData
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "cyclegan-256": {"load_size": 286, "crop_size": 256},
+        "tiny": {
+            "settings": {
+                "generator_options": {"width": 12, "blocks": 3},
+                "discriminator_options": {"width": 16},
+            }
+        },
+    }
 
     def __init__(self, config: CycleGANConfig):
         super().__init__()
@@ -75,6 +89,8 @@ class CycleGAN(Method):
         )
         check_adversary(c, self.D_a)
         self.nets = {"G_ab": self.G_ab, "G_ba": self.G_ba, "D_a": self.D_a, "D_b": self.D_b}
+        self.discriminators = {"D_a": self.D_a, "D_b": self.D_b}
+        self.undecided = undecided(c.gan)
         self.optimizers = {
             "G": adam([self.G_ab, self.G_ba], c.lr, c.beta1, c.beta2),
             "D": adam([self.D_a, self.D_b], c.lr, c.beta1, c.beta2),
@@ -104,8 +120,12 @@ class CycleGAN(Method):
             self.descend("G", sum(losses.values(), start=gan.new_zeros(())))
         old_b, old_a = self.pool_b(fake_b), self.pool_a(fake_a)
         alpha = self.augment.uniform(a)
-        d_b = adversary_loss(self.D_b, self.view(b, 0), self.view(old_b, 0), c, alpha, self.heard)
-        d_a = adversary_loss(self.D_a, self.view(a, 0), self.view(old_a, 0), c, alpha, self.heard)
+        d_b = adversary_loss(
+            self.D_b, self.view(b, 0), self.view(old_b, 0), c, alpha, self.observe_real
+        )
+        d_a = adversary_loss(
+            self.D_a, self.view(a, 0), self.view(old_a, 0), c, alpha, self.observe_real
+        )
         self.descend("D", d_a + d_b)
         clip_critic(self.D_a, c)
         clip_critic(self.D_b, c)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 from torch import Tensor, cat
@@ -18,6 +18,7 @@ from img2img.methods.base import (
     clip_critic,
     evaluating,
     frozen,
+    undecided,
 )
 from img2img.nets import build_discriminator, build_generator
 from img2img.nets.blocks import NormStatistics
@@ -32,11 +33,13 @@ class Pix2PixConfig(GanSettings):
     layers are averaged).
     """
 
-    direction: Literal["AtoB", "BtoA"] = "AtoB"
-    norm_statistics: NormStatistics = "batch"
-    lambda_gan: float = Field(1.0, ge=0)
-    lambda_l1: float = Field(100.0, ge=0)
-    lambda_features: float = Field(0.0, ge=0)
+    direction: Literal["AtoB", "BtoA"] = Field("AtoB", description="which side is the input")
+    norm_statistics: NormStatistics = Field(
+        "batch", description="whether a trained batch norm uses the picture's own statistics"
+    )
+    lambda_gan: float = Field(1.0, ge=0, description="weight of the adversarial loss; 0: L1 only")
+    lambda_l1: float = Field(100.0, ge=0, description="weight of the L1 distance to the truth")
+    lambda_features: float = Field(0.0, ge=0, description="weight of feature matching")
 
 
 class Pix2Pix(Method):
@@ -45,6 +48,15 @@ class Pix2Pix(Method):
     name = "pix2pix"
     Config = Pix2PixConfig
     Data = PairedData
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "pix2pix-256": {"load_size": 286, "crop_size": 256},
+        "tiny": {
+            "settings": {
+                "generator_options": {"width": 16, "depth": 5, "norm": "instance"},
+                "discriminator_options": {"width": 16, "norm": "instance"},
+            }
+        },
+    }
 
     def __init__(self, config: Pix2PixConfig):
         super().__init__()
@@ -55,11 +67,17 @@ class Pix2Pix(Method):
         self.D = build_discriminator(c.discriminator, options | c.discriminator_options)
         check_adversary(c, self.D)
         self.nets = {"G": self.G, "D": self.D}
+        self.discriminators = {"D": self.D}
+        self.undecided = undecided(c.gan)
         self.optimizers = {
             name: adam([net], c.lr, c.beta1, c.beta2) for name, net in self.nets.items()
         }
         self.generators = {"model": self.G}
         self.directions = {"model": "A -> B" if c.direction == "AtoB" else "B -> A"}
+
+    @classmethod
+    def swaps_sides(cls, config: Pix2PixConfig) -> bool:
+        return config.direction == "BtoA"
 
     @classmethod
     def build(cls, config: Pix2PixConfig, data: Any, size: int) -> Self:
@@ -74,7 +92,7 @@ class Pix2Pix(Method):
             self.descend("G", c.lambda_l1 * l1)
             return {"G/l1": l1.detach()}
         real, made = self._seen(a, b), self._seen(a, fake.detach())
-        d = adversary_loss(self.D, real, made, c, self.augment.uniform(a), self.heard)
+        d = adversary_loss(self.D, real, made, c, self.augment.uniform(a), self.observe_real)
         self.descend("D", d)
         clip_critic(self.D, c)
         with frozen(self.D):

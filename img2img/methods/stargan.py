@@ -22,6 +22,7 @@ from img2img.methods.base import (
     clip_critic,
     evaluating,
     frozen,
+    undecided,
 )
 from img2img.nets import build_discriminator, build_generator
 
@@ -41,16 +42,22 @@ class StarGANConfig(GanSettings):
     lists groups of which at most one holds (hair colours): setting one clears the others.
     """
 
-    generator: str = "resnet"
-    discriminator: str = "stargan"
-    attributes: tuple[str, ...] = ()
-    exclusive: tuple[tuple[str, ...], ...] = ()
-    gan: Gan = "wgan-gp"
-    penalty: Penalty = "gp"
-    lambda_class: float = Field(1.0, ge=0)
-    lambda_reconstruction: float = Field(10.0, ge=0)
-    n_critic: int = Field(5, ge=1)
-    lr: float = Field(1e-4, gt=0)
+    generator: str = Field("resnet", description="generator network")
+    discriminator: str = Field("stargan", description="discriminator network")
+    attributes: tuple[str, ...] = Field(
+        (), description="domains to learn, in order; columns of the table, or folders; none: all"
+    )
+    exclusive: tuple[tuple[str, ...], ...] = Field(
+        (), description="groups of domains of which at most one holds, such as hair colours"
+    )
+    gan: Gan = Field("wgan-gp", description="adversarial objective")
+    penalty: Penalty = Field("gp", description="penalty on the critic's gradient")
+    lambda_class: float = Field(1.0, ge=0, description="weight of the domain classification")
+    lambda_reconstruction: float = Field(
+        10.0, ge=0, description="weight of the L1 distance after translating back"
+    )
+    n_critic: int = Field(5, ge=1, description="critic steps for one generator step")
+    lr: float = Field(1e-4, gt=0, description="learning rate of Adam")
 
 
 class StarGAN(Method):
@@ -64,6 +71,16 @@ class StarGAN(Method):
         "batch_size": 16,
         "load_size": 128,
         "crop_size": 128,
+    }
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "stargan-128": {"load_size": 128, "crop_size": 128, "batch_size": 16},
+        "tiny": {
+            "settings": {
+                "generator_options": {"width": 12, "blocks": 3},
+                "discriminator_options": {"width": 16, "layers": 5},
+            }
+        },
     }
 
     def __init__(self, config: StarGANConfig, domains: Sequence[str], size: int, one_hot: bool):
@@ -85,6 +102,8 @@ class StarGAN(Method):
         )
         check_adversary(c, self.D)
         self.nets = {"G": self.G, "D": self.D}
+        self.discriminators = {"D": self.D}
+        self.undecided = undecided(c.gan)
         self.optimizers = {
             name: adam([net], c.lr, c.beta1, c.beta2) for name, net in self.nets.items()
         }
@@ -120,7 +139,7 @@ class StarGAN(Method):
             return answer
 
         alpha = self.augment.uniform(x)
-        d = adversary_loss(source, self.view(x, 0), self.view(fake, 0), c, alpha, self.heard)
+        d = adversary_loss(source, self.view(x, 0), self.view(fake, 0), c, alpha, self.observe_real)
         # The real pictures are judged first, so their classes need no pass of their own.
         d_class = classification_loss(classes[0], label, self.one_hot)
         self.descend("D", d + c.lambda_class * d_class)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -38,6 +38,7 @@ from img2img.methods.base import (
     clip_critic,
     evaluating,
     frozen,
+    undecided,
 )
 from img2img.nets import build_discriminator, build_generator
 from img2img.nets.blocks import NormStatistics
@@ -62,25 +63,35 @@ class StylizeConfig(GanSettings):
     installed. `content_layer`: of VGG19. `lambda_adversarial` 0 leaves the discriminator out.
     """
 
-    generator: str = "resnet"
-    norm_statistics: NormStatistics = "running"
-    lr: float = Field(5e-4, gt=0)
-    lr_discriminator: float = Field(4e-4, gt=0)
-    beta2: float = Field(0.99, ge=0, lt=1)
-    gan: Gan = "lsgan"
-    style: str = ""
-    style_size: int = Field(0, ge=0, le=4096)
-    crops: int = Field(1200, ge=1)
-    crop_scale: tuple[float, float] = (0.3, 1.0)
-    vgg19: str = ""
-    content_layer: str = "relu4_1"
-    lambda_content: float = Field(1.0, ge=0)
-    lambda_style: float = Field(3.0, gt=0)
-    style_layers: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
-    lambda_adversarial: float = Field(0.5, ge=0)
-    lambda_tv: float = Field(0.1, ge=0)
-    lambda_colour: float = Field(0.0, ge=0)
-    lambda_light: float = Field(0.0, ge=0)
+    generator: str = Field("resnet", description="generator network")
+    norm_statistics: NormStatistics = Field(
+        "running", description="whether a trained batch norm uses the picture's own statistics"
+    )
+    lr: float = Field(5e-4, gt=0, description="learning rate of the generator's Adam")
+    lr_discriminator: float = Field(4e-4, gt=0, description="learning rate of the discriminator")
+    beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the mean square")
+    gan: Gan = Field("lsgan", description="adversarial objective")
+    style: str = Field("", description="folder of paintings, or one picture")
+    style_size: int = Field(
+        0, ge=0, le=4096, description="shorter side of a painting in pixels; 0: the crop size"
+    )
+    crops: int = Field(1200, ge=1, description="crops of photographs, at least")
+    crop_scale: tuple[float, float] = Field(
+        (0.3, 1.0), description="least and largest side of a crop, relative to the shorter side"
+    )
+    vgg19: str = Field("", description="path of VGG19's weights, where they are not installed")
+    content_layer: str = Field("relu4_1", description="layer of VGG19 that keeps the content")
+    lambda_content: float = Field(1.0, ge=0, description="weight of the photograph's content")
+    lambda_style: float = Field(3.0, gt=0, description="weight of the paintings' style")
+    style_layers: tuple[float, float, float, float] = Field(
+        (1.0, 1.0, 1.0, 1.0), description="weights of relu1_1, relu2_1, relu3_1 and relu4_1"
+    )
+    lambda_adversarial: float = Field(
+        0.5, ge=0, description="weight of the adversarial loss; 0: no discriminator"
+    )
+    lambda_tv: float = Field(0.1, ge=0, description="weight of the total variation")
+    lambda_colour: float = Field(0.0, ge=0, description="weight of keeping coarse colours")
+    lambda_light: float = Field(0.0, ge=0, description="weight of keeping coarse brightness")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -103,7 +114,24 @@ class Stylize(Method):
     Data = StyledData
     working_size = 704
     upsampling = "guided"
-    defaults = {  # noqa: RUF012 - ClassVar in the base
+    path_settings = ("style", "vgg19")
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "laptop": {
+            "schedule": "time",
+            "max_minutes": 60.0,
+            "memory_format": "channels_last",
+            "sample_every": 250,
+            "save_every": 250,
+            "log_every": 10,
+        },
+        "tiny": {
+            "settings": {
+                "generator_options": {"width": 8, "blocks": 2},
+                "discriminator_options": {"width": 8},
+            }
+        },
+    }
+    defaults: ClassVar[dict[str, Any]] = {
         "batch_size": 2,
         "load_size": 256,
         "crop_size": 192,
@@ -131,6 +159,8 @@ class Stylize(Method):
             self.D = build_discriminator(c.discriminator, judged)
             check_adversary(c, self.D)
             self.nets["D"] = self.D
+            self.discriminators = {"D": self.D}
+            self.undecided = undecided(c.gan)
             self.optimizers["D"] = adam([self.D], c.lr_discriminator, c.beta1, c.beta2)
         self.features = features
         self.frozen_nets = {"vgg19": features}
@@ -198,7 +228,7 @@ class Stylize(Method):
             self._follow(losses)
         alpha = self.augment.uniform(a)
         real, old = self.view(b, 0), self.view(fake.detach(), 0)
-        losses["D"] = adversary_loss(self.D, real, old, c, alpha, self.heard)
+        losses["D"] = adversary_loss(self.D, real, old, c, alpha, self.observe_real)
         self.descend("D", losses["D"])
         clip_critic(self.D, c)
         return {name: loss.detach() for name, loss in losses.items()}

@@ -17,9 +17,14 @@ class Average:
     """Exponential moving average of the generators' weights (arXiv 1806.04498), after a warm-up in
     which the average covers a tenth of the steps so far."""
 
-    def __init__(self, trainer: Method, decay: float):
-        self.decay, self.count = decay, 0
-        self.nets: dict[str, Generator] = trainer.generators
+    def __init__(self, method: Method, decay: float):
+        self.decay = decay
+        self.nets: dict[str, Generator] = method.generators
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew with the present weights."""
+        self.count = 0
         self.shadows = {n: copy.deepcopy(net.state_dict()) for n, net in self.nets.items()}
 
     @torch.no_grad()

@@ -22,9 +22,9 @@ from typing import Any
 from img2img.errors import EnvironmentFault, ModelError, describe_os_error
 from img2img.model_format.checkpoint import load_state, save_state
 from img2img.system.atomic import lock_file, sweep_stale, write_atomic
+from img2img.training.events import Listener, Warned
 
-Event = dict[str, Any]
-Listener = Callable[[Event], None]
+Row = dict[str, Any]
 _KEPT_STATES = 2
 # A resumed run must agree with its state in these, or it would learn something else.
 _BINDING = ("method", "settings", "crop_size", "domains")
@@ -74,7 +74,7 @@ class Log:
                         kept.append(line + "\n")
         self._guard(lambda: write_atomic(path, "".join(kept).encode()))
 
-    def write(self, row: Event) -> None:
+    def write(self, row: Row) -> None:
         """Append one row."""
 
         def append() -> None:
@@ -118,7 +118,7 @@ def newest_state(out: Path, now: Mapping[str, Any], listen: Listener) -> dict[st
         except ModelError as error:
             if k == len(found) - 1:
                 raise
-            listen({"event": "warning", "text": f"{error}; going back to the state before it"})
+            listen(Warned(f"{error}; going back to the state before it"))
             continue
         _compare(path, state["facts"], now, listen)
         return state
@@ -139,7 +139,7 @@ def _compare(path: Path, then: Mapping[str, Any], now: Mapping[str, Any], listen
         for d in _differences(n, then.get(n), now.get(n))
     ]
     if loose:
-        listen({"event": "warning", "text": f"the resume is not bit-exact: {'; '.join(loose)}"})
+        listen(Warned(f"the resume is not bit-exact: {'; '.join(loose)}"))
 
 
 def _differences(name: str, then: Any, now: Any) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from img2img.errors import EnvironmentFault, MissingExtra, describe_os_error
 from img2img.images import read_picture
-from img2img.training.run_folder import Event
+from img2img.training.run_folder import Row
 
 
 def require_tensorboard() -> None:
@@ -23,7 +23,7 @@ def require_tensorboard() -> None:
 
 
 @contextlib.contextmanager
-def board(folder: Path | None, step: int) -> Iterator[Callable[[Event, Path | None], None]]:
+def board(folder: Path | None, step: int) -> Iterator[Callable[[Row, Path | None], None]]:
     """Give a function `(row, sheet)` that writes a row of the log, and the picture `sheet`, into an
     event file in `folder`; for None it does nothing.
 
@@ -40,7 +40,7 @@ def board(folder: Path | None, step: int) -> Iterator[Callable[[Event, Path | No
     with _named(folder):
         writer = SummaryWriter(str(folder), purge_step=step + 1)
 
-    def write(row: Event, sheet: Path | None) -> None:
+    def write(row: Row, sheet: Path | None) -> None:
         with _named(folder):
             for name, value in scalars(row).items():
                 writer.add_scalar(name, value, row["step"])
@@ -56,7 +56,7 @@ def board(folder: Path | None, step: int) -> Iterator[Callable[[Event, Path | No
             writer.close()
 
 
-def scalars(row: Event) -> dict[str, float]:
+def scalars(row: Row) -> dict[str, float]:
     """The curves that a row adds a point to: `loss/...`, `held-out/...`, `run/...`."""
     if row["event"] == "step":
         curves = {f"loss/{name}": value for name, value in row["losses"].items()}

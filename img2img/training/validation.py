@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from img2img.data import Dataset
 from img2img.images import Picture, Pixels, contact_sheet, from_network, write_picture
 from img2img.methods import Method
 from img2img.metrics import paired as metrics
@@ -30,7 +30,7 @@ _METRICS = {"l1": metrics.l1, "psnr": metrics.psnr, "ssim": metrics.ssim}
 
 
 def validate(
-    out: Path, trainer: Method, held_out: Any, step: int, device: torch.device
+    out: Path, method: Method, held_out: Dataset, step: int, device: torch.device
 ) -> dict[str, float]:
     """Write the sample sheet of up to 6 held-out pictures; return mean figures over all of them
     where a column has a `truth` beside it. Without any truth only the shown ones are run."""
@@ -40,7 +40,7 @@ def validate(
     titles: list[str] = []
     rest = [i for i in range(len(held_out)) if i not in shown]
     for index in [*shown, *rest]:
-        columns = trainer.columns(held_out.batch([index]).on(device))
+        columns = method.columns(held_out.batch([index]).on(device))
         compared = [n for n in columns if f"truth {n}" in columns]
         if index in shown:
             titles = list(columns)

@@ -10,7 +10,7 @@ from img2img.model_format.checkpoint import load_model
 from img2img.model_format.foreign import describe, load_foreign
 
 
-def warm_start(trainer: Method, source: Path) -> list[str]:
+def warm_start(method: Method, source: Path) -> list[str]:
     """Load generator weights from a model file of ours or of a reference implementation into the
     (first) generator, or from a run folder into all of them; return what there is to say.
 
@@ -18,9 +18,9 @@ def warm_start(trainer: Method, source: Path) -> list[str]:
         ModelError: the file is refused, or its architecture is another; the settings that would
             fit are named.
     """
-    files = {next(iter(trainer.generators)): source}
+    files = {next(iter(method.generators)): source}
     if source.is_dir():
-        files = {key: source / f"{key}.safetensors" for key in trainer.generators}
+        files = {key: source / f"{key}.safetensors" for key in method.generators}
     said = []
     for key, path in files.items():
         if path.suffix == ".safetensors":
@@ -35,7 +35,7 @@ def warm_start(trainer: Method, source: Path) -> list[str]:
             foreign = load_foreign(path)
             name, config, state = foreign.generator, foreign.config, foreign.state
             said.append(f"{key} starts from {path}: {describe(foreign)}")
-        target = trainer.generators[key]
+        target = method.generators[key]
         mine = target.config.model_dump(mode="json", exclude_none=True)
         try:
             if name != target.name:

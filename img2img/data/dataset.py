@@ -1,0 +1,44 @@
+"""What the loop needs of training data; every layout has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, Self
+
+import torch
+
+from img2img.data.store import Store
+
+
+class Batch(Protocol):
+    """Pictures and labels of some samples."""
+
+    def on(self, device: torch.device) -> Self:
+        """The same on `device`, pictures as floats in [-1, 1]."""
+        ...
+
+
+class Dataset(Protocol):
+    """Samples of one split of a folder.
+
+    Attributes:
+        stores: the decoded pictures.
+        names: of the samples, for messages.
+        domains: names of the domains, for labelled data, else empty.
+    """
+
+    stores: list[Store]
+    names: list[str]
+    domains: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """How many samples an epoch has."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A hash that changes when the files do."""
+        ...
+
+    def batch(self, indices: Sequence[int], epoch: int = 0, share: slice = slice(None)) -> Batch:
+        """The samples `indices` of `epoch`, of which this process takes `share`."""
+        ...

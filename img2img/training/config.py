@@ -1,0 +1,83 @@
+"""`TrainConfig`: the settings of a run that are the same for every method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from img2img.data import OnDevice
+from img2img.data.jpeg import JpegDecoder
+from img2img.settings import Settings
+from img2img.training.devices import Compile, CudaGraphs, MemoryFormat, Precision
+
+Schedule = Literal["linear", "cosine", "step", "constant", "time"]
+
+
+class TrainConfig(Settings):
+    """Everything a run is made of. A step is one batch of `batch_size * accumulate` pictures, an
+    epoch one pass over the data.
+
+    `epochs` at full learning rate and `epochs_decay` of decay (the reference's 100 + 100); or
+    `steps`, of which the second half decays; or, with schedule `time`, `max_minutes`, of which the
+    second half decays. `warm_up` steps rise linearly to the full rate before any of these.
+    """
+
+    method: str = Field(description="name of the method")
+    data: Path = Field(description="folder of training data")
+    out: Path = Field(description="run folder")
+    settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
+    name: str = Field("", description="name in the model file; by default that of the run folder")
+    licence: str = Field("unknown", description="licence of the model, written into its file")
+    epochs: int = Field(100, ge=0, description="passes over the data at the full learning rate")
+    epochs_decay: int = Field(100, ge=0, description="passes in which the learning rate decays")
+    steps: int | None = Field(None, ge=1, description="length of the run; overrides epochs")
+    schedule: Schedule = Field("linear", description="how the learning rate falls")
+    warm_up: int = Field(0, ge=0, description="steps in which the learning rate rises linearly")
+    batch_size: int = Field(1, ge=1, description="pictures at once, of all processes together")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
+    load_size: int = Field(286, ge=8, description="side in pixels to which pictures are scaled")
+    crop_size: int = Field(256, ge=8, description="side in pixels of the random crops")
+    centre_crop: int = Field(0, ge=0, description="central square cut out before scaling; 0: none")
+    working_size: int | None = Field(
+        None,
+        ge=0,
+        le=65536,
+        description="long side in pixels at which the model works, written into its file; "
+        "0: each picture's own size; by default the method's, mostly the crop size",
+    )
+    held_out: int | None = Field(
+        None, ge=0, description="pictures held out where the folder does not say; by default 5 %"
+    )
+    flip: bool = Field(True, description="mirror pictures at random")
+    augment: dict[str, Any] = Field(default_factory=dict, description="augmentation, by name")
+    diffaugment: str = Field("", description="DiffAugment policies, e.g. color,translation,cutout")
+    ada: bool = Field(False, description="adaptive discriminator augmentation")
+    init: Path | None = Field(None, description="weights to start from: model file or run folder")
+    clip_grad: float = Field(0.0, ge=0, description="largest norm of a gradient; 0: no limit")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0: none")
+    seed: int = Field(0, ge=0, description="of all randomness")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    precision: Precision = Field("auto", description="number format of the networks")
+    threads: int | None = Field(None, ge=1, description="CPU threads; by default measured")
+    cache_mb: int = Field(4096, ge=0, description="memory for decoded pictures, in MB")
+    on_device: OnDevice = Field("auto", description="keep all pictures on the device")
+    workers: int = Field(0, ge=0, le=64, description="processes that prepare batches")
+    albumentations: Path | None = Field(None, description="file of an Albumentations pipeline")
+    jpeg_decoder: JpegDecoder = Field("pillow", description="what decodes JPEG files")
+    tensorboard: bool = Field(False, description="write TensorBoard files too")
+    checkpointing: bool = Field(False, description="compute activations twice to save memory")
+    memory_format: MemoryFormat = Field("auto", description="layout of tensors in memory")
+    compile: Compile = Field("auto", description="compile the generators with torch.compile")
+    cuda_graphs: CudaGraphs = Field("auto", description="record steps as CUDA graphs")
+    max_minutes: float | None = Field(None, gt=0, description="end after so many minutes")
+    log_every: int = Field(50, ge=1, description="steps between two log rows")
+    sample_every: int = Field(1000, ge=1, description="steps between two sample sheets")
+    save_every: int = Field(1000, ge=1, description="steps between two saved states")
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.schedule == "time" and self.max_minutes is None:
+            raise ValueError("schedule 'time' needs an end: give --max-time, e.g. --max-time 60m")
+        return self

@@ -1,0 +1,144 @@
+"""What a training reports while it runs. `as_row` gives the row of metrics.jsonl and `--json`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class TrainingEvent:
+    """The base of all events; `kind` is the value of `event` in a row."""
+
+    kind: ClassVar[str]
+
+    def as_row(self) -> dict[str, Any]:
+        """Plain data: `event` and the fields."""
+        return {"event": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class DataRead(TrainingEvent):
+    """`done` of `total` pictures of a data set are decoded."""
+
+    kind = "data"
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Warned(TrainingEvent):
+    """Something that the user should know and that does not stop the run."""
+
+    kind = "warning"
+    text: str
+
+
+@dataclass(frozen=True)
+class Started(TrainingEvent):
+    """A run begins, or resumes at `step`.
+
+    Attributes:
+        steps: of the whole run; None where it ends by the clock, after `minutes`.
+        pictures, held_out: samples (pictures or pairs) to learn from and to validate on.
+        pictures_from: `memory`, `mapped`, `decoded` or `device`.
+        parameters: of each network, by name.
+    """
+
+    kind = "start"
+    step: int
+    steps: int | None
+    minutes: float | None
+    pictures: int
+    held_out: int
+    domains: list[str]
+    device: str
+    processes: int
+    precision: str
+    reason: str
+    memory_format: str
+    memory_format_reason: str
+    compile: str
+    compile_reason: str
+    threads: int
+    threads_reason: str
+    pictures_from: str
+    workers: int
+    parameters: dict[str, int]
+
+
+@dataclass(frozen=True)
+class StepDone(TrainingEvent):
+    """`step` of `steps` is done; `losses` are means since the event before, `lr_factor` is the
+    schedule's factor on the learning rate."""
+
+    kind = "step"
+    step: int
+    steps: int
+    epoch: int
+    lr_factor: float
+    steps_per_second: float
+    eta_seconds: float
+    losses: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Validated(TrainingEvent):
+    """Mean `figures` over the held-out pictures, by name; the sample sheet is written."""
+
+    kind = "validation"
+    step: int
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    def as_row(self) -> dict[str, Any]:
+        return {"event": self.kind, "step": self.step, **self.figures}
+
+
+@dataclass(frozen=True)
+class Saved(TrainingEvent):
+    """The state of `step` and the models are in the run folder."""
+
+    kind = "saved"
+    step: int
+
+
+@dataclass(frozen=True)
+class Stopped(TrainingEvent):
+    """The run ended before its last step, saved; the same command resumes it."""
+
+    kind = "stopped"
+    step: int
+    steps: int | None
+    time_is_up: bool
+
+
+@dataclass(frozen=True)
+class Finished(TrainingEvent):
+    """The run has come to its end; `figures` are those of the last validation."""
+
+    kind = "done"
+    step: int
+    seconds: float
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    def as_row(self) -> dict[str, Any]:
+        row = {"event": self.kind, "step": self.step, "seconds": self.seconds}
+        return {**row, **self.figures}
+
+
+@dataclass(frozen=True)
+class DryRun(TrainingEvent):
+    """What a run would take. `memory_bytes` is the peak of a few steps, 0 where it is not known;
+    `config` is the resolved configuration."""
+
+    kind = "dry-run"
+    steps: int
+    seconds_per_step: float
+    seconds: float
+    memory_bytes: int
+    parameters: dict[str, int]
+    config: dict[str, Any]
+
+
+Listener = Callable[[TrainingEvent], None]

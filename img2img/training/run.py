@@ -1,0 +1,330 @@
+"""A run in progress: its step, its clock, what it writes and what it reports."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from img2img.data import Request, epoch_order
+from img2img.errors import Diverged, EnvironmentFault
+from img2img.system.atomic import write_atomic
+from img2img.training import run_folder
+from img2img.training.compiling import uncompiled
+from img2img.training.devices import TYPES, peak_memory, settle_device
+from img2img.training.ema import Average, averaged
+from img2img.training.events import (
+    DryRun,
+    Finished,
+    Listener,
+    Saved,
+    StepDone,
+    Stopped,
+    Validated,
+    Warned,
+)
+from img2img.training.pace import probe
+from img2img.training.publish import as_toml, publish
+from img2img.training.schedule import lr_factor
+from img2img.training.setup import Setup, parameter_counts
+from img2img.training.state import restore, state_of
+from img2img.training.tensorboard import board
+from img2img.training.validation import sheet_of, validate
+from img2img.training.warm_start import warm_start
+
+
+class Tally:
+    """Means of the losses since they were last asked for; a loss counts where it appears."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Count one step's losses."""
+        for name, value in losses.items():
+            value = value.detach().double()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self, across: Any) -> dict[str, float]:
+        """The means, averaged over the processes by `across`; starts anew."""
+        means = {n: float(across(v / self.counts[n])) for n, v in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means
+
+
+class Run:
+    """The state of a run between its steps.
+
+    Attributes:
+        step: how many are done.
+        total: how many there will be.
+        warm_up: in a dry run, the steps that are not timed.
+    """
+
+    def __init__(self, setup: Setup, listen: Listener, dry_run: bool):
+        self.setup, self.config, self.listen, self.dry_run = setup, setup.config, listen, dry_run
+        self.method, self.average = setup.method, setup.average
+        self.hardware = setup.hardware
+        self.processes, self.device = setup.hardware.processes, setup.hardware.device
+        self.facts = setup.facts
+        self.step, self.total, self.warm_up = 0, setup.total, 0
+        self.figures: dict[str, float] = {}
+        self._minutes_before = 0.0
+        self._tally = Tally()
+        self._factor, self._epoch = 1.0, 0
+
+    # --- the start
+
+    def start_or_resume(self, kept: contextlib.ExitStack) -> None:
+        """Restore the newest state of the run folder, or prepare a new run; then settle the number
+        of threads. What must be undone at the end goes into `kept`.
+
+        Raises:
+            ModelError: the run folder holds another run.
+        """
+        config, method, pace = self.config, self.method, self.hardware.pace
+        state = None
+        if not self.dry_run:
+            compared = pace.compared(self.facts)
+            state = run_folder.newest_state(config.out, compared, self.listen)
+        if state is not None:
+            self.step = restore(state, method, self.average, self.setup.view, self.processes.rank)
+            self._minutes_before = float(state.get("minutes", 0.0))
+        else:
+            if config.init is not None:
+                for text in warm_start(method, config.init):
+                    self.listen(Warned(text))
+                if self.average:
+                    self.average = Average(method, config.ema)
+            method.prepare(self.setup.data)
+        generator = next(iter(method.generators.values()))
+        self._one_pass = probe(
+            generator, config.batch_size, config.crop_size, self.hardware.precision
+        )
+        kept.callback(pace.end)
+        then = state and state["facts"] | {"step": self.step}
+        self._threads_changed(pace.begin(then, self._one_pass, self.total - self.step))
+        self.facts |= pace.facts
+
+    def open_logs(self, kept: contextlib.ExitStack) -> None:
+        """Open what the run writes into; a dry run writes nothing and takes a few steps only."""
+        config = self.config
+        spent = self._minutes_before >= (config.max_minutes or 0.0)
+        if self.by_time and not self.dry_run and spent:
+            self.total = self.step  # it had come to its end
+        if self.dry_run:
+            self.warm_up, self.total = dry_steps(self.total, self.method.period)
+            if self.device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(self.device)
+        elif self.processes.first:
+            toml = as_toml(config, self.facts["settings"])
+            write_atomic(config.out / "config.toml", toml)
+            self._log = run_folder.Log(config.out / "metrics.jsonl", self.step)
+        shown = config.tensorboard and self.processes.first and not self.dry_run
+        folder = config.out / "tensorboard" if shown else None
+        self._curves = kept.enter_context(board(folder, self.step))
+        self.start_clock()
+        self._first = self.step
+
+    # --- time
+
+    @property
+    def by_time(self) -> bool:
+        """The schedule follows the clock, not the steps."""
+        return self.setup.by_time
+
+    def start_clock(self) -> None:
+        """Count the time from here."""
+        self._began = time.monotonic()
+
+    def minutes(self) -> float:
+        """Of training in all, also before a resume."""
+        return self._minutes_before + (time.monotonic() - self._began) / 60
+
+    def minutes_left(self) -> float:
+        """Until the end of a run that ends by the clock."""
+        return (self.config.max_minutes or 0.0) - self.minutes()
+
+    def out_of_time(self) -> bool:
+        """`max_minutes` of this call are over; a schedule by time counts all calls instead."""
+        most = self.config.max_minutes
+        return not self.by_time and most is not None and time.monotonic() - self._began > most * 60
+
+    # --- a step
+
+    def requests(self, step: int) -> list[Request]:
+        """What a step is made of: one request for each micro-batch."""
+        config, data = self.config, self.setup.data
+        per_step, size = config.batch_size * config.accumulate, config.batch_size
+        epoch = step // self.setup.per_epoch
+        first = (step % self.setup.per_epoch) * per_step
+        chosen = epoch_order(config.seed, epoch, len(data))[first : first + per_step]
+        chunks = (chosen[k : k + size] for k in range(0, len(chosen), size))
+        return [Request(c, epoch, self.processes.share(len(c))) for c in chunks]
+
+    def plan(self) -> Iterator[Request]:
+        """The requests of all steps to come, in order."""
+        return (r for ahead in range(self.step, self.total) for r in self.requests(ahead))
+
+    def set_learning_rate(self) -> None:
+        """Set the learning rates of the step to come."""
+        spent = self.minutes()
+        if self.by_time:  # all processes follow one clock
+            spent = float(self.processes.mean(torch.tensor(spent, dtype=torch.float64)))
+        self._epoch = self.step // self.setup.per_epoch
+        self._factor = lr_factor(self.config, self.step, self.setup.per_epoch, spent)
+        for optimizer in self.method.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * self._factor
+
+    def learn(self) -> None:
+        """Take one step, the number `self.step`.
+
+        Raises:
+            Diverged: a loss or gradient is not finite; the pictures of the batch are named.
+            EnvironmentFault: data workers died; saved before, where the state is whole.
+        """
+        self.method.number = self.step
+        if self.hardware.compilation.graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+        parts = self.requests(self.step)
+        for part, request in enumerate(parts):
+            self._learn_part(request, part, len(parts))
+        self.step += 1
+        if self.average:
+            self.average.update()
+        left = self.total - self.step
+        changed = self.hardware.pace.step_taken(self.step, self._one_pass, left)
+        if self._threads_changed(changed):
+            self.facts |= self.hardware.pace.facts
+
+    def _learn_part(self, request: Request, part: int, parts: int) -> None:
+        indices, _, share = request
+        method, precision = self.method, self.hardware.precision
+        try:
+            batch = self.setup.feed.take(request).on(self.device)
+        except EnvironmentFault:
+            # In the middle of a step, or for the other processes, there is no whole state.
+            if part == 0 and self.processes.count == 1 and not self.dry_run:
+                self.save()
+            raise
+        torch.manual_seed(mix(self.config.seed, self.step, part, self.processes.rank))
+        method.augment.begin(self.step, indices[share])
+        self.setup.view.begin(self.step, indices[share])
+        method.descent.part, method.descent.parts = part, parts
+        try:
+            with torch.autocast(self.device.type, TYPES[precision], precision != "fp32"):
+                self._tally.add(method.step(batch))
+        except Diverged as error:
+            names = self.setup.data.names
+            pictures = ", ".join(names[i % len(names)] for i in indices)
+            raise Diverged(f"step {self.step}: {error}; pictures: {pictures}") from None
+
+    def _threads_changed(self, text: str) -> bool:
+        if text:
+            self.listen(Warned(text))
+        return bool(text)
+
+    # --- what it writes and reports
+
+    def _record(self, event: StepDone | Validated, sheet: Path | None = None) -> None:
+        if self.processes.first and not self.dry_run:
+            row = event.as_row()
+            self._log.write(row)
+            self._curves(row, sheet)
+            self.listen(event)
+
+    def report_step(self) -> None:
+        """Log the losses and the rate."""
+        rate = (self.step - self._first) / (time.monotonic() - self._began)
+        left = (self.total - self.step) / rate
+        if self.by_time:
+            left = max(0.0, 60 * self.minutes_left())
+        self._record(
+            StepDone(
+                step=self.step,
+                steps=self.step + round(left * rate),
+                epoch=self._epoch,
+                lr_factor=self._factor,
+                steps_per_second=rate,
+                eta_seconds=left,
+                losses=self._tally.means(self.processes.mean),
+            )
+        )
+
+    def validate(self) -> None:
+        """Write the sample sheet and log the figures of the held-out pictures."""
+        out, held_out = self.config.out, self.setup.held_out
+        if self.processes.first:
+            with averaged(self.average), uncompiled(self.hardware.compilation):
+                self.figures = validate(out, self.method, held_out, self.step, self.device)
+            self._record(Validated(self.step, self.figures), sheet_of(out, self.step))
+        self.processes.wait()
+
+    def save(self) -> None:
+        """Write the state and the models."""
+        parts = self.processes.gather(self.method.state_dict())
+        if self.processes.first:
+            config, step = self.config, self.step
+            state = state_of(
+                self.method, self.average, self.setup.view, step, self.facts, parts, self.minutes()
+            )
+            run_folder.store_state(config.out, step, state)
+            if step:  # an untrained network is no model
+                with averaged(self.average):
+                    publish(
+                        config, self.method, self.facts, step, self.setup.data, self.figures,
+                        self.device,
+                    )  # fmt: skip
+            self.listen(Saved(step))
+        self.processes.wait()
+
+    def stop(self, time_is_up: bool) -> None:
+        """Save and report a run that ends before its last step."""
+        if not self.dry_run:
+            self.save()
+        self.listen(Stopped(self.step, None if self.by_time else self.total, time_is_up))
+
+    def finish(self) -> None:
+        """Report the end, or what a whole run would take."""
+        settle_device(self.device)
+        seconds = time.monotonic() - self._began
+        if not self.dry_run:
+            self.listen(Finished(self.step, seconds, self.figures))
+            return
+        config = self.config
+        each = seconds / (self.step - self.warm_up)
+        steps = config.steps or (config.epochs + config.epochs_decay) * self.setup.per_epoch
+        if self.by_time:
+            steps = round(60 * (config.max_minutes or 0.0) / each)
+        self.listen(
+            DryRun(
+                steps=steps,
+                seconds_per_step=each,
+                seconds=steps * each,
+                memory_bytes=peak_memory(self.device),
+                parameters=parameter_counts(self.method),
+                config=self.facts,
+            )
+        )
+
+
+def dry_steps(total: int, period: int) -> tuple[int, int]:
+    """How many steps warm up, and how many are taken in all: a period and at least five more, in
+    whole periods, for what a step costs differs within one; fewer in shorter runs."""
+    steps = min(period + -(-5 // period) * period, total // period * period) or total
+    return (period if steps > period else 0), steps
+
+
+def mix(seed: int, step: int, part: int = 0, rank: int = 0) -> int:
+    """The seed of the random numbers of one micro-batch in one process."""
+    parts = [seed, step, *([part, rank] if part or rank else [])]
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
