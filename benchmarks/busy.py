@@ -2,12 +2,12 @@
 
     python benchmarks/busy.py [--rounds 3] [--seconds 12] [--load CORES] [--json]
 
-Trains `pix2pix --preset tiny` on a made set and runs the shipped model `sketch2avatar` by
-onnxruntime on made pictures of 256x256 (the network alone, without files), each alone and beside
-`--load` processes that compute without end (one per core unless said), in turns. With as many busy
-processes as cores, half of the rate alone is the fair share. Shown are the medians over the rounds;
-the rates are steps and pictures a second, starts left out. Every job is a process of its own; `as
-it was` lets OpenMP's threads spin, with as many as there are cores, to compare.
+Trains `pix2pix --preset tiny` on generated pictures and runs the shipped model `sketch2avatar` in
+onnxruntime on generated pictures of 256x256 (the network only, without files), each alone and
+beside `--load` processes that compute without end (by default one per core), in turns. With as many
+busy processes as cores, the fair share is half of the rate alone. The table shows medians over the
+rounds; rates are steps and pictures per second, without start-up. Every job runs in a process of
+its own. For comparison, `as before` lets OpenMP's threads spin, one for each core.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SIDE = 256
 
 
 def make_pairs(folder: Path, count: int = 24) -> None:
-    """Pairs of 144x72, left a smooth picture and right its negative."""
+    """Write pairs of 144x72: a smooth picture on the left, its negative on the right."""
     rng = np.random.default_rng(0)
     for part, n in (("train", count), ("test", 2)):
         (folder / part).mkdir(parents=True)
@@ -43,7 +43,7 @@ def make_pairs(folder: Path, count: int = 24) -> None:
 
 
 def train_rate(pairs: Path, seconds: float, threads: int | None) -> float:
-    """In the child: steps a second after the first ten."""
+    """In the child process: steps per second after the first ten."""
     from img2img.training import resolve, train
     from img2img.training.events import StepDone, TrainingEvent
 
@@ -68,7 +68,7 @@ def train_rate(pairs: Path, seconds: float, threads: int | None) -> float:
 
 
 def translate_rate(seconds: float) -> float:
-    """In the child: pictures a second through the network, after the first."""
+    """In the child process: pictures per second through the network, after the first."""
     from img2img.model_format.find import find_model
     from img2img.runners import open_runner
 
@@ -83,7 +83,7 @@ def translate_rate(seconds: float) -> float:
 
 
 def measured(job: str, pairs: Path, seconds: float, load: int, spinning: bool) -> float:
-    """The rate of `job` in a process of its own, beside `load` busy processes."""
+    """The rate of `job` in a separate process, beside `load` busy processes."""
     environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
     command = [sys.executable, __file__, "--child", job, str(pairs), "--seconds", str(seconds)]
     if spinning:
@@ -130,13 +130,13 @@ def main() -> None:
                 for load in (0, given.load):
                     rate = measured(job, pairs, given.seconds, load, spinning)
                     rates.setdefault((job, spinning, load), []).append(rate)
-                    how = "as it was" if spinning else "now"
+                    how = "as before" if spinning else "now"
                     print(f"{job}, {how}, load {load}: {rate:.2f}/s", file=sys.stderr, flush=True)
     fair = cpu.cores() / (cpu.cores() + given.load)
     for job, spinning in cases:
         alone, beside = (statistics.median(rates[job, spinning, n]) for n in (0, given.load))
         row = {
-            "job": job + (", as it was" if spinning else ""),
+            "job": job + (", as before" if spinning else ""),
             "alone": round(alone, 2),
             "beside": round(beside, 2),
             "of_fair_share": round(beside / (alone * fair), 2),

@@ -1,11 +1,11 @@
-"""What a model makes of a folder of photographs, on one sheet to look at.
+"""A contact sheet: photographs and what one or more models make of them.
 
     python benchmarks/contact_sheet.py MODEL PHOTOS SHEET.jpg [--width 1600] [--height 256]
     python benchmarks/contact_sheet.py MODEL PHOTOS SHEET.jpg --crops 512
 
-Each photograph stands above its output, scaled to one height; with `--crops` a square of
-so many pixels from the middle of the output is shown at 100 % instead. Several models, separated by
-commas, stand below each other. The pictures are translated as `img2img translate` does it.
+Each photograph is above its output, both resized to the same height; with `--crops N`, a square of
+N pixels from the middle of the output is shown at 100 % instead. The outputs of several models,
+separated by commas, are below each other. Pictures are translated as by `img2img translate`.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def middle(pixels: Pixels, side: int) -> Pixels:
 
 
 def fitted(pixels: Pixels, height: int) -> Pixels:
-    """Scaled to `height`."""
+    """Resize to `height`, keeping the aspect ratio."""
     return resize_pixels(pixels, max(1, round(pixels.shape[1] * height / pixels.shape[0])), height)
 
 
 def paste(stacks: list[Pixels], width: int) -> Pixels:
-    """Pictures of one height from left to right, in as many rows of `width` pixels as they need."""
+    """Place pictures of one height from left to right, in rows of `width` pixels."""
     rows: list[list[Pixels]] = [[]]
     for stack in stacks:
         if sum(s.shape[1] + _GAP for s in rows[-1]) + stack.shape[1] > width and rows[-1]:
@@ -66,8 +66,8 @@ def main() -> None:
     parser.add_argument("models")
     parser.add_argument("photos", type=Path)
     parser.add_argument("sheet", type=Path)
-    parser.add_argument("--width", type=int, default=1600, help="Of the sheet.")
-    parser.add_argument("--height", type=int, default=256, help="Of each picture.")
+    parser.add_argument("--width", type=int, default=1600, help="Width of the sheet.")
+    parser.add_argument("--height", type=int, default=256, help="Height of each picture.")
     parser.add_argument("--crops", type=int, default=0)
     parser.add_argument("--every", type=int, default=1, help="Take every n-th photograph.")
     parser.add_argument("--size", type=int, help="Working size; default: the model's.")

@@ -1,9 +1,9 @@
-"""What enlarging an answer costs: milliseconds for a megapixel, `plain` against `guided`, and the
-peak of memory beside the picture and its answer.
+"""The cost of enlarging a result: milliseconds per megapixel, `plain` against `guided`, and the
+peak memory in addition to the picture and its result.
 
     python -m benchmarks.enlarge [--width 4000] [--height 3000] [--size 640] [--rounds 3]
 
-Processor time of one thread; the picture is a made one (`img2img.runners.trial`), the answer its
+CPU time of one thread; the picture is generated (`img2img.runners.trial`), the result is its
 negative.
 """
 
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def measure(picture: Pixels, size: int, rounds: int) -> None:
-    """Print a line for each way."""
+    """Print a line for each of them."""
     height, width = picture.shape[:2]
     seen_height, seen_width = working_shape(height, width, size)
     seen = scale_pixels(picture, seen_width, seen_height)

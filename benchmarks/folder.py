@@ -4,14 +4,14 @@
         [--repeats 3] [--only RUNNER/PRECISION...] [--json]
 
 PHOTOS is a folder of photographs; `--count` crops of `--side` pixels are cut from them into a
-temporary folder and written as JPEG. The network is a ResNet of random weights, as a
-.safetensors file and as its ONNX export. Each round runs the plain script (`plain_script.py`) and
-then `translate` by every runner and precision that this machine has, each in a process of its own,
-all of them writing PNG; the figure is the median of a round's ratio of seconds. Seconds are those
-of the job: imports and the opening of the model are left out on both sides, the start of the
-decoding processes is not. PSNR is that of the PNG files against the plain script's, which cuts
-values off where `translate` rounds them: 51 dB is what that alone costs. On a machine that others
-use, the seconds of the processor (of all processes and threads) tell more than those of the clock.
+temporary folder and written as JPEG. The network is a ResNet with random weights, as a .safetensors
+file and as its ONNX export. Each round runs the plain script (`plain_script.py`) and then
+`translate` with every runner and precision that this machine supports, each in a separate process,
+all of them writing PNG; the figure is the median over the rounds of the ratio of seconds. Seconds
+are those of the job: on both sides they exclude imports and opening the model, but include the
+start of the decoding processes. PSNR compares the PNG files with those of the plain script, which
+truncates values where `translate` rounds them: that alone accounts for 51 dB. On a shared machine,
+CPU seconds (of all processes and threads) are more reliable than wall-clock time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ WAYS = [
 
 
 def cut(photos: Path, folder: Path, count: int, side: int) -> None:
-    """Write `count` crops of `side` pixels, in turn from every photograph."""
+    """Write `count` crops of `side` pixels, taken from each photograph in turn."""
     folder.mkdir()
     found = sorted(p for p in photos.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
     pictures = [Image.open(path).convert("RGB") for path in found]
@@ -55,7 +55,7 @@ def cut(photos: Path, folder: Path, count: int, side: int) -> None:
 
 
 def make_models(folder: Path, width: int, blocks: int) -> tuple[Path, Path]:
-    """A ResNet of random weights: (.safetensors, .onnx)."""
+    """A ResNet with random weights: (.safetensors, .onnx)."""
     import torch
 
     from img2img.exporting.onnx import export_onnx
@@ -78,7 +78,7 @@ def make_models(folder: Path, width: int, blocks: int) -> tuple[Path, Path]:
 
 
 def job(model: Path, runner: str, precision: str, source: Path, out: Path) -> tuple[float, float]:
-    """Seconds of one job, and those of the processor."""
+    """Wall-clock and CPU seconds of one job."""
     network = Network(open_runner(model, "cpu", runner, precision))
     jobs = plan([source], out, Naming(".png"))
     began, cpu = time.perf_counter(), sum(os.times()[:4])
@@ -89,7 +89,7 @@ def job(model: Path, runner: str, precision: str, source: Path, out: Path) -> tu
 
 
 def timed(arguments: list[object]) -> tuple[list[float], str]:
-    """The two numbers of seconds that a script printed, or the reason why there are none."""
+    """The two times in seconds that a script printed, or the reason why there are none."""
     command = [sys.executable, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -112,7 +112,7 @@ def _medians(times: list[list[float]]) -> dict[str, object]:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
-    """Rounds of all ways; a row for each."""
+    """Run all rounds and return a row for each runner and precision."""
     source = folder / "in"
     cut(arguments.photos, source, arguments.count, arguments.side)
     safetensors, onnx = make_models(folder, arguments.width, arguments.blocks)
@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--blocks", type=int, default=9)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", nargs="+", metavar="RUNNER/PRECISION", help="not all of them")
+    parser.add_argument("--only", nargs="+", metavar="RUNNER/PRECISION", help="measure only these")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -174,7 +174,7 @@ def main() -> None:
         if arguments.json:
             print(json.dumps(row))
         elif "reason" in row:
-            print(f"{row['runner']:14}{row['precision']:6} not here: {row['reason']}")
+            print(f"{row['runner']:14}{row['precision']:6} not available: {row['reason']}")
         else:
             print(
                 f"{row['runner']:14}{row['precision']:6}{row['seconds']:8.2f} s "

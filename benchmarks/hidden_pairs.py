@@ -1,12 +1,12 @@
-"""Figures of an unpaired model on pairs that its training never saw as pairs.
+"""Metrics of an unpaired model on pairs that its training did not see as pairs.
 
     python benchmarks/hidden_pairs.py DATA SHEET.jpg AtoB=MODEL [AtoB=OTHER ...] [BtoA=MODEL ...]
         [--size 256]
 
 DATA holds held-out pairs in a layout of `img2img train pix2pix`. Prints for each model the
 means over all held-out pairs of L1 (8-bit levels), PSNR (dB), SSIM and edge energy (see
-shipped_model.py), beside those of the input itself and of the best single colour, the mean of all
-training targets. SHEET shows 8 held-out pairs, evenly spaced and not chosen.
+shipped_model.py), and for comparison those of the input itself and of the best single colour, the
+mean of all training targets. SHEET shows 8 evenly spaced held-out pairs.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
             for name, picture in made.items():
                 key = f"{direction} | {name}"
                 done = table.setdefault(key, [])
-                if len(done) == index:  # models of one direction share what they are beside
+                if len(done) == index:  # models of one direction share the comparison
                     done.append(figures_of(levels(picture), levels(truth)))
         if index in shown:
             rows.append([to_pixels(x)[0] for x in row])

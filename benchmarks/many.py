@@ -1,9 +1,9 @@
-"""Whether memory and open files grow over very many pictures.
+"""Checks that memory and open files do not grow over very many pictures.
 
     python benchmarks/many.py [--count 10000] [--side 8] [--model MODEL]
 
-Writes so many small PNGs into a temporary folder, translates them by the real command, and fits a
-line to the memory and the handles of its processes over the pictures done (Linux).
+Writes `--count` small PNGs into a temporary folder, translates them with the real command, and fits
+a line to the memory and the handles of its processes over the number of finished pictures (Linux).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def main() -> None:
         write_pictures(folder / "in", arguments.count, arguments.side)
         command = [folder / "in", "-o", folder / "out", "-m", arguments.model]
         rise = slope(command, max(1, arguments.count // 200))
-    print(f"{rise.pictures} pictures, {rise.pictures / rise.seconds:.0f} a second")
-    print(f"memory: {rise.bytes:+.0f} bytes a picture, at most {rise.memory / 1e6:.0f} MB")
-    print(f"handles: {rise.handles:+.5f} a picture")
+    print(f"{rise.pictures} pictures, {rise.pictures / rise.seconds:.0f} per second")
+    print(f"memory: {rise.bytes:+.0f} bytes per picture, at most {rise.memory / 1e6:.0f} MB")
+    print(f"handles: {rise.handles:+.5f} per picture")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Parity of every shipped model and of three untrained networks of full width with their exports.
+"""Parity of every shipped model, and of three untrained networks of full width, with their exports.
 
     python benchmarks/parity.py [--pictures FOLDER] [--io uint8|float]
 
 Exports each to a temporary file and prints its table (PyTorch against ONNX in 8-bit levels, as
-`img2img export` makes it), the size of the file and the seconds of wall clock and of CPU that the
-export took, parity included.
+`img2img export` prints it), the size of the file, and the wall-clock and CPU seconds of the export
+including the parity check.
 """
 
 from __future__ import annotations

@@ -3,11 +3,12 @@
     python benchmarks/pipeline.py PHOTOS [--count 12] [--megapixels 12] [--model sketch2avatar]
         [--rounds 2]
 
-PHOTOS are enlarged into JPEGs of so many megapixels in a temporary folder. Each round measures
-every stage alone, as the job runs it (decoding in the job's number of processes, the network on
-all cores, encoding in the job's threads), and then the whole job; all in processes of their own.
-The figure is the slowest stage's seconds over the job's: 1 means that the others cost nothing. The
-job's memory is that of all its processes together, shared pages divided (Linux).
+PHOTOS are enlarged into JPEGs of `--megapixels` in a temporary folder. Each round measures
+every stage alone, as the job runs it (decoding in as many processes as the job uses, the network on
+all cores, encoding in as many threads as the job uses), and then the whole job; each in a separate
+process. The figure is the time of the slowest stage divided by that of the job: 1 means that the
+other stages cost nothing. The memory of the job is that of all its processes together, with shared
+pages divided among them (Linux).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ STAGES = ("decode", "network", "encode", "job")
 
 
 def enlarge(photos: Path, folder: Path, count: int, megapixels: float) -> None:
-    """Write `count` JPEGs of about so many megapixels."""
+    """Write `count` JPEGs of about `megapixels`."""
     folder.mkdir()
     found = sorted(p for p in photos.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
     for k in range(count):
@@ -119,7 +120,7 @@ def one(stage: str, source: Path, out: Path, model: Path) -> float:
 
 
 def apart(stage: str, source: Path, out: Path, model: Path) -> tuple[float, int]:
-    """The same in a process of its own: seconds, and the peak of memory in bytes."""
+    """The same in a separate process: seconds, and the peak memory in bytes."""
     here = [sys.executable, __file__, "--one", stage]
     process = subprocess.Popen(
         [*here, str(source), str(out), str(model)],
@@ -161,9 +162,9 @@ def main() -> None:
     times = np.array(table)
     pixels = arguments.count * arguments.megapixels
     for stage, seconds in zip(STAGES, np.median(times, 0), strict=True):
-        print(f"{stage:8} {seconds:7.2f} s, {seconds / pixels * 1000:6.1f} ms a megapixel")
+        print(f"{stage:8} {seconds:7.2f} s, {seconds / pixels * 1000:6.1f} ms per megapixel")
     ratio = times[:, :3].max(1) / times[:, 3]
-    print(f"slowest stage over the job: {np.median(ratio):.0%} (rounds {np.round(ratio, 3)})")
+    print(f"slowest stage / job: {np.median(ratio):.0%} (rounds {np.round(ratio, 3)})")
     print(f"peak memory of the job: {peak / 1e6:.0f} MB")
 
 

@@ -1,11 +1,10 @@
-"""The sequential script that one writes first: one picture at a time, torch in fp32, Pillow's PNG.
+"""A simple sequential script: one picture at a time, torch in fp32, Pillow's PNG.
 
     python benchmarks/plain_script.py MODEL.safetensors IN OUT
 
-Decode, scale to [-1, 1], run the generator without gradients, round to 8 bits, save as PNG at
-Pillow's default level, and then the next one, as the test scripts of the reference repositories do.
-Prints the seconds of the loop, without imports and without opening the model, and those of the
-processor in it.
+For each picture: decode, scale to [-1, 1], run the generator without gradients, convert to 8 bits,
+save as PNG at Pillow's default level, as the test scripts of the reference repositories do. Prints
+the wall-clock and CPU seconds of the loop, without imports and without opening the model.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def translate_one(generator: torch.nn.Module, source: Path, target: Path) -> Non
 
 
 def main() -> None:
-    """Translate a folder and print the seconds, and those of the processor."""
+    """Translate a folder and print the wall-clock and CPU seconds."""
     model, source, out = (Path(argument) for argument in sys.argv[1:4])
     generator, _ = load_model(model)
     generator.eval()

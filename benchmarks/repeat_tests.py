@@ -1,9 +1,9 @@
-"""Runs the tests again and again, some of the times beside load on every core, and prints a table.
+"""Runs the tests many times, some of them with a load on every core, and prints a table.
 
     python benchmarks/repeat_tests.py [--times 20] [--loaded 10] [-- PYTEST ARGUMENTS]
 
-It runs the test part of the README's second command with the interpreter that runs this script.
-Each run's output is kept in the folder `--logs`; the exit status is 1 when any run failed.
+Runs the test part of the README's second command with the interpreter that runs this script. The
+output of each run is kept in the folder `--logs`; the exit status is 1 if any run failed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    """Run, print one line for each run and the sums."""
+    """Run the tests, print one line for each run, then the totals."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=20)
-    parser.add_argument("--loaded", type=int, default=10, help="how many of them beside load")
+    parser.add_argument("--loaded", type=int, default=10, help="how many of them with load")
     parser.add_argument("--logs", type=Path, default=Path("repeated"))
     parser.add_argument("pytest", nargs="*", help="arguments of pytest, after --")
     options = parser.parse_args()

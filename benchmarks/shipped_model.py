@@ -1,11 +1,11 @@
-"""Figures and sheets for a model card: a model and its plain-L1 baseline on held-out pairs.
+"""Metrics and samples for a model card: a model and its plain-L1 baseline on held-out pairs.
 
     python benchmarks/shipped_model.py MODEL.safetensors BASELINE.safetensors DATA SHEET.jpg \
         [--outputs-only]
 
 Prints, for both, the means over all held-out pairs of L1 (8-bit levels), PSNR (dB), SSIM, and the
-edge energy: the mean gradient magnitude of the output over that of the truth, 1 where the output is
-as detailed as the truth and small where it is blurred. Then the time for one picture of the
+edge energy: the mean gradient magnitude of the output divided by that of the truth, 1 if the output
+is as detailed as the truth and small if it is blurred. Then the time for one picture of the
 training size in onnxruntime on one core. SHEET shows 12 held-out pairs: input, model, baseline,
 truth.
 """
@@ -37,7 +37,7 @@ def edges(x: Tensor) -> Tensor:
 
 
 def levels(x: Tensor) -> Tensor:
-    """[-1, 1] -> whole numbers in 0..255."""
+    """[-1, 1] -> integers in 0..255."""
     return ((x + 1) * 127.5).round().clamp(0, 255)
 
 

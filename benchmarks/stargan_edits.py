@@ -1,4 +1,4 @@
-"""Figures and a sheet for a StarGAN model: every edit of every held-out picture against the truth.
+"""Metrics and a sheet for a StarGAN model: every edit of every held-out picture against the truth.
 
     python benchmarks/stargan_edits.py MODEL.safetensors DATA [--truth FOLDER] [--held-out N]
         [--sheet SHEET.jpg] [--classifier-epochs 6]
@@ -7,10 +7,10 @@ For an attribute table, FOLDER (by default DATA/truth) holds `STEM_ATTRIBUTE.png
 picture STEM with that attribute set (members of an exclusive group) or toggled (the others). For a
 folder per domain the truth is the picture of the same name in the target's folder.
 
-Prints for each edit: PSNR (dB) and SSIM of the edited picture against the truth, beside those of
-the picture left as it was; and the share of edits that a classifier recognises, beside its share on
-the true pictures. The classifier is trained here on the training part alone and shares nothing with
-the discriminator.
+Prints for each edit: PSNR (dB) and SSIM of the edited picture against the truth, compared with
+those of the unedited picture; and the share of edits that a classifier recognises, compared with
+its share on the true pictures. The classifier is trained by this script on the training part only
+and shares nothing with the discriminator.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from img2img.training.validation import to_pixels
 
 @dataclass(frozen=True)
 class Edit:
-    """Row `row` of the data, brought to `target`; the `domain` that changes; how it should look."""
+    """Row `row` of the data, edited to `target`; the `domain` that changes; the true picture."""
 
     row: int
     domain: int
@@ -47,7 +47,7 @@ class Edit:
 
 
 def edits_of(data: LabelledData, truth: Path, groups: list[list[int]]) -> Iterator[Edit]:
-    """All edits whose truth lies on the disk."""
+    """All edits whose true picture exists on disk."""
     for k, row in enumerate(data.rows):
         label = torch.tensor(row.label)
         for domain, name in enumerate(data.domains):
@@ -61,7 +61,7 @@ def edits_of(data: LabelledData, truth: Path, groups: list[list[int]]) -> Iterat
 
 
 def classifier_of(data: LabelledData, epochs: int) -> nn.Module:
-    """A small convolutional network that names the domains, trained on `data`."""
+    """A small convolutional network that predicts the domains, trained on `data`."""
     torch.manual_seed(0)
     net = nn.Sequential(
         *(
@@ -89,7 +89,7 @@ def classifier_of(data: LabelledData, epochs: int) -> nn.Module:
 def recognised(
     net: nn.Module, x: Tensor, edit: Edit, one_hot: bool, groups: list[list[int]]
 ) -> bool:
-    """Whether the classifier finds in `x` (1, C, H, W) what the edit asked for."""
+    """Whether the classifier recognises the requested edit in `x` (1, C, H, W)."""
     with torch.inference_mode():
         answer = net(x)[0]
     if one_hot:
@@ -158,7 +158,7 @@ def main() -> None:
 
 
 def write_sheet(path: Path, G: Generator, data: LabelledData, groups: list[list[int]]) -> None:
-    """Eight held-out pictures, evenly spaced and not chosen, in every domain."""
+    """Write eight evenly spaced held-out pictures in every domain."""
     rows = []
     for k in np.linspace(0, len(data) - 1, 8).astype(int).tolist():
         batch = data.batch([k]).on(torch.device("cpu"))

@@ -1,18 +1,18 @@
-"""Figures for the card of a stylizing model: how much of a photograph it keeps and changes.
+"""Metrics for the card of a stylizing model: how much of a photograph it keeps and changes.
 
     python benchmarks/stylized.py MODEL PHOTOS
 
-Means over all photographs, at the working size of the model, in 8-bit levels unless said otherwise:
+Prints means over all photographs, at the working size of the model, in 8-bit levels unless noted:
 
 - change: mean absolute difference between output and photograph;
-- light: the same between their luminances in cells of 16 pixels: how far light and shade move;
+- light: the same between their luminances in cells of 16 pixels: how far light and shade shift;
 - hue: the same between their chroma (Cb, Cr) in such cells;
-- texture: mean gradient magnitude of the output over that of the photograph, 1 where equal;
-- flat: that gradient, in levels, where the photograph has none (the flattest tenth of its cells):
-  what is drawn on empty skies and walls;
+- texture: mean gradient magnitude of the output divided by that of the photograph, 1 if equal;
+- flat: that gradient, in levels, in the flattest tenth of the photograph's cells: what the model
+  draws on empty skies and walls;
 - clipped: share of values at 0 or 255, in per cent.
 
-None of them says whether a picture is beautiful. Look at a contact sheet.
+None of them measures whether a picture is beautiful. Look at a contact sheet.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-"""Tiles against the whole picture: difference, seconds and peak memory.
+"""Tiles compared with the whole picture: difference, seconds and peak memory.
 
     python benchmarks/tiles.py MODEL PICTURES... [--tile N] [--megapixels 100] [--out FOLDER]
 
-For each picture, translated by the model (.onnx or .safetensors) in one process as a whole and in
-another in tiles, on the CPU: PSNR of the tiled result against the whole one (dB), the greatest
-difference (levels), seconds of the network (beside those of the processor) and the peak of memory
-of the process, which holds Python, the model and the picture. Without --tile the tiles are as large
-as `--tile auto` makes them when a picture does not fit the memory.
+Each picture is translated by the model (.onnx or .safetensors) on the CPU, as a whole in one
+process and in tiles in another. Prints PSNR of the tiled result against the whole one (dB), the
+greatest difference (levels), wall-clock and CPU seconds of the network, and the peak memory of the
+process, which holds Python, the model and the picture. Without --tile, tiles have the size that
+`--tile auto` uses for a picture that does not fit in memory.
 
-With --megapixels a JPEG of that size is made of the pictures, mirrored side by side, and goes
-through decoding, tiles and encoding in one process, whose peak is printed. --out keeps the results.
+With --megapixels, a JPEG of that size is assembled from the pictures, mirrored side by side, and
+translated in one process (decoding, tiles and encoding), whose peak memory is printed. --out keeps
+the results.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from img2img.tiling.tiles import BUDGET, tile_for, translate_tiled
 
 
 def peak() -> float:
-    """The most memory that this process has held, in MB."""
+    """The peak memory of this process, in MB."""
     if sys.platform == "win32":
         return float("nan")
     import resource
@@ -40,7 +41,7 @@ def peak() -> float:
 
 
 def one(pipe: Connection, model: Path, source: Path, target: Path, tile: int | None) -> None:
-    """Translate one file and send (seconds, processor seconds, peak MB, tile)."""
+    """Translate one file and send (seconds, CPU seconds, peak MB, tile)."""
     runner = open_runner(model, "cpu")
     picture = read_picture(source)
     domain = [1.0] + [0.0] * (len(runner.info.domains) - 1) if runner.info.domains else None
@@ -61,7 +62,7 @@ def one(pipe: Connection, model: Path, source: Path, target: Path, tile: int | N
 
 
 def measured(model: Path, source: Path, target: Path, tile: int | None) -> tuple[float, ...]:
-    """`one` in a process of its own."""
+    """Run `one` in a separate process."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
         target=one, args=(theirs, model, source, target, tile)
@@ -77,7 +78,7 @@ def measured(model: Path, source: Path, target: Path, tile: int | None) -> tuple
 
 
 def large(pictures: list[Path], megapixels: float) -> Pixels:
-    """Pictures side by side, every second one mirrored, cut to a square."""
+    """Pictures side by side, every second one mirrored, cropped to a square."""
     side = round((megapixels * 10**6) ** 0.5)
     out = np.empty((side, side, 3), np.uint8)
     top, k = 0, 0

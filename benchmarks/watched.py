@@ -1,4 +1,4 @@
-"""Processes looked at from outside, on Linux: their memory, their open files, and how both grow."""
+"""Observes other processes on Linux: their memory, their open files, and how both grow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUICK = {"OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
 
 
 def write_pictures(folder: Path, count: int, side: int) -> None:
-    """Write so many small PNGs below `folder`, a thousand in each folder."""
+    """Write `count` small PNGs below `folder`, a thousand in each subfolder."""
     folder.mkdir()
     one = folder.parent / "one.png"
     Image.linear_gradient("L").resize((side, side)).convert("RGB").save(one)
@@ -30,7 +30,7 @@ def write_pictures(folder: Path, count: int, side: int) -> None:
 
 
 def statuses() -> Iterator[tuple[int, list[str]]]:
-    """Every process and what `/proc/PID/stat` says of it, after its name."""
+    """Every process with the fields of `/proc/PID/stat` after its name."""
     if not LINUX:
         return
     for entry in os.scandir("/proc"):
@@ -41,19 +41,19 @@ def statuses() -> Iterator[tuple[int, list[str]]]:
 
 
 def of_session(session: int) -> list[int]:
-    """The living processes of a session."""
+    """The running processes of a session."""
     return [pid for pid, status in statuses() if status[3] == str(session) and status[0] != "Z"]
 
 
 def memory_of(pid: int) -> int:
-    """Bytes that a process holds, shared pages divided among their users (Linux)."""
+    """Memory of a process in bytes, shared pages divided among their users (Linux)."""
     with contextlib.suppress(OSError, StopIteration), open(f"/proc/{pid}/smaps_rollup") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("Pss:")) * 1024
     return 0
 
 
 def handles_of(pid: int) -> int:
-    """Open files of a process (Linux)."""
+    """Number of open files of a process (Linux)."""
     try:
         return len(os.listdir(f"/proc/{pid}/fd"))
     except OSError:
@@ -61,13 +61,13 @@ def handles_of(pid: int) -> int:
 
 
 def memory_of_session(session: int) -> int:
-    """Bytes that all processes of a session hold together (Linux)."""
+    """Memory of all processes of a session in bytes (Linux)."""
     return sum(map(memory_of, of_session(session)))
 
 
 @dataclass(frozen=True)
 class Slope:
-    """Growth over a job: bytes and open files of all processes, for each picture."""
+    """Growth during a job: bytes and open files of all processes per picture."""
 
     pictures: int
     bytes: float
@@ -77,8 +77,8 @@ class Slope:
 
 
 def slope(arguments: Sequence[object], every: int = 50, skip: float = 0.25) -> Slope:
-    """Run a job and fit lines to its memory and handles over the pictures done, after the first
-    quarter (`skip`), in which buffers fill. Raises AssertionError when the job fails."""
+    """Run a job and fit lines to its memory and handles over the number of finished pictures, after
+    the first quarter (`skip`), while buffers fill. Raises AssertionError if the job fails."""
     process = subprocess.Popen(
         [sys.executable, "-m", "img2img.cli", "translate", *map(str, arguments), "--json"],
         stdout=subprocess.PIPE,
@@ -93,12 +93,12 @@ def slope(arguments: Sequence[object], every: int = 50, skip: float = 0.25) -> S
     for line in process.stdout:
         done += b'"picture"' in line
         if done % every == 0 and b'"picture"' in line:
-            # The decoders' memory comes and goes with their pictures; what grows would be here.
+            # The decoders' memory varies with their pictures; a leak would be in this process.
             handles = sum(map(handles_of, of_session(process.pid)))
             points.append((done, memory_of(process.pid), handles))
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    # Towards the end the decoders leave, one after the other.
+    # Towards the end the decoders exit one after the other.
     kept = points[int(len(points) * skip) : -max(1, len(points) // 10)]
     table = np.array([point for point in kept if point[1]], float)
     rise = [float(np.polyfit(table[:, 0], table[:, k], 1)[0]) for k in (1, 2)]

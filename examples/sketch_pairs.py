@@ -2,10 +2,10 @@
 
     python examples/sketch_pairs.py AVATARS OUT [--held-out 150]
 
-AVATARS holds pictures; the last `--held-out` by name go to OUT/val, the others to OUT/train. The
-line drawing is black on white: a pixel is drawn where the colour changes sharply, whatever the
-colours are, so that it tells shapes and no colours. Drawn shapes of your own, of lines as thin,
-can be translated by a model that was trained on such pairs.
+AVATARS holds PNG pictures; the last `--held-out` by name go to OUT/val, the others to OUT/train.
+The line drawing is black on white: a pixel is drawn where the colour changes sharply, whatever the
+colours are, so it shows shapes but no colours. A model trained on such pairs also translates your
+own drawings if their lines are equally thin.
 """
 
 from __future__ import annotations

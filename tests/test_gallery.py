@@ -204,7 +204,7 @@ def test_the_foot_says_how_large_the_page_is(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (600, 640, 3), np.uint8)
     with gallery(path) as page:
         page.add("noise", noise, noise)
-    (told,) = re.findall(r"Page of ([\d.]+) MB", path.read_text())
+    (told,) = re.findall(r"This page \(([\d.]+) MB\)", path.read_text())
     assert abs(float(told) - path.stat().st_size / 1e6) < 0.06 and float(told) > 0.2
 
 

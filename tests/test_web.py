@@ -429,7 +429,7 @@ def test_what_goes_wrong_is_said_and_the_next_picture_works(served: Opener, tmp_
     (tmp_path / "letter.txt").write_text("no picture")
     drop(tab, tmp_path / "letter.txt")
     tab.wait(BAD)
-    assert tab.run(STATUS) == "letter.txt is no picture that this browser can read."
+    assert tab.run(STATUS) == "letter.txt is not a picture that this browser can read."
     Image.new("RGB", (12, 10)).save(tmp_path / "p.png")
     drop(tab, tmp_path / "p.png")
     tab.wait(DONE)

@@ -1,1 +1,1 @@
-"""Shipped models; `img2img.model_format.find` finds them by path."""
+"""The shipped models; `img2img.model_format.find` locates them."""

@@ -65,7 +65,7 @@
   }
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   dialog.addEventListener("close", () => current.querySelector("button").focus());
-  // What was never scrolled to is printed too.
+  // Pictures that were never scrolled into view are printed too.
   addEventListener("beforeprint", () => {
     for (const picture of document.querySelectorAll("img[loading]")) picture.loading = "eager";
   });

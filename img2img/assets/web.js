@@ -10,8 +10,8 @@
   let worker = null;
   let ready = false;
   let source = null; // {bitmap, name}
-  let number = 0; // of the newest wish
-  let asked = 0; // of the wish that is being worked on, or 0
+  let newest = 0; // number of the newest request
+  let running = 0; // number of the request that the worker is computing, or 0
   let clock = 0;
 
   function say(text, bad = false) {
@@ -23,9 +23,9 @@
 
   function start() {
     ready = false;
-    asked = 0;
+    running = 0;
     worker = new Worker(`worker.js?${settings.stamp}`, { type: "module" });
-    worker.onmessage = ({ data }) => hear(data);
+    worker.onmessage = ({ data }) => receive(data);
     worker.onerror = (event) => {
       event.preventDefault();
       part("progress").hidden = true;
@@ -39,11 +39,11 @@
   function restart() {
     worker.onmessage = null;
     worker.terminate();
-    rest();
+    setIdle();
     start();
   }
 
-  function hear(data) {
+  function receive(data) {
     if (data.loaded) {
       const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
       part("progress").value = data.loaded / data.total;
@@ -56,14 +56,14 @@
     } else if (data.done) {
       show(data);
     } else {
-      complain(data);
+      showError(data);
     }
   }
 
-  function complain({ error, memory }) {
+  function showError({ error, memory }) {
     const started = ready;
-    rest();
-    // A network whose memory ended cannot go on, and one that is still loading has nothing to say.
+    setIdle();
+    // A network that ran out of memory cannot be used again; after a failed load, ignore later messages.
     worker.onmessage = null;
     worker.terminate();
     part("progress").hidden = true;
@@ -72,7 +72,7 @@
       return;
     }
     const words = memory
-      ? "This size does not fit the memory that a page has. Choose a smaller one."
+      ? "This size needs more memory than a page can use. Choose a smaller one."
       : `The picture could not be translated: ${error}`;
     start();
     source = { ...source, words, bad: true };
@@ -84,12 +84,12 @@
   async function take(files) {
     const file = files[0];
     if (!file) return;
-    const more = files.length > 1 ? " Of several files the first was taken." : "";
+    const more = files.length > 1 ? " Only the first of several files was used." : "";
     let bitmap;
     try {
       bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
     } catch {
-      say(`${file.name} is no picture that this browser can read.`, true);
+      say(`${file.name} is not a picture that this browser can read.`, true);
       return;
     }
     source?.bitmap.close();
@@ -97,7 +97,7 @@
     document.body.classList.add("small");
     part("tools").hidden = false;
     offerSizes();
-    wish();
+    request();
   }
 
   function offerSizes() {
@@ -123,8 +123,8 @@
 
   // Translating
 
-  function wish() {
-    number++;
+  function request() {
+    newest++;
     part("save").disabled = true;
     source = { ...source, words: "", bad: false };
     if (!ready) say("Loading the network");
@@ -132,8 +132,8 @@
   }
 
   function next() {
-    if (!ready || asked === number || asked || source.words) return;
-    asked = number;
+    if (!ready || running || source.words) return;
+    running = newest;
     const { w, h } = sizeFor(Number(part("size").value));
     for (const context of [before, after]) Object.assign(context.canvas, { width: w, height: h });
     before.imageSmoothingQuality = "high";
@@ -143,26 +143,26 @@
     part("view").style.setProperty("--shape", w / h);
     const { data } = before.getImageData(0, 0, w, h);
     const began = performance.now();
-    const tell = () => say(`Translating ${w} x ${h} pixels: ${Math.round((performance.now() - began) / 1000)} s`);
-    tell();
-    clock = setInterval(tell, 1000);
+    const showTime = () => say(`Translating ${w} x ${h} pixels: ${Math.round((performance.now() - began) / 1000)} s`);
+    showTime();
+    clock = setInterval(showTime, 1000);
     part("stop").hidden = false;
     part("view").setAttribute("aria-busy", "true");
     source.began = began;
-    worker.postMessage({ run: asked, pixels: data, width: w, height: h, domain: domain() }, [data.buffer]);
+    worker.postMessage({ run: running, pixels: data, width: w, height: h, domain: domain() }, [data.buffer]);
   }
 
-  function rest() {
+  function setIdle() {
     clearInterval(clock);
-    asked = 0;
+    running = 0;
     part("stop").hidden = true;
     part("view").removeAttribute("aria-busy");
   }
 
   function show({ done, pixels, width, height }) {
     const seconds = (performance.now() - source.began) / 1000;
-    rest();
-    if (done !== number) {
+    setIdle();
+    if (done !== newest) {
       next();
       return;
     }
@@ -226,7 +226,7 @@
           if (box !== target && group.includes(settings.domains[box.value])) box.checked = false;
         }
       }
-      if (source) wish();
+      if (source) request();
     });
   }
 
@@ -239,7 +239,7 @@
   document.addEventListener("paste", (event) => {
     const files = [...event.clipboardData.files];
     if (files.length) take(files);
-    else say("There is no picture in what was pasted.", true);
+    else say("The clipboard contains no picture.", true);
   });
   for (const kind of ["dragenter", "dragover"]) {
     document.addEventListener(kind, (event) => {
@@ -254,9 +254,9 @@
     event.preventDefault();
     part("drop").classList.remove("over");
     if (event.dataTransfer.files.length) take([...event.dataTransfer.files]);
-    else say("What was dropped is no file.", true);
+    else say("That is not a file. Drop a picture file.", true);
   });
-  part("size").addEventListener("change", wish);
+  part("size").addEventListener("change", request);
   part("save").addEventListener("click", save);
   part("stop").addEventListener("click", () => {
     source = { ...source, words: "Stopped. Choose a size or a picture." };

@@ -1,8 +1,8 @@
-// The network, off the page's own thread. Messages in: {settings} once, then {run, pixels, width,
+// Runs the network outside the page's own thread. Messages in: {settings} once, then {run, pixels, width,
 // height, domain}. Messages out: {loaded}, {ready}, {done, pixels, width, height} or {error}.
 let ort, session, settings;
 
-async function fetched(file, told) {
+async function download(file, report) {
   const answer = await fetch(`${file.path}?${settings.stamp}`);
   if (!answer.ok) throw new Error(`${file.path} is missing (${answer.status})`);
   const data = new Uint8Array(file.bytes);
@@ -14,7 +14,7 @@ async function fetched(file, told) {
     if (place + value.length > data.length) throw new Error(`${file.path} is not the file that was exported`);
     data.set(value, place);
     place += value.length;
-    told(value.length);
+    report(value.length);
   }
   if (place !== data.length) throw new Error(`${file.path} ended after ${place} of ${data.length} bytes`);
   return data;
@@ -23,11 +23,11 @@ async function fetched(file, told) {
 async function open() {
   const total = settings.model.bytes + settings.wasm.bytes;
   let loaded = 0;
-  const told = (bytes) => postMessage({ loaded: (loaded += bytes), total });
+  const report = (bytes) => postMessage({ loaded: (loaded += bytes), total });
   const [code, wasm, model] = await Promise.all([
     import("./ort/ort.wasm.min.mjs"),
-    fetched(settings.wasm, told),
-    fetched(settings.model, told),
+    download(settings.wasm, report),
+    download(settings.model, report),
   ]);
   ort = code;
   ort.env.logLevel = "error";
@@ -39,8 +39,8 @@ async function open() {
   postMessage({ ready: true, threads: ort.env.wasm.numThreads });
 }
 
-// RGBA bytes -> the picture as the network takes it; BT.601 luma for a network of one channel.
-function taken(pixels, width, height) {
+// RGBA bytes -> the input tensor of the network; BT.601 luma for a network of one channel.
+function toTensor(pixels, width, height) {
   const area = width * height;
   const channels = settings.in_channels;
   const bytes = settings.io === "uint8";
@@ -58,8 +58,8 @@ function taken(pixels, width, height) {
   return new ort.Tensor(bytes ? "uint8" : "float32", data, shape);
 }
 
-// What the network gave -> RGBA bytes; the transparency stays the source's.
-function given(data, pixels, area) {
+// Output of the network -> RGBA bytes; the transparency remains that of the source.
+function toPixels(data, pixels, area) {
   const channels = settings.out_channels;
   const bytes = settings.io === "uint8";
   for (let k = 0; k < area; k++) {
@@ -72,12 +72,12 @@ function given(data, pixels, area) {
 }
 
 async function run({ run, pixels, width, height, domain }) {
-  const feeds = { [settings.inputs[0]]: taken(pixels, width, height) };
+  const feeds = { [settings.inputs[0]]: toTensor(pixels, width, height) };
   if (settings.domains.length) {
     feeds[settings.inputs[1]] = new ort.Tensor("float32", Float32Array.from(domain), [1, domain.length]);
   }
   const outputs = await session.run(feeds);
-  given(outputs[settings.output].data, pixels, width * height);
+  toPixels(outputs[settings.output].data, pixels, width * height);
   postMessage({ done: run, pixels, width, height }, [pixels.buffer]);
 }
 
@@ -90,7 +90,7 @@ self.onmessage = async ({ data }) => {
       await run(data);
     }
   } catch (error) {
-    // The network's code throws bare numbers, or speaks of overflow, where its memory ends.
+    // Out of memory, onnxruntime-web throws bare numbers or an error about overflow.
     const whole = String(error?.message ?? error);
     const memory = typeof error === "number" || /alloc|memory|overflow|^\d+$/i.test(whole);
     const text = whole.replace(/^.*ERROR_MESSAGE:\s*/s, "").split("\n")[0].slice(0, 200);
