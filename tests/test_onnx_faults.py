@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from img2img.runners import open_runner
 from img2img.runners.onnx import DIGEST_KEY, NO_DIGEST, verified
 from tests import modelfaults
 from tests.conftest import Cli
+from tests.counted import calls
 from tests.graph_makers import inverting
 from tests.modelfaults import renewed
 
@@ -254,13 +254,17 @@ def test_hostile_files_with_a_right_digest(words: str, change: Change, tmp_path:
     model = plain()
     change(model)
     path = ours(model, tmp_path / "m.onnx")
-    began = time.process_time()
     for call in (lambda: open_runner(path, "cpu"), lambda: read_graph(path)):
         with pytest.raises(ModelError) as caught:
             call()
         assert words in str(caught.value) and "\n" not in str(caught.value)
         assert str(caught.value).startswith(f"{path}: ")
-    assert time.process_time() - began < 1
+
+    def refused() -> None:
+        with pytest.raises(ModelError):
+            read_graph(path)
+
+    assert calls(refused) < 10_000  # refused at once: at most 1300 when this was written
 
 
 def test_the_unchanged_model_opens(tmp_path: Path) -> None:
@@ -272,15 +276,12 @@ def test_the_unchanged_model_opens(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", shipped())
 def test_the_shipped_models_pass_at_once(name: str) -> None:
     data = find_model(name, (".onnx",)).read_bytes()
-    began = time.process_time()
-    for _ in range(5):
-        seen = outline(data)
-    assert (time.process_time() - began) / 5 < 0.1  # 4 ms where it was written
+    assert calls(lambda: outline(data)) < 100_000  # 32 000, and 4 ms, when this was written
+    seen = outline(data)
     assert [port.name for port in (*seen.inputs, *seen.outputs)] == ["input", "output"]
 
 
 def test_what_is_a_bomb_or_another_format_is_refused_at_once(tmp_path: Path) -> None:
-    began = time.process_time()
     data = plain().SerializeToString()
     orted = b"\x08\x09\x12\x08ORTM\0\0\0\0" + data[2:]
     onnx.load_from_string(orted)  # a valid message all the same
@@ -293,10 +294,13 @@ def test_what_is_a_bomb_or_another_format_is_refused_at_once(tmp_path: Path) -> 
         "cut short": data[:-3],
         "an unknown field": b"\x08\x09" + write(7, write(5, write(30, 1))),
     }
-    for words, content in files.items():
+
+    def refused(words: str, content: bytes) -> None:
         with pytest.raises(ValueError, match=words):
             outline(content)
-    assert time.process_time() - began < 3
+
+    for words, content in files.items():  # 3.8 million for two million fields, 81 for the others
+        assert calls(lambda w=words, c=content: refused(w, c)) < 8_000_000, words
     path = tmp_path / "x.onnx"
     with open(path, "wb") as file:
         file.truncate(2**31 - 2)  # of zeros, on no disk

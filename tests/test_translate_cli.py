@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -215,7 +214,6 @@ def test_a_folder_that_fills(photos: Path, onnx_file: Path, tmp_path: Path) -> N
         picture(31, 21).save(empty / "a.jpg")  # changed
         row = json.loads(process.stdout.readline())
         assert (row["status"], row["width"], row.get("redone")) == ("done", 31, True)
-        time.sleep(0.2)
     finally:
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=60)

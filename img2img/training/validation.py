@@ -11,7 +11,7 @@ from torch import Tensor
 from img2img.data import Dataset
 from img2img.images import Picture, Pixels, contact_sheet, from_network, write_picture
 from img2img.methods import Method
-from img2img.metrics import paired as metrics
+from img2img.metrics import METRICS
 
 
 def to_pixels(x: Tensor) -> list[Pixels]:
@@ -24,9 +24,6 @@ def to_pixels(x: Tensor) -> list[Pixels]:
 def sheet_of(out: Path, step: int) -> Path:
     """Where the sample sheet of `step` lies in the run folder `out`."""
     return out / "samples" / f"step-{step:08d}.jpg"
-
-
-_METRICS = {"l1": metrics.l1, "psnr": metrics.psnr, "ssim": metrics.ssim}
 
 
 def validate(
@@ -51,9 +48,9 @@ def validate(
             x, y = ((columns[n].float() + 1) * 127.5 for n in (name, f"truth {name}"))
             x = x.round().clamp(0, 255)
             prefix = "" if name == "output" else f"{name}: "
-            for short, metric in _METRICS.items():
-                if short != "ssim" or min(x.shape[2:]) >= 11:
-                    figures.setdefault(prefix + short, []).append(metric(x, y))
+            for short, metric in METRICS.items():
+                if min(x.shape[2:]) >= metric.least_side:
+                    figures.setdefault(prefix + short, []).append(metric.of(x, y))
     sheet = Picture(contact_sheet(rows, titles), format="JPEG")
     write_picture(sheet_of(out, step), sheet, quality=92)
     return {n: float(torch.cat(v).mean()) for n, v in figures.items()}
