@@ -1,38 +1,103 @@
-"""The how-to page that adds a method is true: its code is taken from the page, trained, resumed."""
+"""The how-to page that adds a method is true: its code is taken from the page and passes the contract
+tests that every method passes."""
 
 from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from img2img.methods import METHODS
+from img2img.methods import METHODS, Method
 from img2img.model_format.checkpoint import load_model
-from img2img.training import resolve, train
-from tests.conftest import ROOT, into
-from tests.test_training import Stop, final, same
+from img2img.settings import described
+from img2img.training import presets_of, resolve, train
+from tests import test_loop
+from tests.conftest import ROOT, Main, into
+
+PAGE = ROOT / "docs" / "how-to" / "add-a-method.md"
 
 
-def test_a_method_in_one_file(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (ROOT / "docs" / "how-to" / "add-a-method.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Method]]:
+    """The method of the page, in the table."""
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
     (tmp_path / "mirror_method.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
     method = importlib.import_module("mirror_method").Mirror
     monkeypatch.setitem(METHODS, method.name, method)
-    values = {
-        "method": "mirror", "data": pairs, "steps": 6, "load_size": 40, "crop_size": 32, "ema": 0.9,
-        "device": "cpu", "threads": 1, "precision": "fp32", "sample_every": 3,
-        "settings": {"generator_options": {"width": 4, "depth": 3}},
-    }  # fmt: skip
-    events: list[dict[str, Any]] = []
-    train(resolve(values | {"out": tmp_path / "whole"}), into(events))
-    assert "A to B: psnr" in next(e for e in events if e["event"] == "validation")
-    train(resolve(values | {"out": tmp_path / "cut"}), should_stop=Stop(4))
-    train(resolve(values | {"out": tmp_path / "cut"}))
-    assert same(final(tmp_path / "whole")["nets"], final(tmp_path / "cut")["nets"])
+    small = {"generator_options": {"width": 4, "depth": 3}}
+    monkeypatch.setitem(test_loop.SETTINGS, "mirror", small)
+    yield method
+
+
+@pytest.fixture
+def data(pairs: Path, mirror: type[Method]) -> dict[str, Path]:
+    return {"mirror": pairs}
+
+
+def test_it_trains_publishes_and_shows(data: dict[str, Path], tmp_path: Path) -> None:
+    test_loop.test_every_method_trains_publishes_and_shows("mirror", data, tmp_path)
     for name in ("AtoB", "BtoA"):
-        assert load_model(tmp_path / "cut" / f"{name}.safetensors")[1].method == "mirror"
+        assert load_model(tmp_path / "run" / f"{name}.safetensors")[1].method == "mirror"
+
+
+def test_it_is_validated(data: dict[str, Path], tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    train(test_loop.config_of("mirror", data, tmp_path / "run"), into(events))
+    assert "A to B: psnr" in next(e for e in events if e["event"] == "validation")
+
+
+def test_it_resumes_to_the_bit(data: dict[str, Path], tmp_path: Path) -> None:
+    test_loop.test_every_method_resumes_to_the_bit("mirror", data, tmp_path)
+
+
+def test_its_tiny_preset_is_small(mirror: type[Method], tmp_path: Path) -> None:
+    values = {"method": "mirror", "data": tmp_path, "out": tmp_path}
+    config = resolve(values, "tiny")
+    assert (config.steps, config.crop_size) == (300, 64)
+    assert config.settings["generator_options"] == {"width": 8, "depth": 4}
+    assert "tiny" in presets_of(mirror)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "mirror"])
+def test_every_setting_says_what_it_means(method: str, mirror: type[Method], main: Main) -> None:
+    done = main("train", method, "--help-settings")
+    assert done.returncode == 0 and done.stderr == ""
+    lines = done.stdout.splitlines()
+    for row in described(METHODS[method].Config):
+        assert row.meaning, row.name
+        (at,) = [k for k, x in enumerate(lines) if x.startswith(f"  {row.name}  (")]
+        assert f"default: {row.default})" in lines[at] and lines[at + 1].strip()
+    assert any(x.startswith("  crop_size  (integer >= 8; default: ") for x in lines)
+
+
+def test_defaults_are_those_of_the_method(main: Main) -> None:
+    assert (
+        "  steps  (integer >= 1; default: 200000)"
+        in main("train", "stargan", "--help-settings").stdout
+    )
+    assert (
+        "  steps  (integer >= 1; default: none)"
+        in main("train", "pix2pix", "--help-settings").stdout
+    )
+
+
+def test_an_unknown_method_has_no_settings(main: Main) -> None:
+    done = main("train", "pix2pics", "--help-settings")
+    assert done.returncode == 2 and "Did you mean 'pix2pix'" in done.stderr
+
+
+def test_a_name_that_the_loop_has_too_is_reached_by_its_prefix() -> None:
+    from img2img.cli.train import _assign
+
+    values: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    for text in ("seed=3", "method.seed=4", "generator.width=8"):
+        _assign(text, values, settings, {"seed"})
+    assert values == {"seed": 3}
+    assert settings == {"seed": 4, "generator_options": {"width": 8}}
