@@ -29,7 +29,7 @@ import numpy as np
 from PIL import Image
 
 from img2img.errors import Img2ImgError
-from img2img.inference import Naming, Network, Options, plan, translate
+from img2img.inference import Naming, Network, Options, plan, run_jobs
 from img2img.runners import RUNNERS, open_runner
 
 HERE = Path(__file__).resolve().parent
@@ -82,7 +82,7 @@ def job(model: Path, runner: str, precision: str, source: Path, out: Path) -> tu
     network = Network(open_runner(model, "cpu", runner, precision))
     jobs = plan([source], out, Naming(".png"))
     began, cpu = time.perf_counter(), sum(os.times()[:4])
-    summary = translate(jobs, network, Options())
+    summary = run_jobs(jobs, network, Options())
     seconds = time.perf_counter() - began, sum(os.times()[:4]) - cpu
     assert summary.done == len(jobs), summary.failed[:3]
     return seconds

@@ -27,7 +27,7 @@ from PIL import Image
 from watched import memory_of_session
 
 from img2img.images import Picture, Reading, read_picture, write_picture
-from img2img.inference import Network, Options, plan, translate
+from img2img.inference import Network, Options, plan, run_jobs
 from img2img.inference.decoders import Decoder
 from img2img.inference.pipeline import WRITERS, reader_count
 from img2img.model_format.find import find_model
@@ -105,7 +105,7 @@ def job(source: Path, out: Path, model: Path) -> float:
     net = Network(open_runner(model, "cpu"))
     jobs = plan([source], out)
     began = time.perf_counter()
-    summary = translate(jobs, net, Options())
+    summary = run_jobs(jobs, net, Options())
     assert summary.done == len(jobs), summary.failed[:3]
     return time.perf_counter() - began
 

@@ -27,7 +27,9 @@ import numpy as np
 
 from img2img.images import Picture, Pixels, read_picture, write_picture
 from img2img.runners import open_runner
-from img2img.tiling.tiles import BUDGET, tile_for, translate_tiled
+from img2img.tiling.tiles import tile_for, translate_tiled
+
+_LIMIT = 640 * 2**20  # bytes of memory for one pass, so that the pictures are tiled here
 
 
 def peak() -> float:
@@ -50,7 +52,7 @@ def one(pipe: Connection, model: Path, source: Path, target: Path, tile: int | N
         made = runner(picture.pixels, domain)
     else:
         height, width = picture.pixels.shape[:2]
-        small = tile_for(runner, height, width, "auto", min(BUDGET, height * width * 100))
+        small = tile_for(runner, height, width, "auto", min(_LIMIT, height * width * 100))
         tile = tile or small or max(height, width)
         tiled = translate_tiled(runner, picture.pixels, domain, tile)
         assert tiled is not None

@@ -171,20 +171,20 @@ def translate_command(
     """Translate pictures; folders are searched recursively and their trees kept. The same command
     again does what is missing and what has changed."""
     from img2img.cli import translate
-    from img2img.cli.wishes import Wishes
+    from img2img.inference.request import TranslateRequest
 
     translate.run(
-        Wishes(
-            inputs=inputs, out=out, model=model, direction=direction, domains=domain or [],
-            labels=labels, runner=runner, device=device, precision=precision, tile=tile,
-            format=format, quality=quality, name=name,
-            size=size, strength=strength, batch=batch, overwrite=overwrite,
-            retry_failed=retry_failed, watch=watch, follow_links=follow_links,
+        TranslateRequest(
+            inputs=tuple(inputs), out=out, model=model, direction=direction,
+            domains=tuple(domain or ()), labels=labels, runner=runner, device=device,
+            precision=precision, tile=translate.tile(tile), format=format, quality=quality,
+            name=name, size=translate.size(size), strength=strength, batch=batch,
+            overwrite=overwrite, retry_failed=retry_failed, watch=watch, follow_links=follow_links,
             compare=compare, gallery=gallery,
-            strip_metadata=strip_metadata, strip_gps=strip_gps, salvage=salvage,
-            max_megapixels=max_megapixels, timeout=timeout, layout=layout, range=range_,
-            json=json,
-        )
+            metadata=translate.metadata(strip_metadata, strip_gps), salvage=salvage,
+            max_megapixels=max_megapixels, timeout=timeout, layout=layout, value_range=range_,
+        ),
+        json,
     )  # fmt: skip
 
 

@@ -1,57 +1,49 @@
-"""What `img2img translate` says while it works and at its end."""
+"""What `img2img translate` prints while it works and at its end."""
 
 from __future__ import annotations
 
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from img2img.cli.console import duration, escaped, note, say_json
 
+if TYPE_CHECKING:
+    from img2img.inference import Event, PictureEvent, Started, Summary, TileProgress, Watching
+
 _QUIET = ("hidden", "not a picture")
+_SECONDS = 10.0  # between two lines of progress where there is no terminal
 
 
-def in_words(row: dict[str, Any], out: Path) -> str:
-    parts = [f"{row['done']} translated into {escaped(str(out))}"]
-    if row["done"]:
-        parts[0] += f" in {duration(row['seconds'])}"
-    if row["redone"]:
-        parts.append(f"{row['redone']} of them again, since something had changed")
-    if row["skipped"]:
-        parts.append(f"{row['skipped']} there already (--overwrite translates them again)")
-    if row["ignored"]:
-        parts.append(f"{row['ignored']} other files left alone")
-    if row["failed"]:
-        parts.append(f"{row['failed']} failed")
-    if row["not_reached"]:
-        parts.append(f"{row['not_reached']} not reached; the same command resumes")
+def in_words(summary: Summary, out: Path) -> str:
+    """The summary as one line."""
+    parts = [f"{summary.done} translated into {escaped(str(out))}"]
+    if summary.done:
+        parts[0] += f" in {duration(summary.seconds)}"
+    if summary.redone:
+        parts.append(f"{summary.redone} of them again, since something had changed")
+    if summary.skipped:
+        parts.append(f"{summary.skipped} there already (--overwrite translates them again)")
+    if summary.ignored:
+        parts.append(f"{summary.ignored} other files left alone")
+    if summary.failed:
+        parts.append(f"{len(summary.failed)} failed")
+    if summary.not_reached:
+        parts.append(f"{summary.not_reached} not reached; the same command resumes")
     return ", ".join(parts)
 
 
 class Listener:
     """Prints events as they come: JSON lines, a progress bar on a terminal, or plain lines."""
 
-    def __init__(self, total: int, json: bool):
-        self.total, self.json, self.seen = total, json, 0
-        self.began = self.told = time.monotonic()
+    def __init__(self, json: bool):
+        self.json, self.total, self.seen = json, 0, 0
+        self.part = 0.0  # of the picture in work, where it is translated in tiles
+        self.began = self.printed = time.monotonic()
         self.bar: Any = None
-        if not json and sys.stderr is not None and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-            self.bar = Progress(
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self.task = self.bar.add_task("", total=total)
 
     def __enter__(self) -> Listener:
-        if self.bar:
-            self.bar.start()
         return self
 
     def __exit__(self, *details: object) -> None:
@@ -63,21 +55,102 @@ class Listener:
             self.bar.stop()
             self.bar = None
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        self.seen += 1
+    def __call__(self, event: Event) -> None:
+        from img2img.inference import Note, PictureEvent, Started, TileProgress, Watching
+
+        if isinstance(event, Note):
+            note(event.text)
+        elif isinstance(event, Started):
+            self._started(event)
+        elif isinstance(event, PictureEvent):
+            self._picture(event)
+        elif isinstance(event, TileProgress):
+            self._tiles(event)
+        elif isinstance(event, Watching):
+            self._watching(event)
+
+    def _started(self, event: Started) -> None:
+        self.total = event.inputs
+        self.began = self.printed = time.monotonic()
         if self.json:
-            say_json(event)
+            say_json(event.row)
+        else:
+            model = event.model
+            # Why another runner was chosen is worth a line; why none was is not.
+            plain = event.runner.startswith("onnxruntime cpu")
+            why = f" ({event.reason})" if event.reason and not plain else ""
+            many = f"{event.pictures} picture{'s' * (event.pictures != 1)}"
+            note(f"{many}, model {model.name} ({model.direction}), {event.runner}{why}")
+            trained = "" if event.foreign else f"trained at {model.size} px, "
+            working = f"{event.working_size}" if event.working_size else "each picture's own size"
+            note(f"{trained}working at {working}; --size changes it")
+        if event.foreign:
+            name = event.model.name
+            note(f"note: model {name} was made elsewhere; its licence and training are unknown")
+        self._open_bar()
+
+    def _open_bar(self) -> None:
+        if self.json or sys.stderr is None or not sys.stderr.isatty():
             return
-        if event["status"] == "failed":
-            note(f"failed: {event['input']}: {event['reason']}")
-        if event["status"] == "ignored" and event["reason"] not in _QUIET:
-            note(f"left alone: {event['input']}: {event['reason']}")
-        for text in event.get("notes", ()):
-            note(f"note: {event['input']}: {text}")
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.bar = Progress(
+            BarColumn(),
+            TextColumn("{task.fields[seen]}/{task.total:.0f}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self.task = self.bar.add_task("", total=self.total, seen=0)
+        self.bar.start()
+
+    def _picture(self, event: PictureEvent) -> None:
+        self.seen += 1
+        self.part = 0.0
+        if self.json:
+            say_json(event.row)
+            return
+        source = _named(event.source)
+        if event.status == "failed":
+            note(f"failed: {source}: {event.reason}")
+        if event.status == "ignored" and event.reason not in _QUIET:
+            note(f"left alone: {source}: {event.reason}")
+        for text in event.notes:
+            note(f"note: {source}: {text}")
+        self._show()
+
+    def _tiles(self, event: TileProgress) -> None:
+        # The last steps may come after the picture's end was reported.
+        self.part = event.done / event.total if event.done < event.total else 0.0
+        if not self.json:
+            self._show()
+
+    def _show(self) -> None:
+        reached = self.seen + self.part
         if self.bar:
-            self.bar.update(self.task, completed=self.seen)
-        elif self.total and time.monotonic() - self.told > 10:
-            self.told = time.monotonic()
-            rate = self.seen / (self.told - self.began)
-            left = duration(max(0, self.total - self.seen) / rate)
-            note(f"{self.seen}/{self.total}, {rate:.1f} pictures/s, {left} left")
+            self.bar.update(self.task, completed=reached, seen=self.seen)
+        elif self.total and reached and time.monotonic() - self.printed > _SECONDS:
+            self.printed = time.monotonic()
+            rate = reached / (self.printed - self.began)
+            left = duration(max(0.0, self.total - reached) / rate)
+            within = f" and {self.part:.0%} of a picture" if self.part else ""
+            note(f"{self.seen}/{self.total}{within}, {rate:.1f} pictures/s, {left} left")
+
+    def _watching(self, event: Watching) -> None:
+        self.close()
+        self.total = 0
+        inputs = ", ".join(event.inputs)
+        note(
+            f"watching {inputs}: new and changed pictures are translated as they come; Ctrl-C ends"
+        )
+
+
+def _named(source: Path) -> str:
+    return (
+        "standard input" if source.name.startswith("stdin.") and _temporary(source) else str(source)
+    )
+
+
+def _temporary(source: Path) -> bool:
+    return source.parent.name.startswith("img2img-")

@@ -9,34 +9,41 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from img2img.cli.console import PipeClosed
-from img2img.cli.wishes import Wishes
 from img2img.errors import EnvironmentFault, PictureError, UsageError, describe_os_error
 
+if TYPE_CHECKING:
+    from img2img.inference import TranslateRequest
+
 _STDIN_LIMIT = 2**31
+_EXAMPLE = "send one picture: img2img translate - -o new.jpg < old.jpg"
 
 
 @contextmanager
-def standard_streams(w: Wishes) -> Iterator[tuple[list[str], Path, Callable[[], None]]]:
+def standard_streams(
+    request: TranslateRequest,
+) -> Iterator[tuple[list[str | Path], Path, Callable[[], None]]]:
     """The inputs and the output as files, where `-` stands for a standard stream; and what sends
     the result on its way."""
-    if "-" not in w.inputs and w.out != "-":
-        yield w.inputs, Path(w.out), lambda: None
+    inputs: list[str | Path] = list(request.inputs)
+    if "-" not in inputs and request.out != "-":
+        yield inputs, Path(request.out), lambda: None
         return
-    if "-" in w.inputs and (len(w.inputs) > 1 or w.watch):
+    if "-" in inputs and (len(inputs) > 1 or request.watch):
         raise UsageError("- (the standard input) must be the only input, without --watch")
-    if w.out == "-" and len(w.inputs) > 1:
+    if request.out == "-" and len(inputs) > 1:
         raise UsageError("-o - takes one picture")
     with _temporary_folder() as folder:
-        inputs, out = w.inputs, Path(w.out)
+        out = Path(request.out)
         if inputs == ["-"]:
-            inputs = [str(_from_stdin(Path(folder)))]
-        if w.out == "-":
-            if Path(inputs[0]).is_dir() or glob.has_magic(inputs[0]):
+            inputs = [_from_stdin(Path(folder))]
+        if request.out == "-":
+            if Path(inputs[0]).is_dir() or glob.has_magic(str(inputs[0])):
                 raise UsageError("-o - takes one picture, not a folder")
-            out = Path(folder) / f"out{_suffix_for(w, Path(inputs[0]))}"
-        yield inputs, out, lambda: _to_stdout(out) if w.out == "-" else None
+            out = Path(folder) / f"out{_suffix_for(request.format, Path(inputs[0]))}"
+        yield inputs, out, lambda: _to_stdout(out) if request.out == "-" else None
 
 
 def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
@@ -50,14 +57,22 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
 def _from_stdin(folder: Path) -> Path:
     from img2img.images import FORMATS, sniff
 
-    data = sys.stdin.buffer.read(_STDIN_LIMIT + 1) if sys.stdin else b""
+    if sys.stdin is None:
+        raise UsageError(f"nothing came from the standard input, which is closed; {_EXAMPLE}")
+    if sys.stdin.isatty():
+        raise UsageError(f"- reads a picture from the standard input; {_EXAMPLE}")
+    try:
+        data = sys.stdin.buffer.read(_STDIN_LIMIT + 1)
+    except OSError as error:
+        words = describe_os_error(error)
+        raise UsageError(f"standard input: cannot be read: {words}; {_EXAMPLE}") from None
     if not data:
-        raise UsageError("nothing came from the standard input")
+        raise UsageError(f"nothing came from the standard input; {_EXAMPLE}")
     if len(data) > _STDIN_LIMIT:
         raise UsageError("more than 2 GiB came from the standard input")
     format = sniff(data[:64])
     if format is None:
-        raise PictureError("standard input: not a picture, or damaged")
+        raise PictureError(f"standard input: not a picture, or damaged; {_EXAMPLE}")
     suffixes = [suffix for name, suffix in FORMATS.values() if name == format]
     path = folder / f"stdin{suffixes[0] if suffixes else '.' + format.lower()}"
     try:
@@ -67,11 +82,11 @@ def _from_stdin(folder: Path) -> Path:
     return path
 
 
-def _suffix_for(w: Wishes, source: Path) -> str:
+def _suffix_for(format: str | None, source: Path) -> str:
     from img2img.images import encode_format, written_format
 
-    if w.format:
-        return encode_format(w.format)[1]
+    if format:
+        return encode_format(format)[1]
     return source.suffix if written_format(source) else ".png"
 
 

@@ -1,10 +1,18 @@
-"""img2img: image-to-image translation. Importing this package imports nothing heavy; the public
-names below are resolved when they are first used."""
+"""img2img: image-to-image translation.
+
+    img2img.load("painting")(image)       one model, pictures in memory: Translator
+    img2img.translate_folder(request)     folders of pictures: TranslateRequest
+    img2img.train(config)                 a model of your own: TrainConfig
+    img2img.export(model, "model.onnx")   for other programs
+    img2img.models()                      what is shipped
+
+Importing this package imports nothing heavy; the public names are resolved when they are first
+used. docs/reference/api.md describes them."""
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from img2img._version import __version__
 from img2img.system.threads import let_idle_threads_sleep
@@ -13,28 +21,34 @@ let_idle_threads_sleep()  # here, since it counts only before torch is imported
 
 if TYPE_CHECKING:
     from img2img.errors import Img2ImgError
-    from img2img.exporting.onnx import export_onnx
+    from img2img.exporting.export import export
     from img2img.images import Picture, read_picture, write_picture
-    from img2img.inference import translate
+    from img2img.inference import TranslateRequest, Translator, load, translate_folder
     from img2img.model_format.checkpoint import load_model, read_model_info, save_model
+    from img2img.model_format.find import shipped as models
     from img2img.model_format.info import ModelInfo
     from img2img.runners import open_runner
     from img2img.training import TrainConfig, train
 
+# Name -> (module, its name there)
 _HOMES = {
-    "Img2ImgError": "errors",
-    "ModelInfo": "model_format.info",
-    "Picture": "images",
-    "TrainConfig": "training",
-    "export_onnx": "exporting.onnx",
-    "load_model": "model_format.checkpoint",
-    "open_runner": "runners",
-    "read_model_info": "model_format.checkpoint",
-    "read_picture": "images",
-    "save_model": "model_format.checkpoint",
-    "train": "training",
-    "translate": "inference",
-    "write_picture": "images",
+    "Img2ImgError": ("errors", "Img2ImgError"),
+    "ModelInfo": ("model_format.info", "ModelInfo"),
+    "Picture": ("images", "Picture"),
+    "TrainConfig": ("training", "TrainConfig"),
+    "TranslateRequest": ("inference", "TranslateRequest"),
+    "Translator": ("inference", "Translator"),
+    "export": ("exporting.export", "export"),
+    "load": ("inference", "load"),
+    "load_model": ("model_format.checkpoint", "load_model"),
+    "models": ("model_format.find", "shipped"),
+    "open_runner": ("runners", "open_runner"),
+    "read_model_info": ("model_format.checkpoint", "read_model_info"),
+    "read_picture": ("images", "read_picture"),
+    "save_model": ("model_format.checkpoint", "save_model"),
+    "train": ("training", "train"),
+    "translate_folder": ("inference", "translate_folder"),
+    "write_picture": ("images", "write_picture"),
 }
 
 __all__ = [
@@ -42,22 +56,27 @@ __all__ = [
     "ModelInfo",
     "Picture",
     "TrainConfig",
+    "TranslateRequest",
+    "Translator",
     "__version__",
-    "export_onnx",
+    "export",
+    "load",
     "load_model",
+    "models",
     "open_runner",
     "read_model_info",
     "read_picture",
     "save_model",
     "train",
-    "translate",
+    "translate_folder",
     "write_picture",
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _HOMES:
-        return getattr(importlib.import_module(f"img2img.{_HOMES[name]}"), name)
+        module, there = _HOMES[name]
+        return getattr(importlib.import_module(f"img2img.{module}"), there)
     raise AttributeError(f"module 'img2img' has no attribute '{name}'")
 
 

@@ -193,6 +193,8 @@ class Each:
     def limit(self, pixels: np.ndarray) -> int:
         return self.most
 
-    def run(self, pictures: Sequence[np.ndarray], domains: object) -> list[np.ndarray]:
+    def run(
+        self, pictures: Sequence[np.ndarray], domains: object, report: object = None
+    ) -> list[np.ndarray]:
         self.batches.append(len(pictures))
         return [self.function(pixels) for pixels in pictures]

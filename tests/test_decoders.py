@@ -14,7 +14,7 @@ import pytest
 
 from img2img.errors import EnvironmentFault, PictureError
 from img2img.images import Reading, read_picture
-from img2img.inference import decoders, plan, translate
+from img2img.inference import decoders, plan, run_jobs
 from img2img.inference.decoders import Decoder, Watch
 from tests.conftest import Each, picture
 
@@ -135,7 +135,7 @@ def test_processes_that_cannot_start_are_no_fault_of_the_pictures(
     for k in range(9):
         picture(4, 4).save(tmp_path / "in" / f"{k}.png")
     with pytest.raises(EnvironmentFault, match="dies at its start"):
-        translate(plan([tmp_path / "in"], tmp_path / "out"), Each(lambda pixels: pixels))
+        run_jobs(plan([tmp_path / "in"], tmp_path / "out"), Each(lambda pixels: pixels))
 
 
 def test_a_picture_that_does_not_fit_the_memory_costs_itself(

@@ -114,11 +114,12 @@ def test_the_page_holds_every_name_escaped(tmp_path: Path) -> None:
     assert tags.count("figure") == 2 * len(NASTY)
     shown = [data for tag, data in parsed.texts if tag == "bdi"]
     assert shown[0] == "A & B {{counts}}" and shown[1] == "test <b>"
-    assert shown[3:] == [shown_name(name) for name in NASTY for _ in range(2)]
+    ordered = sorted(NASTY, key=lambda name: [part.casefold() for part in Path(name).parts])
+    assert shown[3:] == [shown_name(name) for name in ordered for _ in range(2)]
     labels = [a["aria-label"] for _, a in parsed.elements if a.get("role") == "slider"][:-1]
-    assert labels == [shown_name(name) + ", before and after" for name in NASTY]
+    assert labels == [shown_name(name) + ", before and after" for name in ordered]
     notes = [data for tag, data in parsed.texts if tag == "p" and data.startswith("reason")]
-    assert notes == [f"reason {shown_name(name)}" for name in NASTY]
+    assert notes == [f"reason {shown_name(name)}" for name in ordered]
     assert f"{len(NASTY)} translated, {len(NASTY)} failed" in text
     assert sorted(os.listdir(tmp_path)) == ["page.html"]
 
@@ -154,8 +155,8 @@ def test_pictures_are_reduced_and_right(tmp_path: Path) -> None:
     before = np.asarray(picture(1000, 500, 1))
     after = before.astype(np.uint16) * 257
     with gallery(path) as page:
-        page.add("large", before, after)
-        page.add("grey", flat(5, 4, (9, 9, 9)), flat(5, 4, (200,)))
+        page.add("a large", before, after)
+        page.add("b grey", flat(5, 4, (9, 9, 9)), flat(5, 4, (200,)))
     found = re.findall(
         r'width="(\d+)" height="(\d+)".*?src="data:image/webp;base64,([^"]+)"', path.read_text()
     )
@@ -206,6 +207,17 @@ def test_the_foot_says_how_large_the_page_is(tmp_path: Path) -> None:
         page.add("noise", noise, noise)
     (told,) = re.findall(r"This page \(([\d.]+) MB\)", path.read_text())
     assert abs(float(told) - path.stat().st_size / 1e6) < 0.06 and float(told) > 0.2
+
+
+def test_entries_stand_in_the_order_of_their_names(tmp_path: Path) -> None:
+    names = ["b.png", "sub/a.png", "A.png", "c.png", "sub.png", "sub/B.png"]
+    with gallery(tmp_path / "page.html") as page:
+        for name in names:
+            page.fail(name, f"why {name}")
+    text = (tmp_path / "page.html").read_text()
+    found = re.findall(r"<bdi>([^<]*)</bdi><p>why ([^<]*)</p>", text)
+    assert [a for a, _ in found] == ["A.png", "b.png", "c.png", "sub/a.png", "sub/B.png", "sub.png"]
+    assert all(a == b for a, b in found)
 
 
 def test_an_error_leaves_the_older_page(tmp_path: Path) -> None:

@@ -6,14 +6,15 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from img2img.errors import EnvironmentFault
+from img2img.errors import EnvironmentFault, UsageError
 from img2img.images import Pixels, read_picture
-from img2img.inference import Manifest, Summary, plan, translate
-from img2img.inference.jobs import Event, Job
+from img2img.inference import JobEvent, Manifest, PictureEvent, Summary, plan, run_jobs
+from img2img.inference.jobs import Job
 from tests.conftest import Each, picture
 
 
@@ -25,9 +26,10 @@ def again(
     photos: Path, settings: str = "a", overwrite: bool = False, retry: bool = False
 ) -> Summary:
     out = photos.parent / "out"
-    manifest = Manifest(out, {"model": settings}, overwrite, retry)
-    events: list[Event] = []
-    summary = translate(plan([photos], out), Each(invert), manifest=manifest, listen=events.append)
+    jobs = plan([photos], out)
+    manifest = Manifest(out, {"model": settings}, overwrite, retry, settings.upper(), jobs)
+    events: list[JobEvent] = []
+    summary = run_jobs(jobs, Each(invert), manifest=manifest, listen=events.append)
     manifest.close()
     assert len(events) == summary.seen == 3 + (photos / "bad.jpg").exists()
     return summary
@@ -50,8 +52,67 @@ def test_what_changed_is_done_again(photos: Path) -> None:
     (photos.parent / "out" / "two.png").unlink()
     missing = again(photos)
     assert (missing.done, missing.redone, missing.skipped) == (1, 0, 2)
-    assert again(photos, "b").redone == 3
+
+
+def test_what_another_model_made_is_not_replaced_quietly(photos: Path) -> None:
+    again(photos)
+    mine = photos.parent / "out" / "one.jpg"
+    before = mine.read_bytes()
+    (photos.parent / "out" / "two.png").unlink()  # this one would be new
+    with pytest.raises(UsageError, match=r"holds 2 pictures made by model A, not B; .*--overwrite"):
+        again(photos, "b")
+    shutil.rmtree(photos / "sub")
+    with pytest.raises(UsageError, match="holds 1 picture made by model A"):
+        again(photos, "b")
+    assert mine.read_bytes() == before
+    (photos / "sub").mkdir()
+    picture(20, 20, 3).save(photos / "sub" / "one.jpg")
+    assert again(photos, "b", overwrite=True).redone == 2
     assert again(photos, "b").skipped == 3
+    picture(41, 30, 5).save(photos / "one.jpg")  # a changed picture is no other model
+    assert (again(photos, "b").redone, again(photos, "b").skipped) == (1, 3)
+
+
+def test_other_settings_and_old_records_say_what_differs(photos: Path) -> None:
+    out = photos.parent / "out"
+    jobs = plan([photos], out)
+    first = Manifest(out, {"model": "x", "quality": 80}, model="mine", jobs=jobs)
+    run_jobs(jobs, Each(invert), manifest=first)
+    for settings, model, words in (
+        ({"model": "x", "quality": 95}, "mine", r"with other settings \(quality 80, not 95\)"),
+        ({"model": "y", "quality": 80}, "mine", "by another version of model mine"),
+        ({"model": "y", "quality": 80}, "new", "by model mine, not new"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            Manifest(out, settings, model=model, jobs=jobs)
+    path = out / ".img2img" / "manifest.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        row.pop("model", None)  # as version 0.1.0 wrote it
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UsageError, match="made by another model than new"):
+        Manifest(out, {"model": "y", "quality": 80}, model="new", jobs=jobs)
+
+
+def test_another_domain_in_the_same_names_is_refused_but_not_another_label(photos: Path) -> None:
+    out = photos.parent / "out"
+    jobs = [replace(job, domain=(1.0, 0.0)) for job in plan([photos], out)]
+    run_jobs(jobs, Each(invert), manifest=Manifest(out, {}, jobs=jobs))
+    others = [replace(job, domain=(0.0, 1.0)) for job in jobs]
+    with pytest.raises(UsageError, match=r"holds 3 pictures made with .*another domain"):
+        Manifest(out, {}, jobs=others)
+    labelled = Manifest(out, {}, jobs=others, labelled=True)
+    assert run_jobs(others, Each(invert), manifest=labelled).redone == 3
+
+
+def test_while_watching_what_another_model_made_is_left_alone(photos: Path) -> None:
+    again(photos)
+    jobs = plan([photos], photos.parent / "out")
+    manifest = Manifest(photos.parent / "out", {"model": "b"})  # they came after the start
+    events: list[JobEvent] = []
+    summary = run_jobs(jobs, Each(invert), manifest=manifest, listen=events.append)
+    assert (summary.done, summary.skipped) == (0, 3)
+    assert all("another model" in e.reason for e in events if isinstance(e, PictureEvent))
 
 
 def test_a_copied_source_is_the_same_source(photos: Path) -> None:
@@ -67,6 +128,7 @@ def test_what_we_did_not_write_is_left_alone(photos: Path) -> None:
     (out / "one.jpg").write_bytes(b"mine")
     assert again(photos).skipped == 1
     picture(5, 5).save(out / "two.png")  # edited after we wrote it
+    (out / "sub" / "one.jpg").unlink()
     second = again(photos, "b")
     assert (second.done, second.skipped) == (1, 2)
     assert (out / "one.jpg").read_bytes() == b"mine"
@@ -136,11 +198,11 @@ def test_an_output_folder_that_disappears_ends_the_job(photos: Path, how: str) -
         return pixels
 
     with pytest.raises(EnvironmentFault, match="has disappeared; was the output folder"):
-        translate(plan([photos], out), Each(disappearing), manifest=manifest)
+        run_jobs(plan([photos], out), Each(disappearing), manifest=manifest)
     assert not list(out.rglob("*.*g"))
 
 
-def test_a_diary_that_is_none(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_that_is_no_file(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = photos.parent / "out" / ".img2img"
     (folder / "manifest.jsonl").mkdir(parents=True)
     with pytest.raises(EnvironmentFault, match="not a regular file"):

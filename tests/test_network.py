@@ -10,11 +10,12 @@ import pytest
 
 from img2img.errors import MemoryFault, UsageError
 from img2img.images import Pixels
-from img2img.inference import Network, plan, translate
+from img2img.inference import JobEvent, Network, Report, TileProgress, plan, run_jobs
 from img2img.inference.network import blend
 from img2img.model_format.export_info import ExportInfo
 from img2img.runners import Runner, open_runner
 from img2img.runners.base import Float
+from img2img.tiling import tiles
 from tests.conftest import Each, info_of, picture, small_generator
 
 
@@ -64,7 +65,7 @@ def test_batches_are_of_one_size(tmp_path: Path) -> None:
     for k in range(30):
         picture(20 + 10 * (k % 2), 20, k).save(tmp_path / "in" / f"{k}.png")
     each = Each(lambda pixels: 255 - pixels, most=8)
-    assert translate(plan([tmp_path / "in"], tmp_path / "out"), each).done == 30
+    assert run_jobs(plan([tmp_path / "in"], tmp_path / "out"), each).done == 30
     assert sum(each.batches) == 30 and max(each.batches) <= 8
     from PIL import Image
 
@@ -84,9 +85,9 @@ def test_a_picture_does_not_depend_on_its_neighbours(onnx_file: Path) -> None:
 def test_memory_that_runs_out_halves_the_batch_and_says_so() -> None:
     said: list[str] = []
     small = Small(room=3 * 64 * 64)
-    network = Network(small, tell=said.append)
+    network = Network(small)
     pictures = [noise(64, 64, seed=k) for k in range(16)]
-    answers = network.run(pictures, None)
+    answers = network.run(pictures, None, Report(said.append))
     assert all(np.array_equal(255 - p, a) for p, a in zip(pictures, answers, strict=True))
     assert network.limit(pictures[0]) == 2 and len(said) == 1
     small.calls.clear()
@@ -101,7 +102,7 @@ def test_a_picture_that_does_not_fit_fails_alone(tmp_path: Path) -> None:
     for k, side in enumerate((20, 300, 20)):
         picture(side, 20, k).save(tmp_path / "in" / f"{k}.png")
     network = Network(Small(room=1000))
-    summary = translate(plan([tmp_path / "in"], tmp_path / "out"), network)
+    summary = run_jobs(plan([tmp_path / "in"], tmp_path / "out"), network)
     assert summary.done == 2
     assert [(p.name, r) for p, r in summary.failed] == [("1.png", "300x20 does not fit the memory")]
 
@@ -177,10 +178,10 @@ def test_strength_blends_with_the_source() -> None:
     assert grey.shape == pixels.shape
 
 
-def test_wrong_wishes() -> None:
-    for wishes in ({"size": -1}, {"size": 70000}, {"strength": 1.5}, {"batch": 0}):
-        with pytest.raises(UsageError, match=f"--{next(iter(wishes))}"):
-            Network(Small(), **wishes)  # type: ignore[arg-type]
+def test_options_out_of_range() -> None:
+    for options in ({"size": -1}, {"size": 70000}, {"strength": 1.5}, {"batch": 0}):
+        with pytest.raises(UsageError, match=f"--{next(iter(options))}"):
+            Network(Small(), **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("file", ["onnx_file", "model_file"])
@@ -191,11 +192,11 @@ def test_memory_that_runs_out_at_one_picture_means_tiles(
     pixels = np.asarray(picture(300, 200))
     whole = runner(pixels)
     said: list[str] = []
-    network = Network(runner, tell=said.append)
+    network, report = Network(runner), Report(said.append)
     monkeypatch.setattr(runner, "batch", Small(room=0).batch)
-    (tiled,) = network.run([pixels], None)
+    (tiled,) = network.run([pixels], None, report)
     assert np.abs(tiled.astype(int) - whole.astype(int)).max() <= 1
-    assert said == ["memory ran out at 300x200; going on in tiles"]
+    assert said == ["memory ran out at 300x200; continuing in tiles"]
     tries: list[int] = []
     made = runner.planes
 
@@ -206,9 +207,9 @@ def test_memory_that_runs_out_at_one_picture_means_tiles(
         return made(pixels)
 
     monkeypatch.setattr(runner, "planes", short)
-    (tiled,) = network.run([pixels], None)
+    (tiled,) = network.run([pixels], None, report)
     assert np.abs(tiled.astype(int) - whole.astype(int)).max() <= 1
-    assert max(tries) > 20_000 and said[1:] == ["memory ran out; going on in smaller tiles"]
+    assert max(tries) > 20_000 and said[1:] == ["memory ran out; continuing in smaller tiles"]
     with pytest.raises(MemoryFault, match="300x200 does not fit the memory"):
         Network(runner, tile="off").run([pixels], None)
 
@@ -216,13 +217,41 @@ def test_memory_that_runs_out_at_one_picture_means_tiles(
 def test_a_job_stops_between_tiles(onnx_file: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     picture(400, 300).save(tmp_path / "in" / "a.png")
-    asked: list[int] = []
-
-    def stop() -> bool:
-        asked.append(1)
-        return len(asked) > 3
-
-    network = Network(open_runner(onnx_file, "cpu"), tile=64, should_stop=stop)
-    summary = translate(plan([tmp_path / "in"], tmp_path / "out"), network)
-    assert summary.seen == 0 and len(asked) == 4
+    events: list[JobEvent] = []
+    network = Network(open_runner(onnx_file, "cpu"), tile=32)
+    summary = run_jobs(
+        plan([tmp_path / "in"], tmp_path / "out"), network, listen=events.append,
+        should_stop=lambda: len(events) > 2,
+    )  # fmt: skip
+    steps = [e for e in events if isinstance(e, TileProgress)]
+    assert [e.done for e in steps] == [*range(1, len(steps) + 1)]
+    assert 2 < len(steps) < steps[0].total
+    assert (summary.seen, summary.not_reached) == (0, 1)
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_picture_that_the_free_memory_does_not_hold_is_tiled_and_that_is_said(
+    onnx_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = open_runner(onnx_file, "cpu")
+    pixels = np.asarray(picture(300, 200))
+    whole = runner(pixels)
+    said: list[str] = []
+    steps: list[int] = []
+    report = Report(said.append, lambda done, total: steps.append(done))
+    per_pixel = runner.local().locality.bytes_per_pixel
+    monkeypatch.setattr(tiles, "free_memory", lambda: int(per_pixel * 40_000))
+    network = Network(runner)
+    for _ in range(2):
+        (tiled,) = network.run([pixels], None, report)
+        assert np.abs(tiled.astype(int) - whole.astype(int)).max() <= 1
+    (text,) = said
+    assert "300x200 in tiles of" in text and len(steps) > 4
+    # What one picture went through whole, the next does too, though the runner keeps its memory.
+    steps.clear()
+    monkeypatch.setattr(tiles, "free_memory", lambda: 4 * int(per_pixel * 70_000))
+    network = Network(runner)
+    network.run([pixels], None, report)
+    monkeypatch.setattr(tiles, "free_memory", lambda: int(per_pixel * 40_000))
+    network.run([pixels], None, report)
+    assert steps == []

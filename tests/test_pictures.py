@@ -31,7 +31,7 @@ from img2img.images import (
     to_network,
     write_picture,
 )
-from img2img.inference import Naming, plan, translate
+from img2img.inference import JobEvent, Naming, PictureEvent, plan, run_jobs
 from img2img.runners.base import Runner
 from tests import hostile, makers
 from tests.conftest import ROOT, Each, info_of, picture, small_generator
@@ -294,15 +294,15 @@ def test_sixteen_bits_in_sixteen_bits_out_where_the_format_can(tmp_path: Path) -
     samples = noise(12, 10, 4, dtype=np.uint16)
     (folder / "a.png").write_bytes(makers.png(samples))
     (folder / "b.tif").write_bytes(makers.tiff(samples))
-    assert translate(plan([folder], tmp_path / "out"), Each(Echo())).done == 2
+    assert run_jobs(plan([folder], tmp_path / "out"), Each(Echo())).done == 2
     for name in ("a.png", "b.tif"):
         back = read_picture(tmp_path / "out" / name, DEEP)
         assert np.array_equal(back.pixels, samples[:, :, :3])
         assert np.array_equal(back.alpha, samples[:, :, 3])
-    events: list[dict[str, Any]] = []
+    events: list[JobEvent] = []
     jobs = plan([folder / "a.png"], tmp_path / "eight", Naming(".webp"))
-    translate(jobs, Each(Echo()), listen=events.append)
-    assert events[0]["notes"] == ["16 bits reduced to 8"]
+    run_jobs(jobs, Each(Echo()), listen=events.append)
+    assert isinstance(events[0], PictureEvent) and events[0].notes == ("16 bits reduced to 8",)
 
 
 def test_models_of_one_channel_write_grey(tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_models_of_one_channel_write_grey(tmp_path: Path) -> None:
     grey = picture(30, 20, 1).convert("L")
     for suffix in ("png", "jpg", "tif", "bmp", "webp"):
         grey.save(folder / f"{suffix}.{suffix}")
-    assert translate(plan([folder], tmp_path / "out"), Each(Echo(1))).done == 5
+    assert run_jobs(plan([folder], tmp_path / "out"), Each(Echo(1))).done == 5
     for path in (tmp_path / "out").iterdir():
         with Image.open(path) as image:
             assert image.mode == ("RGB" if path.suffix == ".webp" else "L")
@@ -611,7 +611,7 @@ def test_heic_is_read_and_becomes_png(tmp_path: Path) -> None:
     read = read_picture(folder / "x.HEIC")
     assert read.format == "HEIC" and read.notes == []
     assert np.abs(read.pixels.astype(int) - np.asarray(source).astype(int)).mean() < 4
-    assert translate(plan([folder], tmp_path / "out"), Each(Echo())).done == 1
+    assert run_jobs(plan([folder], tmp_path / "out"), Each(Echo())).done == 1
     with Image.open(tmp_path / "out" / "x.png") as image:
         assert image.getexif()[0x010F] == "Maker"
 
@@ -631,7 +631,7 @@ def test_the_content_decides_and_the_suffix_is_written(tmp_path: Path) -> None:
     read = read_picture(folder / "really.JPG")
     assert np.array_equal(read.pixels, np.asarray(source))
     assert (read.format, read.notes) == ("PNG", ["a PNG in spite of its name"])
-    assert translate(plan([folder], tmp_path / "out"), Each(Echo())).done == 1
+    assert run_jobs(plan([folder], tmp_path / "out"), Each(Echo())).done == 1
     with Image.open(tmp_path / "out" / "really.JPG") as image:
         assert image.format == "JPEG"
 
@@ -705,7 +705,7 @@ def test_odd_sizes_come_out_as_they_went_in(size: tuple[int, int], tmp_path: Pat
     written = ("png", "jpg", "tif", "bmp")
     for suffix in written:
         picture(*size, 3).save(folder / f"{suffix}.{suffix}")
-    assert translate(plan([folder], tmp_path / "out"), Each(Echo())).done == len(written)
+    assert run_jobs(plan([folder], tmp_path / "out"), Each(Echo())).done == len(written)
     for path in (tmp_path / "out").iterdir():
         with Image.open(path) as image:
             assert image.size == size

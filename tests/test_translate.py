@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,17 @@ from PIL import Image
 
 from img2img.errors import EnvironmentFault, UsageError
 from img2img.images import Pixels, read_picture
-from img2img.inference import Job, Manifest, Naming, check_output, plan, translate, watch
+from img2img.inference import (
+    Job,
+    JobEvent,
+    Manifest,
+    Naming,
+    PictureEvent,
+    check_output,
+    plan,
+    run_jobs,
+    watch,
+)
 from img2img.inference.manifest import Unrecorded
 from img2img.system.atomic import atomic_path
 from tests.conftest import Each, picture
@@ -24,24 +33,25 @@ def invert(pixels: Pixels) -> Pixels:
 
 
 def test_the_tree_is_kept_and_every_picture_translated(photos: Path, tmp_path: Path) -> None:
-    events: list[dict[str, Any]] = []
+    events: list[JobEvent] = []
     jobs = plan([photos], tmp_path / "out")
-    summary = translate(jobs, Each(invert), listen=events.append)
+    summary = run_jobs(jobs, Each(invert), listen=events.append)
     assert (summary.done, summary.skipped, summary.failed) == (3, 0, [])
     for name in ("one.jpg", "two.png", "sub/one.jpg"):
         before, after = read_picture(photos / name), read_picture(tmp_path / "out" / name)
         assert after.format == before.format
         difference = np.abs(255 - before.pixels.astype(int) - after.pixels.astype(int))
         assert difference.mean() < (3 if name.endswith("jpg") else 0.01)
-    assert [e["status"] for e in events] == ["done"] * 3
-    assert {(e["width"], e["height"]) for e in events} == {(40, 30), (33, 47), (20, 20)}
+    ended = [e for e in events if isinstance(e, PictureEvent)]
+    assert [e.status for e in ended] == ["done"] * 3
+    assert {(e.width, e.height) for e in ended} == {(40, 30), (33, 47), (20, 20)}
 
 
 def test_a_bad_picture_does_not_stop_the_good(photos: Path, tmp_path: Path) -> None:
     (photos / "bad.jpg").write_bytes(b"not a picture")
     whole = (photos / "one.jpg").read_bytes()
     (photos / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    summary = translate(plan([photos], tmp_path / "out"), Each(invert))
+    summary = run_jobs(plan([photos], tmp_path / "out"), Each(invert))
     assert summary.done == 3
     assert {(p.name, bool(reason)) for p, reason in summary.failed} == {
         ("bad.jpg", True), ("cut.jpg", True),
@@ -53,13 +63,13 @@ def test_a_bad_picture_does_not_stop_the_good(photos: Path, tmp_path: Path) -> N
 
 def test_what_is_there_is_skipped_unless_told_otherwise(photos: Path, tmp_path: Path) -> None:
     jobs = plan([photos], tmp_path / "out")
-    translate(jobs, Each(invert))
+    run_jobs(jobs, Each(invert))
     (tmp_path / "out" / "two.png").unlink()
     before = (tmp_path / "out" / "one.jpg").stat().st_mtime_ns
-    summary = translate(jobs, Each(invert))
+    summary = run_jobs(jobs, Each(invert))
     assert (summary.done, summary.skipped) == (1, 2)
     assert (tmp_path / "out" / "one.jpg").stat().st_mtime_ns == before
-    assert translate(jobs, Each(invert), manifest=Unrecorded(overwrite=True)).done == 3
+    assert run_jobs(jobs, Each(invert), manifest=Unrecorded(overwrite=True)).done == 3
 
 
 def test_names_are_injective_and_decided_before_the_first_write(tmp_path: Path) -> None:
@@ -142,7 +152,7 @@ def test_a_full_disk_stops_the_job_and_keeps_what_is_done(tmp_path: Path) -> Non
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
         with pytest.raises(EnvironmentFault, match=r"3.png: not written: disk full"):
-            translate(plan([folder], tmp_path / "out"), Each(invert))
+            run_jobs(plan([folder], tmp_path / "out"), Each(invert))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
@@ -155,13 +165,13 @@ def test_stopping_leaves_whole_pictures_and_the_rest_for_later(
     photos: Path, tmp_path: Path
 ) -> None:
     jobs = plan([photos], tmp_path / "out")
-    events: list[dict[str, Any]] = []
-    summary = translate(
+    events: list[JobEvent] = []
+    summary = run_jobs(
         jobs, Each(invert), listen=events.append, should_stop=lambda: len(events) > 0
     )
     there = [job for job in jobs if job.target.exists()]
     assert 1 <= summary.done == len(there) == len(events)
-    again = translate(jobs, Each(invert))
+    again = run_jobs(jobs, Each(invert))
     assert (again.done, again.skipped) == (3 - len(there), len(there))
 
 
@@ -170,7 +180,7 @@ def test_an_unexpected_fault_of_the_network_is_not_swallowed(photos: Path, tmp_p
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        translate([Job(photos / "one.jpg", tmp_path / "out" / "one.jpg")], Each(broken))
+        run_jobs([Job(photos / "one.jpg", tmp_path / "out" / "one.jpg")], Each(broken))
 
 
 def test_stale_files_of_a_killed_process_are_swept(photos: Path, tmp_path: Path) -> None:
@@ -183,7 +193,7 @@ def test_stale_files_of_a_killed_process_are_swept(photos: Path, tmp_path: Path)
         (out / name).write_bytes(b"x")
     with atomic_path(out / "page.html") as mine:
         mine.write_bytes(b"x")
-        translate(plan([photos], out), Each(invert))
+        run_jobs(plan([photos], out), Each(invert))
         assert mine.exists()
     assert (not stale.exists() and not same.exists()) or os.name != "posix"
     assert (out / ".other-123.tmp").exists() and (out / "page.html").exists()
@@ -216,14 +226,14 @@ def test_no_output_takes_the_name_of_a_folder(tmp_path: Path) -> None:
     picture(4, 4).save(folder / "x.PNG" / "a.png")
     picture(4, 4).save(folder / "x.gif")
     picture(4, 4).save(other / "x.png")
-    summary = translate(plan([folder, other], tmp_path / "out"), Each(invert))
+    summary = run_jobs(plan([folder, other], tmp_path / "out"), Each(invert))
     assert (summary.done, summary.failed) == (3, [])
 
 
 def test_a_file_in_the_way_of_a_folder_costs_that_folder_only(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "sub").write_text("mine")
-    summary = translate(plan([photos], tmp_path / "out"), Each(invert))
+    summary = run_jobs(plan([photos], tmp_path / "out"), Each(invert))
     ((path, reason),) = summary.failed
     assert summary.done == 2 and path == photos / "sub" / "one.jpg" and "exists" in reason
     assert (tmp_path / "out" / "sub").read_text() == "mine"
@@ -243,9 +253,7 @@ def test_a_watched_picture_keeps_its_output_when_another_takes_its_name(tmp_path
             picture(9, 9).save(folder / "a.png")
         return plan([folder], out)
 
-    def work(jobs: list[Job]) -> None:
-        assert translate(jobs, Each(invert), manifest=manifest).failed == []
-
-    watch(look, work, lambda: looks > 8, 0.01)
+    for jobs in watch(look, lambda: looks > 8, 0.01):
+        assert run_jobs(jobs, Each(invert), manifest=manifest).failed == []
     assert read_picture(out / "a.png").pixels.shape == (9, 9, 3)
     assert read_picture(out / "a.gif.png").pixels.shape == (4, 4, 3)

@@ -10,15 +10,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from img2img.cli.translate import _pixels_to_come
 from img2img.images import read_picture, scale_pixels
 from img2img.inference import Job
+from img2img.inference.workload import pixels_to_come
 from img2img.model_format.checkpoint import load_model, save_model
 from img2img.runners import open_runner
 from tests.commands import without_override
@@ -217,7 +216,8 @@ def test_a_folder_that_fills(photos: Path, onnx_file: Path, tmp_path: Path) -> N
     finally:
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in errors
+    assert process.returncode == 0 and "Traceback" not in errors
+    assert "watching fills: new and changed pictures are translated as they come" in errors
     summary = json.loads(rest.splitlines()[-1])
     assert (summary["done"], summary["redone"], summary["failed"]) == (3, 1, 1)
     assert files(tmp_path / "out") == ["a.jpg", "b.png"]
@@ -332,8 +332,10 @@ def test_the_working_size_is_said_obeyed_and_remembered(
     assert row["status"] == "skipped"
     facts = {"trained_size": 64, "working_size": 48, "upsampling": "plain"}
     assert facts.items() <= start.items()
+    other = cli(*command, "--size", "full")
+    assert other.returncode == 2 and "working_size 48, not 0" in other.stderr
     for size in ("full", "0"):
-        done = cli(*command, "--size", size)
+        done = cli(*command, "--size", size, "--overwrite")
         assert "working at each picture's own size" in done.stderr
     assert np.abs(read_picture(out).pixels.astype(int) - runner(source)).max() <= 1
 
@@ -359,4 +361,4 @@ def test_the_pixels_that_the_network_will_see(
     for name, count in sizes.items():
         (tmp_path / name).write_bytes(bytes(count))
     jobs = [Job(tmp_path / name, tmp_path / "out" / name) for name in sizes]
-    assert _pixels_to_come(SimpleNamespace(watch=False), jobs, size) == pixels  # type: ignore[arg-type]
+    assert pixels_to_come(jobs, size) == pixels

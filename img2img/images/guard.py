@@ -79,7 +79,7 @@ def count_scans(data: bytes) -> int:
 
 
 def _png_has_end(file: BinaryIO) -> bool:
-    place, size = 8, os.fstat(file.fileno()).st_size
+    place, size = 8, file.seek(0, os.SEEK_END)
     while place + 12 <= size:
         file.seek(place)
         head = file.read(8)

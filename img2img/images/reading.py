@@ -32,7 +32,7 @@ def read_picture(path: Path | str, reading: Reading = _AS_THEY_ARE) -> Picture:
     """
     try:
         with open_regular(path) as file:
-            return _decode(file, Path(path), reading)
+            return decode(file, Path(path), reading)
     except PictureError as error:
         raise PictureError(f"{path}: {error}") from None
     except OSError as error:
@@ -50,14 +50,16 @@ def reason(error: BaseException) -> str:
     return text if text else type(error).__name__
 
 
-def _decode(file: BinaryIO, path: Path, reading: Reading) -> Picture:
+def decode(file: BinaryIO, path: Path | None, reading: Reading) -> Picture:
+    """What `read_picture` returns, of an open file; `path` is compared with what it holds. Raises
+    PictureError without the name, and whatever a decoder raises."""
     format = sniff(file.read(64))
     if format is None:
         raise PictureError("cannot be decoded: not a picture, or damaged")
     file.seek(0)
     forgiven = check_structure(file, format, reading.salvage)
     picture = Picture(np.empty((0, 0, 3), np.uint8), format=format)
-    if path.suffix.lower() in READABLE and not _named_so(path, format):
+    if path is not None and path.suffix.lower() in READABLE and not _named_so(path, format):
         picture.notes.append(f"a {format} in spite of its name")
 
     def opened() -> Image.Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -50,7 +50,8 @@ def write_picture(
     try:
         samples = _samples(picture)
         with atomic_path(path) as temporary:
-            _save(temporary, samples, picture, quality)
+            with open(temporary, "wb") as file:
+                _save(file, samples, picture, quality)
             before(temporary)
     except EnvironmentFault:
         raise
@@ -61,6 +62,11 @@ def write_picture(
         raise PictureError(f"{path}: not written: {words}") from None
     except Exception as error:
         raise PictureError(f"{path}: not written: {reason(error)}") from None
+
+
+def encode(file: BinaryIO, picture: Picture, quality: int = 95) -> None:
+    """`write_picture` into an open file; raises PictureError, and whatever an encoder raises."""
+    _save(file, _samples(picture), picture, quality)
 
 
 def _samples(picture: Picture) -> Pixels:
@@ -91,21 +97,19 @@ def _as(alpha: Pixels, pixels: Pixels) -> Pixels:
     return ((alpha.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _save(path: Path, samples: Pixels, picture: Picture, quality: int) -> None:
+def _save(file: BinaryIO, samples: Pixels, picture: Picture, quality: int) -> None:
     # A grey file may carry a grey profile only, and untagged grey is taken as sRGB's anyway.
     icc = SRGB_BYTES if picture.icc and samples.shape[2] > 2 else b""
     exif, xmp = exif_to_write(picture), xmp_to_write(picture)
     if picture.format == "PNG":
-        with open(path, "wb") as file:
-            write_png(file, samples, icc, exif, xmp, picture.dpi, picture.software)
+        write_png(file, samples, icc, exif, xmp, picture.dpi, picture.software)
         return
     if picture.format == "TIFF":
         if (
             samples.shape[2] == 2
         ):  # grey with alpha of 16 bits is read by few, Pillow not among them
             samples = samples[:, :, [0, 0, 0, 1]]
-        with open(path, "wb") as file:
-            write_tiff(file, samples, icc, exif, xmp, picture.dpi)
+        write_tiff(file, samples, icc, exif, xmp, picture.dpi)
         return
     if samples.shape[2] == 1:
         image = Image.fromarray(samples[:, :, 0])
@@ -129,4 +133,4 @@ def _save(path: Path, samples: Pixels, picture: Picture, quality: int) -> None:
         options |= {k: v for k, v in (("exif", exif), ("xmp", xmp), ("icc_profile", icc)) if v}
     if picture.dpi and picture.format in ("JPEG", "BMP"):
         options["dpi"] = picture.dpi
-    image.save(path, format=picture.format, **options)
+    image.save(file, format=picture.format, **options)

@@ -36,7 +36,6 @@ _WEBP_METHOD = 2
 
 Status = Literal["translated", "there", "failed"]
 _ASSETS = Path(__file__).resolve().parent.parent / "assets"
-_SLOT = 120
 # Controls, lone surrogates, line separators, and what turns the direction of writing.
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -82,9 +81,9 @@ class Gallery:
     """One self-contained HTML page with a before/after slider for each picture.
 
     Entries are streamed to a temporary file as they come, so memory does not grow with their
-    number; `close` publishes the page whole, and without it an older page stays as it was. As a
-    context manager it closes at the end and discards on an error. Safe to call from several
-    threads.
+    number; `close` publishes the page whole, its entries in the order of their names, and without
+    it an older page stays as it was. As a context manager it closes at the end and discards on an
+    error. Safe to call from several threads.
 
     Args:
         path: the page, `.html`.
@@ -110,14 +109,14 @@ class Gallery:
         if not self.path.parent.is_dir():
             raise UsageError(f"{self.path.parent}: no such folder")
         sweep_stale(self.path.parent)
-        head, rest, self._foot = _page(title, about)
-        self._slot = len(head)
+        self._head, self._middle, self._foot = _page(title, about)
         self._lock = threading.Lock()
+        self._places: list[tuple[list[str], int, int, int]] = []  # name, number, offset, length
+        self._end = 0
         with self._writing(), contextlib.ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self.path))
-            self._file = stack.enter_context(open(temporary, "wb"))
-            self._file.write(head + b" " * _SLOT + rest)
-            self._stack = stack.pop_all()
+            self._file = stack.enter_context(open(temporary, "w+b"))
+            self._stack: contextlib.ExitStack | None = stack.pop_all()
 
     def add(
         self,
@@ -134,6 +133,7 @@ class Gallery:
         shape = f'width="{size[0]}" height="{size[1]}" draggable="false" decoding="async"'
         label = _text(name)
         self._entry(
+            name,
             status,
             f'<div class="slider" role="slider" tabindex="0" aria-label="{label}, before and after"'
             ' aria-valuemin="0" aria-valuemax="100" aria-valuenow="50">\n'
@@ -162,27 +162,37 @@ class Gallery:
     def fail(self, name: str, reason: str) -> None:
         """A picture that has no result, and why."""
         self._entry(
+            name,
             "failed",
             f"<figcaption><div><bdi>{_text(name)}</bdi>{_lines([reason])}</div></figcaption>",
         )
 
     def close(self) -> None:
-        """Publish the page. Nothing more can be added."""
+        """Publish the page. Nothing more can be added. After `discard`, nothing happens."""
+        if self._stack is None:
+            return
         words = {"translated": "translated", "there": "there already", "failed": "failed"}
         told = [f"{n} {words[status]}" for status, n in self.counts.items() if n]
-        counts = ", ".join(told) or "no picture"
-        with self._writing(), self._stack:
-            place, foot = self._file.tell(), self._foot
-            megabytes = f"{(place + len(foot)) / 1e6:.1f} MB".encode()
-            foot = foot.replace(b"{{size}}", megabytes)
-            self._file.write(foot.replace(b"{{side}}", str(self.side).encode()))
-            self._file.seek(self._slot)
-            self._file.write(counts.encode().ljust(_SLOT))
+        counts = (", ".join(told) or "no picture").encode()
+        foot = self._foot.replace(b"{{side}}", str(self.side).encode())
+        size = len(self._head) + len(counts) + len(self._middle) + self._end + len(foot)
+        foot = foot.replace(b"{{size}}", f"{size / 1e6:.1f} MB".encode())
+        try:
+            with self._writing(), atomic_path(self.path) as page, open(page, "wb") as file:
+                file.write(self._head + counts + self._middle)
+                for _, _, place, length in sorted(self._places):
+                    self._file.seek(place)
+                    file.write(self._file.read(length))
+                file.write(foot)
+        finally:
+            self.discard()
 
     def discard(self) -> None:
         """Leave no page; an older one stays. After `close`, nothing happens."""
-        with contextlib.suppress(_Discarded), self._stack:
-            raise _Discarded
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            with contextlib.suppress(_Discarded), stack:
+                raise _Discarded
 
     def __enter__(self) -> Gallery:
         return self
@@ -193,11 +203,13 @@ class Gallery:
         else:
             self.discard()
 
-    def _entry(self, status: Status, inside: str) -> None:
+    def _entry(self, name: str, status: Status, inside: str) -> None:
         kind = ' class="failed"' if status == "failed" else ""
-        text = f'<figure{kind} data-status="{status}">\n{inside}\n</figure>\n'
+        text = f'<figure{kind} data-status="{status}">\n{inside}\n</figure>\n'.encode()
         with self._lock, self._writing():
-            self._file.write(text.encode())
+            self._file.write(text)
+            self._places.append((_order(name), len(self._places), self._end, len(text)))
+            self._end += len(text)
             self.counts[status] += 1
 
     def _small(self, pixels: Pixels) -> Pixels:
@@ -220,6 +232,11 @@ class Gallery:
 
 class _Discarded(Exception):
     """Unwinds the stack of an unfinished page, so that its temporary file is removed."""
+
+
+def _order(name: str) -> list[str]:
+    """Sorts as a listing of the folders does: folder by folder, without regard to case."""
+    return [part.casefold() for part in Path(name).parts]
 
 
 def _rgb(pixels: Pixels) -> Pixels:

@@ -1,12 +1,9 @@
-"""What is to be done with one picture, and what became of all of them."""
+"""What is to be done with one picture."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-Event = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +23,3 @@ class Job:
     domain_name: str = ""
     problem: str | None = None
     ignored: str | None = None
-
-
-@dataclass
-class Summary:
-    """What became of the jobs: counts, and (file, reason) for each that failed.
-
-    `redone` are those among `done` whose older output was replaced, because the picture, the model
-    or a setting had changed.
-    """
-
-    done: int = 0
-    redone: int = 0
-    skipped: int = 0
-    ignored: int = 0
-    failed: list[tuple[Path, str]] = field(default_factory=list)
-
-    @property
-    def seen(self) -> int:
-        """How many jobs have an end."""
-        return self.done + self.skipped + self.ignored + len(self.failed)

@@ -1,4 +1,4 @@
-"""What was done already: a diary beside the outputs, one line of JSON for each."""
+"""What was done already: a record beside the outputs, one line of JSON for each."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import json
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from img2img.errors import EnvironmentFault, describe_os_error
+from img2img.errors import EnvironmentFault, UsageError, describe_os_error
 from img2img.inference.jobs import Job
 
 FOLDER = ".img2img"
 NAME = "manifest.jsonl"
 THERE = "the output is there already"
+_OTHER = "the output was made by another model or with other settings; --overwrite replaces it"
 
 
 def settings_hash(settings: dict[str, Any]) -> str:
@@ -56,7 +58,7 @@ class _Entry:
 
 
 class Unrecorded:
-    """Keeps no diary: an output that exists is skipped, unless `overwrite`."""
+    """Keeps no record: an output that exists is skipped, unless `overwrite`."""
 
     def __init__(self, overwrite: bool = False):
         self._overwrite = overwrite
@@ -88,8 +90,14 @@ class Manifest(Unrecorded):
         settings: `settings_hash` of all that decides how outputs look, the model among it.
         overwrite: everything is to be done again.
         retry_failed: what failed before is tried again, also where nothing has changed.
+        model: the model's name, for messages.
+        jobs: what is planned; checked for outputs that another model or other settings made.
+        labelled: the jobs' domains come from a table, so that another one is a changed input.
 
-    Raises EnvironmentFault when the file cannot be read or written.
+    Raises:
+        EnvironmentFault: the file cannot be read or written.
+        UsageError: `jobs` would replace what another model or other settings made, without
+            `overwrite`.
     """
 
     def __init__(
@@ -98,9 +106,14 @@ class Manifest(Unrecorded):
         settings: dict[str, Any],
         overwrite: bool = False,
         retry_failed: bool = False,
+        model: str = "",
+        jobs: Sequence[Job] = (),
+        labelled: bool = False,
     ):
         super().__init__(overwrite)
         self._out = out
+        self._model, self._meaning, self._labelled = model, settings, labelled
+        self._headers: dict[str, dict[str, Any]] = {}
         self._settings = settings_hash(settings)
         self._retry = retry_failed
         self._lock = threading.Lock()
@@ -113,12 +126,15 @@ class Manifest(Unrecorded):
             if self._path.exists():
                 with open(self._path, "rb") as old:
                     self._load(old)
+            self._refuse_others(jobs)
             self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115
             if self._path.stat().st_size and not _ends_with_newline(self._path):
                 self._file.write(b"\n")
         except OSError as error:
             raise EnvironmentFault(f"{self._path}: {describe_os_error(error)}") from None
-        self._write({"settings": self._settings, "meaning": settings, "time": _now()})
+        self._write(
+            {"settings": self._settings, "meaning": settings, "model": model, "time": _now()}
+        )
 
     def verdict(self, job: Job) -> Verdict:
         """What to do with `job`, judged by its source, its output and the record."""
@@ -134,6 +150,8 @@ class Manifest(Unrecorded):
             return Verdict("skip", THERE)
         if stamp not in entry.stamps:
             return Verdict("skip", "the output was changed since; --overwrite replaces it")
+        if self._is_other(entry, job):
+            return Verdict("skip", _OTHER)
         if not entry.done:
             verdict = self._again(job, entry)
             return Verdict("do", replaces=True) if verdict is _DO else verdict
@@ -173,6 +191,42 @@ class Manifest(Unrecorded):
             return fingerprint(job.source) == entry.digest
         except OSError:
             return False
+
+    def _is_other(self, entry: _Entry, job: Job) -> bool:
+        """True for an output that another model, other settings or another domain made."""
+        if self._labelled:
+            return entry.settings.partition("/")[0] != self._settings
+        return entry.settings != self._of(job)
+
+    def _refuse_others(self, jobs: Sequence[Job]) -> None:
+        if self._overwrite:
+            return
+        others = []
+        for job in jobs:
+            entry = self._entries.get(self._name(job))
+            if job.ignored or entry is None or not self._is_other(entry, job):
+                continue
+            if (stamp := _stamp(job.target)) in entry.stamps and stamp != (0, 0):
+                others.append(entry)
+        if others:
+            count = f"{len(others)} picture{'s' * (len(others) > 1)}"
+            raise UsageError(
+                f"{self._out}: holds {count} {self._made_by(others[0])}; give --overwrite to "
+                "replace, or another folder as -o"
+            )
+
+    def _made_by(self, entry: _Entry) -> str:
+        header = self._headers.get(entry.settings.partition("/")[0], {})
+        meaning, model = header.get("meaning"), header.get("model")
+        if not isinstance(meaning, dict) or meaning.get("model") != self._meaning.get("model"):
+            if not isinstance(model, str) or not model:
+                return f"made by another model than {self._model or 'this one'}"
+            if model == self._model:
+                return f"made by another version of model {model}"
+            return f"made by model {model}, not {self._model}"
+        names = [n for n in {**meaning, **self._meaning} if meaning.get(n) != self._meaning.get(n)]
+        told = [f"{n} {meaning.get(n)}, not {self._meaning.get(n)}" for n in names]
+        return f"made with other settings ({'; '.join(told) or 'another domain'})"
 
     def _of(self, job: Job) -> str:
         if job.domain is None:
@@ -220,6 +274,8 @@ class Manifest(Unrecorded):
                 row = json.loads(line)
                 if "output" in row:
                     self._take(row)
+                elif "settings" in row:
+                    self._headers[str(row["settings"])] = row
             except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 continue
 

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from img2img.errors import MemoryFault, UsageError
 from img2img.images import Pixels, enlarge_guided, scale_pixels, working_shape
 from img2img.runners import Runner
-from img2img.tiling.tiles import Wish, smaller, tile_for, translate_tiled
+from img2img.tiling.tiles import smaller, tile_for, translate_tiled
 
 _BATCH = 16
 _ROWS = 64
 Domain = Sequence[float]
+TileOption = Literal["auto", "off"] | int
 
 
 class Stopped(Exception):
     """A picture was left because `should_stop` said so."""
 
 
+@dataclass(frozen=True)
+class Report:
+    """Where a translation in work reports to, from the thread that runs it.
+
+    Attributes:
+        tell: receives in words, once, that less is done at a time, and why.
+        progress: receives (steps done, steps in all) of a picture that is translated in tiles.
+        should_stop: is asked between the tiles of a large picture.
+    """
+
+    tell: Callable[[str], None] = lambda text: None
+    progress: Callable[[int, int], None] = lambda done, total: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+_SILENT = Report()
+
+
 class Network:
-    """A runner with what a job wants of it.
+    """A runner with the options of a job.
 
     Args:
         runner: translates pictures of one size at once.
@@ -33,8 +55,7 @@ class Network:
         tile: `auto` takes pictures apart that do not fit the memory, `off` none, a number all that
             are larger; the result is that of the whole picture.
         batch: at most so many pictures at once; None chooses by their size.
-        tell: is told once, in words, when less is done at a time because memory ran out.
-        should_stop: is asked between the tiles of a large picture.
+        lock: held while the runner works, where several networks share it.
 
     Attributes:
         size: the working size in force, in pixels; 0 for each picture's own.
@@ -47,10 +68,9 @@ class Network:
         runner: Runner,
         size: int | None = None,
         strength: float = 1.0,
-        tile: Wish = "auto",
+        tile: TileOption = "auto",
         batch: int | None = None,
-        tell: Callable[[str], None] = lambda text: None,
-        should_stop: Callable[[], bool] = lambda: False,
+        lock: AbstractContextManager[object] | None = None,
     ):
         self.size = runner.working_size if size is None else size
         least = runner.info.minimum
@@ -67,28 +87,35 @@ class Network:
         self._most = _BATCH if batch is None else batch
         self._most_pixels = runner.batch_pixels if batch is None else 2**62
         self._tile = tile
-        self._tell, self._told = tell, set[str]()
-        self._should_stop = should_stop
+        self._lock = lock or threading.Lock()
+        self._said = set[str]()
+        self._whole = 0  # pixels of the largest picture that went through whole
         if isinstance(tile, int):
-            runner.local()  # a wish that cannot be honoured is an error before the first picture
+            runner.local()  # what the model cannot do is an error before the first picture
 
     def limit(self, pixels: Pixels) -> int:
         """How many pictures of this size are translated at once."""
         height, width = self._seen(pixels)
         return max(1, min(self._most, self._most_pixels // (height * width)))
 
-    def run(self, pictures: Sequence[Pixels], domains: Sequence[Domain] | None) -> list[Pixels]:
+    def run(
+        self,
+        pictures: Sequence[Pixels],
+        domains: Sequence[Domain] | None,
+        report: Report = _SILENT,
+    ) -> list[Pixels]:
         """Translate uint8 or uint16 (H, W, 3) pictures of one size and type; the answers have
         their size and type, (H, W, 1) where the model gives grey.
 
         Raises:
             MemoryFault: even one alone does not fit the memory, nor a small tile of it.
-            Stopped: `should_stop` said so amid a picture.
+            Stopped: `report.should_stop` said so amid a picture.
         """
         height, width = pictures[0].shape[:2]
         seen_height, seen_width = self._seen(pictures[0])
         seen = [scale_pixels(p, seen_width, seen_height) for p in pictures]
-        made = self._fitting(seen, domains)
+        with self._lock:
+            made = self._fitting(seen, domains, report)
         if self._runner.info.upsampling == "guided":
             answers = [enlarge_guided(*each) for each in zip(made, pictures, seen, strict=True)]
         else:
@@ -98,13 +125,18 @@ class Network:
         return [blend(p, a, self._strength) for p, a in zip(pictures, answers, strict=True)]
 
     def _fitting(
-        self, pictures: Sequence[Pixels], domains: Sequence[Domain] | None
+        self, pictures: Sequence[Pixels], domains: Sequence[Domain] | None, report: Report
     ) -> list[Pixels]:
         height, width = pictures[0].shape[:2]
-        tile = tile_for(self._runner, height, width, self._tile)
+        tile = self._tile_for(height, width)
         if tile is not None:
+            if self._tile == "auto":
+                self._tell_once(
+                    report, f"{width}x{height} in tiles of {tile} pixels; the memory that is free "
+                    "does not hold the whole picture"
+                )  # fmt: skip
             each = [None] * len(pictures) if domains is None else domains
-            return [self._tiled(p, d, tile) for p, d in zip(pictures, each, strict=True)]
+            return [self._tiled(p, d, tile, report) for p, d in zip(pictures, each, strict=True)]
         answers: list[Pixels] = []
         at_once = len(pictures)
         while (done := len(answers)) < len(pictures):
@@ -116,16 +148,26 @@ class Network:
                 if len(some) > 1:
                     at_once = self._most = len(some) // 2
                     self._tell_once(
+                        report,
                         f"memory ran out at {len(some)} pictures of {width}x{height}; "
-                        "going on with fewer at once"
+                        "continuing with fewer at once",
                     )
                     continue
-                answers.append(self._in_parts(some[0], None if given is None else given[0]))
+                answers.append(self._in_parts(some[0], None if given is None else given[0], report))
+            else:
+                self._whole = max(self._whole, len(some) * height * width)
         return answers
 
-    def _in_parts(self, pixels: Pixels, domain: Domain | None) -> Pixels:
+    def _tile_for(self, height: int, width: int) -> int | None:
+        # A runner keeps the memory of the largest picture so far, which then is not free any more.
+        if self._tile == "auto" and height * width <= self._whole:
+            return None
+        return tile_for(self._runner, height, width, self._tile)
+
+    def _in_parts(self, pixels: Pixels, domain: Domain | None, report: Report) -> Pixels:
         """A picture for which memory ran out, in tiles."""
         height, width = pixels.shape[:2]
+        self._whole = min(self._whole, height * width - 1)
         half = max(height, width) // 2
         try:
             tile = None if self._tile == "off" else tile_for(self._runner, height, width, half)
@@ -133,18 +175,18 @@ class Network:
             tile = None
         if tile is None:
             raise MemoryFault(f"{width}x{height} does not fit the memory") from None
-        self._tell_once(f"memory ran out at {width}x{height}; going on in tiles")
-        return self._tiled(pixels, domain, tile)
+        self._tell_once(report, f"memory ran out at {width}x{height}; continuing in tiles")
+        return self._tiled(pixels, domain, tile, report)
 
-    def _tiled(self, pixels: Pixels, domain: Domain | None, tile: int) -> Pixels:
+    def _tiled(self, pixels: Pixels, domain: Domain | None, tile: int, report: Report) -> Pixels:
         side: int | None = tile
         while side is not None:
             try:
                 answer = translate_tiled(
-                    self._runner, pixels, domain, side, should_stop=self._should_stop
+                    self._runner, pixels, domain, side, report.progress, report.should_stop
                 )
             except (MemoryFault, MemoryError):
-                self._tell_once("memory ran out; going on in smaller tiles")
+                self._tell_once(report, "memory ran out; continuing in smaller tiles")
                 side = smaller(self._runner, side)
                 continue
             if answer is None:
@@ -153,11 +195,11 @@ class Network:
         height, width = pixels.shape[:2]
         raise MemoryFault(f"{width}x{height} does not fit the memory, not even in tiles")
 
-    def _tell_once(self, text: str) -> None:
+    def _tell_once(self, report: Report, text: str) -> None:
         kind = text.rpartition(";")[2]
-        if kind not in self._told:
-            self._tell(text)
-        self._told.add(kind)
+        if kind not in self._said:
+            report.tell(text)
+        self._said.add(kind)
 
     def _seen(self, pixels: Pixels) -> tuple[int, int]:
         height, width = pixels.shape[:2]

@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
-from img2img.errors import (
-    EnvironmentFault,
-    MemoryFault,
-    PictureError,
-    UsageError,
-    describe_os_error,
-    is_environment_fault,
-)
-from img2img.images import (
-    HOLDS_16_BITS,
-    Picture,
-    Pixels,
-    Reading,
-    write_picture,
-    written_format,
-)
+from img2img.errors import MemoryFault, PictureError, UsageError
+from img2img.images import HOLDS_16_BITS, Picture, Pixels
 from img2img.inference.budget import Budget, Hold
 from img2img.inference.decoders import Decoded, Decoder, Ended, Watch
-from img2img.inference.gallery import compare_sheet
-from img2img.inference.jobs import Event, Job, Summary
+from img2img.inference.events import JobEvent, Note, PictureEvent, Status, Summary, TileProgress
+from img2img.inference.jobs import Job
 from img2img.inference.manifest import Unrecorded, Verdict
-from img2img.inference.network import Domain, Stopped
+from img2img.inference.network import Domain, Report, Stopped
+from img2img.inference.output import Options, format_of, write_output
 from img2img.system.atomic import sweep_stale
 from img2img.system.cpu import cores
 
-_DEEP = Reading(deep=True)
 WRITERS = 2  # threads that encode
 _SLOTS = 24  # pictures between the decoders and the network
 _BYTES = 192 * 2**20  # of pictures between decoding and the disk, unless one alone has more
@@ -45,85 +31,37 @@ _LOOK = 0.2  # seconds between two looks at the stop flag
 
 
 class Pictures(Protocol):
-    """What the pipeline wants of a network; `Network` is one."""
+    """What the pipeline needs of a network; `Network` is one."""
 
     def limit(self, pixels: Pixels) -> int:
         """How many pictures of this size at once."""
         ...
 
-    def run(self, pictures: Sequence[Pixels], domains: Sequence[Domain] | None) -> list[Pixels]:
+    def run(
+        self, pictures: Sequence[Pixels], domains: Sequence[Domain] | None, report: Report
+    ) -> list[Pixels]:
         """Pictures of one size and type -> the answers, of that size and type."""
         ...
-
-
-class Gallery(Protocol):
-    """Where pictures are shown beside their sources; safe to call from several threads."""
-
-    def add(self, name: str, before: Pixels, after: Pixels, notes: Sequence[str] = (), /) -> None:
-        """One translated picture."""
-        ...
-
-    def add_files(self, source: Path, output: Path, name: str, /) -> None:
-        """One that was translated before."""
-        ...
-
-    def fail(self, name: str, reason: str, /) -> None:
-        """One that could not be translated."""
-        ...
-
-
-@dataclass(frozen=True)
-class Extras:
-    """What is made beside the outputs, named as they are below `out`: side-by-side sheets in the
-    folder `compare`, and a gallery."""
-
-    out: Path = Path()
-    compare: Path | None = None
-    gallery: Gallery | None = None
-
-    def name(self, job: Job) -> Path:
-        """The output's path below `out`."""
-        return job.target.relative_to(self.out)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a job is done.
-
-    Attributes:
-        quality: 1..100, for JPEG, WebP and AVIF.
-        reading: how pictures are read.
-        software: named in the outputs' metadata, unless `reading` strips it.
-        seconds: how long one picture may take to decode.
-        decoders: most decoding processes; None takes as many as there are cores, up to four.
-        extras: what is made beside the outputs.
-    """
-
-    quality: int = 95
-    reading: Reading = _DEEP
-    software: str = ""
-    seconds: float = 60.0
-    decoders: int | None = None
-    extras: Extras = field(default_factory=Extras)
 
 
 _PLAIN = Options()
 
 
-def translate(
+def translate_jobs(
     jobs: Sequence[Job],
     network: Pictures,
     options: Options = _PLAIN,
     manifest: Unrecorded | None = None,
-    listen: Callable[[Event], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Summary:
+) -> Generator[JobEvent, None, Summary]:
     """Translate `jobs`; outputs appear whole or not at all, and one bad picture costs itself only.
 
     Pictures are decoded in processes of their own, which are killed when one takes too long.
-    `manifest` says what is to be done (default: what has no output yet) and is told what was.
-    `listen` is called from this thread with one event for each job, in the order in which they
-    end: `{"event": "picture", "input", "output", "status": done|skipped|ignored|failed, ...}`.
+    `manifest` says what is to be done (default: what has no output yet) and records what was.
+    Yields a PictureEvent for each job, in the order in which they end, between them notes and how
+    far a large picture is; returns the Summary. `should_stop` is asked while pictures are
+    translated, at least five times a second; closing the iterator stops too. Both leave whole
+    pictures only.
 
     Raises:
         EnvironmentFault: nothing can be written any more (disk full, read-only), or no process
@@ -132,7 +70,30 @@ def translate(
     for folder in {job.target.parent for job in jobs}:
         if folder.is_dir():
             sweep_stale(folder)
-    return _Pipeline(jobs, network, options, manifest or Unrecorded(), listen, should_stop).run()
+    pipeline = _Pipeline(jobs, network, options, manifest or Unrecorded(), should_stop)
+    yield from pipeline.run()
+    order = {job.source: place for place, job in reversed([*enumerate(jobs)])}
+    pipeline.summary.failed.sort(key=lambda row: order[row[0]])
+    pipeline.summary.not_reached = len(jobs) - pipeline.summary.seen
+    return pipeline.summary
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    network: Pictures,
+    options: Options = _PLAIN,
+    manifest: Unrecorded | None = None,
+    listen: Callable[[JobEvent], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Summary:
+    """`translate_jobs` to its end: `listen` receives the events."""
+    steps = translate_jobs(jobs, network, options, manifest, should_stop)
+    while True:
+        try:
+            listen(next(steps))
+        except StopIteration as end:
+            summary: Summary = end.value
+            return summary
 
 
 def reader_count(jobs: int, most: int | None = None) -> int:
@@ -162,12 +123,11 @@ class _Pipeline:
         network: Pictures,
         options: Options,
         manifest: Unrecorded,
-        listen: Callable[[Event], None],
         should_stop: Callable[[], bool],
     ):
         self._jobs, self._network, self._options = jobs, network, options
-        self._manifest, self._listen, self._should_stop = manifest, listen, should_stop
-        self._summary = Summary()
+        self._manifest, self._should_stop = manifest, should_stop
+        self.summary = Summary()
         self._tasks = self._grouped()
         self._tasks_lock = threading.Lock()
         self._inbox: queue.Queue[Callable[[], None]] = queue.Queue()
@@ -175,28 +135,27 @@ class _Pipeline:
         # Events of jobs that are not decoded wait here for their turn, too.
         self._events = threading.BoundedSemaphore(4 * _SLOTS)
         self._pending: list[_Item] = []
+        self._alone: deque[_Item] = deque()  # for which a batch had no memory
+        self._outbox: deque[JobEvent] = deque()
         self._readers = self._writing = 0
+        self._busy = False  # the network is
         self._writers = ThreadPoolExecutor(WRITERS)
+        self._networks_thread = ThreadPoolExecutor(1)
         self._stopping = False
         self._fault: BaseException | None = None
+        self._report = Report(self._note, self._progress, lambda: self._stopping)
 
-    def run(self) -> Summary:
+    def run(self) -> Iterator[JobEvent]:
+        """Do everything; events are yielded in the caller's thread."""
         self._readers = reader_count(len(self._jobs), self._options.decoders)
         decoders = [Decoder(self._options.seconds) for _ in range(self._readers)]
         threads = [threading.Thread(target=self._read, args=(d,), daemon=True) for d in decoders]
         watch = Watch(decoders)
-        with self._writers:
+        with self._writers, self._networks_thread:
             try:
                 for thread in threads:
                     thread.start()
-                while self._readers or self._pending or self._writing:
-                    self._take_messages()
-                    if self._fault is not None:
-                        raise self._fault
-                    if self._stopping and not self._writing:
-                        break
-                    if self._pending and not self._stopping:
-                        self._infer(self._next_batch())
+                yield from self._steps()
             finally:
                 self._stopping = True
                 self._budget.close()
@@ -207,7 +166,23 @@ class _Pipeline:
                 for decoder in decoders:
                     decoder.close()
                 watch.close()
-        return self._summary
+
+    def _steps(self) -> Iterator[JobEvent]:
+        while self._readers or self._waiting or self._writing or self._busy:
+            self._take_messages()
+            while self._outbox:
+                yield self._outbox.popleft()
+            if self._fault is not None:
+                raise self._fault
+            if self._stopping and not self._writing and not self._busy:
+                break
+            if self._waiting and not self._stopping and not self._busy:
+                self._busy = True
+                self._networks_thread.submit(self._infer, self._next_batch())
+
+    @property
+    def _waiting(self) -> bool:
+        return bool(self._pending or self._alone)
 
     def _grouped(self) -> Iterator[list[Job]]:
         for _, group in groupby(self._jobs, key=lambda job: job.source):
@@ -243,14 +218,14 @@ class _Pipeline:
                 if verdict.what == "do":
                     wanted.append((job, verdict))
                 else:
-                    status = "skipped" if verdict.what == "skip" else "failed"
+                    status: Status = "skipped" if verdict.what == "skip" else "failed"
                     self._post(job, status, verdict.reason)
         if not wanted:
             return
         if not self._budget.wait():
             return
         # Read in the depth that will be written, so that values are rounded once.
-        deep = any(_format_of(job.target) in HOLDS_16_BITS for job, _ in wanted)
+        deep = any(format_of(job.target) in HOLDS_16_BITS for job, _ in wanted)
         reading = replace(self._options.reading, deep=self._options.reading.deep and deep)
         try:
             decoded = decoder.read(wanted[0][0].source, reading)
@@ -267,7 +242,7 @@ class _Pipeline:
         items = [_Item(job, decoded, hold, verdict.replaces) for job, verdict in wanted]
         self._inbox.put(lambda: self._pending.extend(items))
 
-    def _post(self, job: Job, status: str, reason: str) -> None:
+    def _post(self, job: Job, status: Status, reason: str) -> None:
         while not self._events.acquire(timeout=_LOOK):
             if self._stopping:
                 return
@@ -278,7 +253,7 @@ class _Pipeline:
     def _take_messages(self) -> None:
         if not self._stopping and self._should_stop():
             self._stopping = True
-        wait = not self._pending or self._stopping
+        wait = not self._waiting or self._stopping or self._busy
         while True:
             try:
                 self._inbox.get(block=wait, timeout=_LOOK)()
@@ -292,7 +267,7 @@ class _Pipeline:
     def _fail_all(self, error: BaseException) -> None:
         self._fault = self._fault or error
 
-    def _tell_waiting(self, job: Job, status: str, reason: str) -> None:
+    def _tell_waiting(self, job: Job, status: Status, reason: str) -> None:
         if status == "skipped" and self._options.extras.gallery is not None:
             self._writing += 1
             self._writers.submit(self._show, job)  # keeps the event's place until it is shown
@@ -300,28 +275,23 @@ class _Pipeline:
             self._events.release()
         if status == "failed":
             self._fail(job, reason)
-            return
-        if status == "ignored":
-            self._summary.ignored += 1
         else:
-            self._summary.skipped += 1
-        self._tell(job, status, reason=reason)
+            self._tell(PictureEvent(job.source, job.target, status, job.domain_name, reason))
 
     def _fail(self, job: Job, reason: str) -> None:
-        self._summary.failed.append((job.source, reason))
         extras = self._options.extras
         if extras.gallery is not None:
             extras.gallery.fail(str(extras.name(job)), reason)
-        self._tell(job, "failed", reason=reason)
+        self._tell(PictureEvent(job.source, job.target, "failed", job.domain_name, reason))
 
-    def _tell(self, job: Job, status: str, **more: Any) -> None:
-        row: Event = {"event": "picture", "input": str(job.source), "output": str(job.target)}
-        if job.domain_name:
-            row["domain"] = job.domain_name
-        self._listen(row | {"status": status} | more)
+    def _tell(self, event: PictureEvent) -> None:
+        self.summary.count(event)
+        self._outbox.append(event)
 
     def _next_batch(self) -> list[_Item]:
         """The first that waits, and those of its kind, as many as go at once."""
+        if self._alone:
+            return [self._alone.popleft()]
         first = self._pending[0]
         most = self._network.limit(first.decoded.picture.pixels)
         kind = first.kind
@@ -330,25 +300,48 @@ class _Pipeline:
         self._pending = [item for item in self._pending if id(item) not in chosen]
         return batch
 
+    # In the network's thread.
+
     def _infer(self, batch: list[_Item]) -> None:
         pictures = [item.decoded.picture.pixels for item in batch]
         given = [item.job.domain for item in batch]
         domains = None if given[0] is None else [d for d in given if d is not None]
         try:
-            answers = self._network.run(pictures, domains)
+            answers = self._network.run(pictures, domains, self._report)
         except Stopped:
-            self._stopping = True
-            return
+            self._inbox.put(self._left)
         except (MemoryFault, MemoryError, UsageError) as error:  # of one size, say
-            if len(batch) > 1:
-                for item in batch:
-                    self._infer([item])
-                return
             reason = str(error) or "does not fit the memory"
-            self._manifest.failed(batch[0].job, reason)
-            batch[0].hold.drop()
-            self._fail(batch[0].job, reason)
+            self._inbox.put(lambda: self._not_translated(batch, reason))
+        except BaseException as error:
+            fault = error
+            self._inbox.put(lambda: self._fail_all(fault))
+        else:
+            self._inbox.put(lambda: self._translated(batch, answers))
+
+    def _note(self, text: str) -> None:
+        self._inbox.put(lambda: self._outbox.append(Note(text)))
+
+    def _progress(self, done: int, total: int) -> None:
+        self._inbox.put(lambda: self._outbox.append(TileProgress(done, total)))
+
+    # In the caller's thread again.
+
+    def _left(self) -> None:
+        self._busy, self._stopping = False, True
+
+    def _not_translated(self, batch: list[_Item], reason: str) -> None:
+        self._busy = False
+        if len(batch) > 1:
+            self._alone.extend(batch)
             return
+        (item,) = batch
+        self._manifest.failed(item.job, reason)
+        item.hold.drop()
+        self._fail(item.job, reason)
+
+    def _translated(self, batch: list[_Item], answers: list[Pixels]) -> None:
+        self._busy = False
         for item, answer in zip(batch, answers, strict=True):
             self._writing += 1
             self._writers.submit(self._write, item, answer)
@@ -356,24 +349,13 @@ class _Pipeline:
     # In the writers' threads.
 
     def _write(self, item: _Item, answer: Pixels) -> None:
-        job, source = item.job, item.decoded.picture
-        stripped = self._options.reading.metadata == "strip"
+        job, decoded = item.job, item.decoded
+
+        def before(temporary: Path) -> None:
+            self._manifest.done(job, decoded.digest, temporary)
+
         try:
-            picture = replace(
-                source,
-                pixels=answer,
-                format=_format_of(job.target),
-                software="" if stripped else self._options.software,
-                notes=list(source.notes),
-            )
-            _make_folder(job.target.parent)
-            write_picture(
-                job.target,
-                picture,
-                self._options.quality,
-                lambda temporary: self._manifest.done(job, item.decoded.digest, temporary),
-            )
-            self._write_extras(job, source.pixels, answer, picture)
+            picture = write_output(job, decoded.picture, answer, self._options, before)
         except PictureError as error:
             reason = str(error).removeprefix(f"{job.target}: ")
             self._inbox.put(lambda: self._not_written(item, reason))
@@ -382,16 +364,6 @@ class _Pipeline:
             self._inbox.put(lambda: self._fail_all(fault))
         else:
             self._inbox.put(lambda: self._written(item, picture))
-
-    def _write_extras(self, job: Job, before: Pixels, after: Pixels, picture: Picture) -> None:
-        extras = self._options.extras
-        if extras.compare is not None:
-            sheet = extras.compare / extras.name(job)
-            _make_folder(sheet.parent)
-            both = Picture(compare_sheet(before, after), format=picture.format)
-            write_picture(sheet, both, self._options.quality)
-        if extras.gallery is not None:
-            extras.gallery.add(str(extras.name(job)), before, after, picture.notes)
 
     def _show(self, job: Job) -> None:
         extras = self._options.extras
@@ -409,12 +381,14 @@ class _Pipeline:
     def _written(self, item: _Item, picture: Picture) -> None:
         self._writing -= 1
         item.hold.drop()
-        self._summary.done += 1
-        self._summary.redone += item.replaces
+        job = item.job
         height, width = picture.pixels.shape[:2]
-        more: dict[str, Any] = {"salvaged": True} if picture.salvaged else {}
-        more |= {"redone": True} if item.replaces else {}
-        self._tell(item.job, "done", width=width, height=height, notes=picture.notes, **more)
+        self._tell(
+            PictureEvent(
+                job.source, job.target, "done", job.domain_name, "", width, height,
+                tuple(picture.notes), picture.salvaged, item.replaces,
+            )
+        )  # fmt: skip
 
     def _shown(self) -> None:
         self._writing -= 1
@@ -425,24 +399,3 @@ class _Pipeline:
         item.hold.drop()
         self._manifest.failed(item.job, reason)
         self._fail(item.job, reason)
-
-
-_folder_lock = threading.Lock()
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        with _folder_lock:
-            os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        words = f"{folder}: {describe_os_error(error)}"
-        if is_environment_fault(error):
-            raise EnvironmentFault(words) from None
-        raise PictureError(words) from None
-
-
-def _format_of(target: Path) -> str:
-    format = written_format(target)
-    if format is None:
-        raise UsageError(f"{target}: no format that is written has this suffix")
-    return format

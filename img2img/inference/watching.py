@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from img2img.inference.jobs import Job
@@ -12,13 +12,10 @@ State = tuple[int, int]
 
 
 def watch(
-    look: Callable[[], Sequence[Job]],
-    work: Callable[[list[Job]], object],
-    should_stop: Callable[[], bool],
-    seconds: float = 1.0,
-) -> None:
-    """Call `look` every so many `seconds`, and `work` with the jobs whose sources are new or have
-    changed, until `should_stop`.
+    look: Callable[[], Sequence[Job]], should_stop: Callable[[], bool], seconds: float = 1.0
+) -> Iterator[list[Job]]:
+    """Call `look` every so many `seconds` and yield the jobs whose sources are new or have changed,
+    until `should_stop`.
 
     A file counts when its size and time are the same at two looks, so that one which is still being
     copied is left in peace.
@@ -42,7 +39,7 @@ def watch(
                 ready.append(job)
         seen = now
         if ready:
-            work(ready)
+            yield ready
             handled |= {(job.source, job.target): now[job.source] for job in ready}
         _rest(seconds, should_stop)
 

@@ -21,8 +21,6 @@ from img2img.tiling.locality import Core, Made, Map, Moments, Pass, Statistics, 
 
 # Half the width of a seam, in pixels: neighbours agree there, up to rounding, and fade anyway.
 BLEND = 8
-# What one pass may take by default, so that a job with its pictures ahead stays near a gigabyte.
-BUDGET = 640 * 2**20
 # The part of it for a tile where the rest can keep maps between the passes.
 _SHARE = 0.5
 _SMALLEST = 64
@@ -269,7 +267,7 @@ def tile_for(
         wish: `off`: whole. A number: tiles of this side, unless one is the whole picture. `auto`:
             whole where the estimated memory of one pass is within `memory_limit`, else the largest
             tiles that are; where even small ones are not, those.
-        memory_limit: in bytes; by default half of what is free, at most `BUDGET`.
+        memory_limit: in bytes; by default half of what is free.
 
     Raises UsageError for a number where the model cannot be translated in tiles, or below 1.
     """
@@ -303,7 +301,7 @@ def tile_for(
 
 
 def _limit(memory_limit: int | None) -> int:
-    return min(free_memory() // 2, BUDGET) if memory_limit is None else memory_limit
+    return free_memory() // 2 if memory_limit is None else memory_limit
 
 
 def _seen(tile: int, height: int, width: int, overlap: int) -> int:
@@ -319,4 +317,4 @@ def smaller(runner: Tileable, tile: int) -> int | None:
     return None if tile <= least else max(_round_up(tile // 2, step), least)
 
 
-__all__ = ["BLEND", "BUDGET", "Tile", "smaller", "tile_for", "tiles_of", "translate_tiled"]
+__all__ = ["BLEND", "Tile", "smaller", "tile_for", "tiles_of", "translate_tiled"]
