@@ -27,8 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from img2img.errors import ConfigError, ModelError, describe_os_error
-from img2img.model_format.checkpoint import _refuse_bomb
+from img2img.errors import ConfigError, ModelError, describe_os_error, first_line
+from img2img.model_format.archive import refuse_compressed
 from img2img.nets import build_generator
 from img2img.nets.blocks import InstanceNorm
 
@@ -138,7 +138,7 @@ def _unpickle(path: Path | str) -> object:
 
 def _check_archive(data: bytes) -> None:
     try:
-        _refuse_bomb(memoryview(data))
+        refuse_compressed(data)
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             # torch.load ignores the CRC that torch.save wrote: a flipped bit would pass unseen.
             damaged = archive.testzip()
@@ -375,8 +375,7 @@ def _fit(found: _Layout, tensors: Mapping[str, Tensor], prefixes: Iterable[str])
         with torch.device("meta"):
             net = build_generator(found.generator, found.config)
     except (ConfigError, RuntimeError, TypeError, ValueError, OverflowError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ModelError(f"{looks} its sizes are impossible: {reason}") from None
+        raise ModelError(f"{looks} its sizes are impossible: {first_line(error)}") from None
     places = {found.theirs(key): (key, value) for key, value in net.state_dict().items()}
     norms = [name for name, module in net.named_modules() if isinstance(module, InstanceNorm)]
     droppable = {found.theirs(f"{name}.{field}") for name in norms for field in _RUNNING}

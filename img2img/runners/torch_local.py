@@ -15,6 +15,7 @@ from img2img.errors import ConfigError, UsageError
 from img2img.nets import Generator
 from img2img.nets.blocks import statistics_given
 from img2img.nets.reach import Look
+from img2img.receptive_field import UnknownReach
 from img2img.system.out_of_memory import memory_faults
 from img2img.tiling.locality import (
     Core,
@@ -47,13 +48,13 @@ class TorchLocal(Local):
         self._generator, self._place = generator, place
         self._type = next(generator.parameters()).dtype
         try:
+            look = Look([])
             reach = generator.reach
-        except ConfigError as error:
+            generator.look(look)
+        except (ConfigError, UnknownReach) as error:
             raise UsageError(
                 f"{name}: cannot be translated in tiles: {error}; use --tile off"
             ) from None
-        look = Look([])
-        generator.look(look)
         norms = tuple(NormPlace(seen.shrink, seen.reach) for _, seen in look.norms)
         bytes_per_pixel = _bytes_per_pixel(generator, place)
         self.locality = Locality(reach, norms, bytes_per_pixel).scaled(_FACTOR)
