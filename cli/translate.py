@@ -35,7 +35,7 @@ def run(wishes: Wishes) -> None:
         ("--timeout", wishes.timeout),
         ("--max-megapixels", wishes.max_megapixels),
     ):
-        if not value <= 10**6:  # nor nan
+        if value is not None and not value <= 10**6:  # nor nan
             raise UsageError(f"{option} {value:g}: at most a million")
     if wishes.out == "-" and wishes.json:
         raise UsageError("--json writes to the standard output; it does not go with -o -")
@@ -106,7 +106,7 @@ def _reading(w: Wishes) -> Any:
     return Reading(
         deep=True,
         salvage=w.salvage,
-        max_pixels=round(w.max_megapixels * 10**6),
+        max_pixels=None if w.max_megapixels is None else round(w.max_megapixels * 10**6),
         metadata=_metadata(w),
     )
 

@@ -35,7 +35,7 @@ class Wishes:
     strip_metadata: bool
     strip_gps: bool
     salvage: bool
-    max_megapixels: float
+    max_megapixels: float | None
     timeout: float
     layout: str | None
     range: str | None

@@ -11,11 +11,13 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from img2img.errors import UsageError
 from img2img.onnx_format import protobuf
 from img2img.onnx_format.graph import Graph
 from img2img.onnx_format.validation import parse
 from img2img.receptive_field import UnknownReach
 from img2img.runners import open_runner
+from img2img.runners.onnx_local import GraphLocal, Opened
 from tests.conftest import ROOT
 
 
@@ -236,3 +238,27 @@ def test_the_shipped_models_can_be_tiled() -> None:
         where = Graph(parse(path.read_bytes())).locality()
         running = open_runner(path, "cpu").info.norm_statistics == "running"
         assert bool(where.norms) != running and 50 < where.reach < 400
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_a_dilated_convolution_is_followed(dilation: int) -> None:
+    """A single bright pixel reaches as far as the graph says, and not less."""
+    pads = [dilation] * 4
+    node = helper.make_node("Conv", ["x", "w"], ["a"], pads=pads, dilations=[dilation] * 2)
+    data = _model([node, helper.make_node("Tanh", ["a"], ["y"])])
+    reach = Graph(parse(data)).locality().reach
+    x = np.zeros((1, 3, 21, 21), np.float32)
+    x[:, :, 10, 10] = 1
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    rows = np.nonzero(session.run(None, {"x": x})[0].any((0, 1, 3)))[0]
+    assert reach == dilation == 10 - rows.min() == rows.max() - 10
+
+
+def test_a_model_whose_reach_is_unknown_is_translated_whole(tmp_path: Path) -> None:
+    class Unknown(GraphLocal):
+        def open(self, data: bytes) -> Opened:
+            raise NotImplementedError
+
+    nodes = [CONV, helper.make_node("Wobble", ["a"], ["y"])]
+    with pytest.raises(UsageError, match="m: cannot be translated in tiles: its Wobble may look"):
+        Unknown(parse(_model(nodes)), "m", 1.0)

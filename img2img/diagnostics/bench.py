@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from img2img.errors import Img2ImgError, UsageError
+from img2img.errors import Img2ImgError, UsageError, first_line
 from img2img.model_format.checkpoint import read_model_info
 from img2img.model_format.find import find_model
 from img2img.runners import RUNNERS, check_precision, open_runner, suffixes_for
@@ -272,7 +272,7 @@ def _child(case: _Case, result: Path) -> None:
     except Img2ImgError as error:
         row = case.row(reason=str(error))
     except Exception as error:  # a row that cannot run is told, whatever a library raised
-        line = (str(error).splitlines() or [""])[0]
+        line = first_line(error)
         row = case.row(reason=f"{type(error).__name__}: {line}")
     result.write_text(json.dumps(asdict(row)), encoding="utf-8")
 

@@ -61,13 +61,14 @@ class Reading:
     Attributes:
         deep: pictures of 16 bits stay uint16; otherwise they are reduced to 8 bits, and said so.
         salvage: what can be decoded of a damaged or truncated file is taken, and said so.
-        max_pixels: larger pictures are refused before they are decoded.
+        max_pixels: larger pictures are refused before they are decoded; None for what the memory
+            of this machine allows, see `guard.most_pixels`.
         metadata: `keep` EXIF and XMP, `no-gps` without the place, `strip` without any.
     """
 
     deep: bool = False
     salvage: bool = False
-    max_pixels: int = MAX_PIXELS
+    max_pixels: int | None = None
     metadata: MetadataChoice = "keep"
 
 
