@@ -22,7 +22,7 @@ def to_network(pixels: Any) -> Any:
     return pixels / 127.5 - 1.0
 
 
-def from_network(values: NDArray[np.floating[Any]], bits: int = 8) -> Pixels:
+def from_network(values: NDArray[np.floating], bits: int = 8) -> Pixels:
     """[-1, 1] -> uint8 0..255 or, with `bits` 16, uint16 0..65535; clipped, rounded once to
     nearest."""
     if bits == 16:
@@ -31,7 +31,7 @@ def from_network(values: NDArray[np.floating[Any]], bits: int = 8) -> Pixels:
     return np.clip(np.rint((values + 1.0) * 127.5), 0, 255).astype(np.uint8)
 
 
-def planes_to_pixels(y: NDArray[np.float32], dtype: np.dtype[Any]) -> Pixels:
+def planes_to_pixels(y: NDArray[np.float32], dtype: np.dtype) -> Pixels:
     """(C, H, W) in [-1, 1] -> uint8 or uint16 (H, W, C)."""
     channels, height, width = y.shape
     out = np.empty((height, width, channels), dtype)
