@@ -121,9 +121,9 @@ def export_onnx(
     check_channels(info, str(source))
     _refuse_large(generator, source)
     shown = parity.photograph_like() if pictures is None else parity.read_folder(pictures)
-    told = "made by img2img, photograph-like" if pictures is None else f"{len(shown)} given"
+    judged_on = "made by img2img, photograph-like" if pictures is None else f"{len(shown)} given"
     core = to_core(generator, options)
-    facts = _facts(source, generator, options, told)
+    facts = _facts(source, generator, options, judged_on)
     by_file = _by_file(_serialised(core, generator, info, facts), options.io)
     table = parity.compare(
         generator, by_file, shown, info.domains, options.shapes(info.long_side), _domain(options)
@@ -229,7 +229,9 @@ def _serialised(
     return data[:place] + digest.encode() + data[place + len(digest) :]
 
 
-def _facts(source: Path, generator: Generator, options: ExportOptions, told: str) -> ExportInfo:
+def _facts(
+    source: Path, generator: Generator, options: ExportOptions, judged_on: str
+) -> ExportInfo:
     pixels = options.io == "uint8"
     height, width = options.size or (None, None)
     return ExportInfo(
@@ -246,7 +248,7 @@ def _facts(source: Path, generator: Generator, options: ExportOptions, told: str
         source_sha256=hashlib.sha256(source.read_bytes()).hexdigest(),
         created=_now(),
         versions={"img2img": __version__} | {part: _version(part) for part in _PARTS},
-        pictures=told,
+        pictures=judged_on,
     )
 
 
@@ -340,7 +342,7 @@ def _check_runner(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """torch's exporter prints progress to stdout and warnings to stderr whatever it is told."""
+    """torch's exporter prints progress to stdout and warnings to stderr at any setting."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -79,7 +79,13 @@ def load_model(path: Path | str) -> tuple[Generator, ModelInfo]:
         lines = str(error).splitlines()
         detail = lines[1].strip() if len(lines) > 1 else str(error)
         raise ModelError(f"{path}: its weights do not fit its architecture: {detail}") from None
-    told = (info.in_channels, info.out_channels, info.multiple_of, info.minimum, len(info.domains))
+    stated = (
+        info.in_channels,
+        info.out_channels,
+        info.multiple_of,
+        info.minimum,
+        len(info.domains),
+    )
     real = (
         generator.in_channels,
         generator.out_channels,
@@ -87,8 +93,8 @@ def load_model(path: Path | str) -> tuple[Generator, ModelInfo]:
         generator.minimum,
         generator.domains,
     )
-    if told != real:
-        raise ModelError(f"{path}: its metadata {told} contradicts its network {real}")
+    if stated != real:
+        raise ModelError(f"{path}: its metadata {stated} contradicts its network {real}")
     if info.norm_statistics == "running":
         generator.use_norm_statistics("running")
     return generator.eval(), info

@@ -92,11 +92,11 @@ def describe(foreign: Foreign) -> str:
     c = foreign.config
     count = sum(v.numel() for k, v in foreign.state.items() if not k.endswith(_RUNNING))
     domains = f" and {c['domains']} domains" if c.get("domains") else ""
-    told = "; ".join(foreign.notes)
+    notes = "; ".join(foreign.notes)
     return (
         f"{foreign.layout}: {foreign.generator} generator, {count:,} parameters, "
         f"width {c['width']}, {c['norm']} norm, {c['in_channels']} channels{domains} in, "
-        f"{c['out_channels']} out" + (f" ({told})" if told else "")
+        f"{c['out_channels']} out" + (f" ({notes})" if notes else "")
     )
 
 

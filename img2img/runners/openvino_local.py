@@ -32,5 +32,5 @@ class OpenVinoLocal(GraphLocal):
                 raise EnvironmentFault(f"OpenVINO failed in a tile: {first_line(error)}") from None
             return [results[k] for k in range(len(results))]
 
-        # Every request holds the tensors of its last tile until it is told otherwise.
+        # Every request holds the tensors of its last tile until it is released.
         return Opened(names, run, request.get_compiled_model().release_memory)
