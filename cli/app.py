@@ -140,8 +140,13 @@ def translate_command(
         bool, typer.Option("--salvage", help="Take what can be decoded of a damaged picture.")
     ] = False,
     max_megapixels: Annotated[
-        float, typer.Option(min=0.001, help="Larger pictures are refused before decoding.")
-    ] = 400.0,
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="Larger pictures are refused before decoding; default: by the machine's memory, "
+            "at most 400.",
+        ),
+    ] = None,
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds that one picture may take to decode.")
     ] = 60.0,

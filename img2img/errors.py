@@ -94,6 +94,13 @@ def proposal(wrong: str, known: Iterable[str]) -> str:
     return f"{hint} Known: {', '.join(names) if names else '(none)'}."
 
 
+def first_line(error: BaseException) -> str:
+    """The first line, of at most 200 characters, of what a library reports, or the kind of error
+    where it says nothing."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)[:200]
+
+
 def describe_os_error(error: BaseException) -> str:
     """Say in words what the system refused (`disk full`, `permission denied`), without a path."""
     code = getattr(error, "errno", None)

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from img2img.model_format.info import KEY, ModelInfo
-from img2img.runners.onnx import DIGEST_KEY, NO_DIGEST, digest_of
+from img2img.onnx_format.reading import DIGEST_KEY, NO_DIGEST, digest_of
 
 
 def inverting(

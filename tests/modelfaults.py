@@ -23,7 +23,8 @@ import numpy as np
 
 from img2img.errors import Img2ImgError
 from img2img.model_format.find import find_model
-from img2img.runners.onnx import OnnxRunner, digest_of, verified
+from img2img.onnx_format.reading import digest_of, verified
+from img2img.runners.onnx import OnnxRunner
 
 _HANG = 60.0
 

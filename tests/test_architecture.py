@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LEVELS = {
     "_version": 0, "installed": 0,
     "errors": 1,
-    "settings": 2, "system": 2,
+    "receptive_field": 2, "settings": 2, "system": 2,
     "images": 3, "losses": 3, "nets": 3, "augment": 3,
     "features": 4, "model_format": 4, "metrics": 4,
     "data": 5, "tiling": 5,
@@ -31,7 +31,7 @@ NO_TRAINING_CODE = {"inference", "runners", "exporting", "diagnostics", "onnx_fo
 TRAINING_CODE = {"methods", "training", "data", "losses", "augment"}
 # Packages and modules that import neither torch nor pydantic nor onnx when they are imported.
 LIGHT = ("cli", "images", "inference", "onnx_format", "tiling", "diagnostics", "system",
-         "errors", "installed", "_version", "model_format.info", "model_format.checkpoint", "model_format.find",
+         "errors", "installed", "_version", "receptive_field", "model_format.info", "model_format.checkpoint", "model_format.find",
          "model_format.domains", "model_format.labels", "model_format.export_info", "runners", "exporting.graphs",
          "exporting.web", "exporting.web_runtime", "exporting.triton")  # fmt: skip
 HEAVY_RUNNERS = {"runners.torch", "runners.torch_local"}
@@ -92,7 +92,7 @@ def violations(root: Path) -> list[str]:
                 continue
             if other != package and LEVELS[other] >= LEVELS[package]:
                 wrong.append(f"{name} (level {LEVELS[package]}) imports {other} ({LEVELS[other]})")
-            if package in PURE and other not in PURE | {"errors", "settings"}:
+            if package in PURE and other not in PURE | {"errors", "settings", "receptive_field"}:
                 wrong.append(f"{name} imports {other}; networks and losses know nothing of it")
             if package in NO_TRAINING_CODE and other in TRAINING_CODE:
                 wrong.append(f"{name} imports {other}; translating needs no training code")

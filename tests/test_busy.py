@@ -94,7 +94,7 @@ def test_sessions_of_onnxruntime_do_not_spin(monkeypatch: pytest.MonkeyPatch) ->
     for options in seen:
         for pool in ("intra", "inter"):
             assert options.get_session_config_entry(f"session.{pool}_op.allow_spinning") == "0"
-    kept = runner._session.get_session_options()  # type: ignore[attr-defined]
+    kept = runner._session.raw.get_session_options()  # type: ignore[attr-defined]
     assert kept.get_session_config_entry("session.intra_op.allow_spinning") == "0"
     assert seen
 

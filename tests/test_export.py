@@ -17,8 +17,8 @@ from img2img.exporting.onnx import ExportOptions, export_onnx
 from img2img.model_format.checkpoint import save_model
 from img2img.model_format.export_info import EXPORT_KEY
 from img2img.model_format.info import KEY, ModelInfo
+from img2img.onnx_format.reading import DIGEST_KEY
 from img2img.runners import open_runner
-from img2img.runners.onnx import DIGEST_KEY
 from tests.conftest import info_of, picture, small_generator, stargan
 
 

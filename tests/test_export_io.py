@@ -17,12 +17,15 @@ import img2img
 from img2img.errors import ModelError, UsageError
 from img2img.exporting import onnx as export
 from img2img.exporting.onnx import ExportOptions, export_onnx
+from img2img.exporting.pixel_io import with_io
 from img2img.images import from_network, to_network
 from img2img.model_format.checkpoint import load_model, save_model
 from img2img.model_format.export_info import EXPORT_KEY, ExportInfo
 from img2img.model_format.find import shipped, weights_folder
 from img2img.onnx_format.float_core import AROUND, float_core
-from img2img.runners.onnx import DIGEST_KEY, NO_DIGEST, OnnxRunner, digest_of
+from img2img.onnx_format.reading import DIGEST_KEY, NO_DIGEST, digest_of
+from img2img.onnx_format.validation import parse
+from img2img.runners.onnx import OnnxRunner
 from tests.conftest import Cli, info_of, picture, small_generator, stargan
 
 
@@ -77,7 +80,7 @@ def test_pixels_are_normalised_and_rounded_as_everywhere_else() -> None:
         ]
         graph = helper.make_graph(nodes, "g", values[:1], values[1:], constants)
         core = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-        data = export._with_io(core, "uint8").SerializeToString()
+        data = with_io(core, "uint8").SerializeToString()
         x = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, 3)
         y = session(data).run(None, {"input": x})[0]
         wanted = to_network(x.astype(np.float32)) * np.float32(factor) + np.float32(shift)
@@ -91,8 +94,9 @@ def test_the_float_network_is_cut_out_of_both_kinds(onnx_file: Path, float_file:
     x = np.random.default_rng(0).uniform(-1, 1, (2, 3, 19, 23)).astype(np.float32)
     results = []
     for path, io in ((onnx_file, "uint8"), (float_file, "float")):
-        core, found = float_core(path.read_bytes())
-        assert found == io
+        whole = parse(path.read_bytes())
+        core = float_core(whole).to_bytes()
+        assert whole.io == io
         model = onnx.load_from_string(core)
         onnx.checker.check_model(model)
         assert [v.name for v in (*model.graph.input, *model.graph.output)] == [
@@ -104,7 +108,7 @@ def test_the_float_network_is_cut_out_of_both_kinds(onnx_file: Path, float_file:
     assert np.array_equal(*results) and np.array_equal(results[0], OnnxRunner(onnx_file).infer(x))
     for bad in (b"\x3a\xff\x01", b"\x3a\x02", b"\xff" * 12, b"\x0d\0\0"):
         with pytest.raises(ValueError, match=r"cut short|a number of more"):
-            float_core(bad)
+            parse(bad)
 
 
 def test_domains_stay_the_second_input(tmp_path: Path) -> None:
@@ -112,7 +116,7 @@ def test_domains_stay_the_second_input(tmp_path: Path) -> None:
     facts = export_onnx(source, tmp_path / "m.onnx")
     assert facts.inputs == ("input", "domain") and len(facts.parity) == 7
     data = (tmp_path / "m.onnx").read_bytes()
-    for content, first in ((data, "input"), (float_core(data)[0], "img2img_x")):
+    for content, first in ((data, "input"), (float_core(parse(data)).to_bytes(), "img2img_x")):
         assert [v.name for v in session(content).get_inputs()] == [first, "domain"]
     x, domain = pixels(1, 20, 31, 3), np.array([[0, 1, 0]], np.float32)
     y = session(data).run(None, {"input": x, "domain": domain})[0][0]
@@ -255,7 +259,7 @@ def test_metadata_that_contradicts_the_graph_is_refused(onnx_file: Path, tmp_pat
 
 def test_files_from_before_still_open(float_file: Path, tmp_path: Path) -> None:
     """As an older version wrote them: the network's tensors are the inputs, no export metadata."""
-    data, _ = float_core(float_file.read_bytes())
+    data = float_core(parse(float_file.read_bytes())).to_bytes()
     model = onnx.load_from_string(data)
     kept = [entry for entry in model.metadata_props if entry.key != EXPORT_KEY]
     del model.metadata_props[:]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from img2img.errors import ModelError, UsageError
 from img2img.images import read_picture
-from img2img.onnx_format.trial import Wish, tried
+from img2img.onnx_format.trial import Trial, run_trial
 from img2img.runners import open_runner
 from img2img.runners.foreign_onnx import VALUE_RANGES
 from tests.conftest import Cli, picture
@@ -202,7 +202,7 @@ def test_what_is_no_picture_network_is_refused(tmp_path: Path, onnx_file: Path) 
         refused(words.replace("33x35", r"\d+x\d+"))
 
 
-WISH = Wish(3, False, "float32", 0.0, 1.0, None, None, None)
+WISH = Trial(3, False, "float32", 0.0, 1.0, None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_library_that_crashes_or_hangs_ends_the_child_alone(
     program: str, words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match=words):
-        tried(bytes(10**6), WISH, "far.onnx", timeout=1 if "hung" in words else 300,
+        run_trial(bytes(10**6), WISH, "far.onnx", timeout=1 if "hung" in words else 300,
               command=(sys.executable, "-c", program))  # fmt: skip
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +19,13 @@ from img2img.images import (
     Picture,
     Reading,
     from_network,
+    guard,
     read_picture,
     to_network,
     write_picture,
 )
+from img2img.system import memory
+from tests import makers
 from tests.conftest import picture
 
 
@@ -236,3 +242,86 @@ def test_find_pictures_is_sorted_and_skips_the_hidden_and_the_linked(tmp_path: P
 def test_unknown_formats_are_answered_with_the_known() -> None:
     with pytest.raises(UsageError, match="Did you mean 'jpg'"):
         images.encode_format("jgp")
+
+
+def gif_that_claims(width: int, height: int) -> bytes:
+    """A GIF of 100-odd bytes, legal, of one colour and of any size."""
+    file = io.BytesIO()
+    Image.new("P", (8, 8)).save(file, "GIF")
+    data = bytearray(file.getvalue())
+    place = data.index(b"\x2c\0\0\0\0")  # the descriptor of the only frame
+    for start in (6, place + 5):
+        data[start : start + 4] = struct.pack("<HH", width, height)
+    return bytes(data)
+
+
+def test_the_limit_follows_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.gif"
+    path.write_bytes(gif_that_claims(20000, 16400))
+    monkeypatch.setattr(memory, "total_memory", lambda: 8 * 2**30)
+    words = (
+        r"20000x16400 is more than the limit of 67.11 megapixels for the 8.0 GiB of memory here; "
+        r"--max-megapixels 328 lifts it"
+    )
+    with pytest.raises(PictureError, match=words):
+        read_picture(path)
+    assert guard.most_pixels() == 8 * 2**30 // 128
+    monkeypatch.setattr(memory, "total_memory", lambda: 2**40)
+    assert guard.most_pixels() == 400_000_000
+    with pytest.raises(PictureError, match="limit of 300 megapixels; --max-megapixels 328"):
+        read_picture(path, Reading(max_pixels=300_000_000))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the peak of a process is read on POSIX")
+def test_a_huge_picture_is_refused_with_no_memory_taken(tmp_path: Path) -> None:
+    (tmp_path / "x.gif").write_bytes(gif_that_claims(20000, 16400))
+    program = (
+        "import sys; from img2img.images import read_picture; from img2img.errors import PictureError\n"
+        "from img2img.system import memory\n"
+        "memory.total_memory = lambda: 8 * 2**30\n"
+        "before = memory.process_peak()\n"
+        "try: read_picture(sys.argv[1])\n"
+        "except PictureError: print(memory.process_peak() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "x.gif"], capture_output=True, text=True
+    )
+    assert done.stdout and int(done.stdout) < 50 * 2**20, done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the peak of a process is read on POSIX")
+@pytest.mark.parametrize("kind", ["gif", "webp", "deep"])
+def test_decoding_takes_no_more_than_the_limit_reckons_with(kind: str, tmp_path: Path) -> None:
+    """The process's own peak, for a picture of 9 megapixels."""
+    width, height = 3000, 3000
+    path = tmp_path / "x"
+    if kind == "deep":
+        path.write_bytes(makers.png(np.full((height, width, 4), 7, np.uint16)))
+    else:
+        mode = "P" if kind == "gif" else "RGBA"
+        Image.new(mode, (width, height)).save(path, kind.upper())
+    program = (
+        "import sys; from img2img.images import Reading, read_picture\n"
+        "from img2img.system.memory import process_peak\n"
+        "before = process_peak()\n"
+        "picture = read_picture(sys.argv[1], Reading(deep=True))\n"
+        "print(process_peak() - before, picture.pixels.nbytes)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True)
+    peak, held = map(int, done.stdout.split())
+    most = guard.BYTES_PER_PIXEL * width * height + 24 * 2**20  # libraries loaded meanwhile
+    assert held < peak <= most, f"{peak / (width * height):.1f} bytes for each pixel"
+
+
+def test_the_memory_of_the_machine_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal:  4194304 kB\nMemAvailable:  1024 kB\n")
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_cgroup_limit", lambda: None)
+    assert memory.total_memory() == 4 * 2**30
+    monkeypatch.setattr(memory, "_cgroup_limit", lambda: 2**30)
+    assert memory.total_memory() == 2**30
+    monkeypatch.undo()
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._cgroup_limit(tmp_path) is None
+    (tmp_path / "memory.max").write_text("536870912\n")
+    assert memory._cgroup_limit(tmp_path) == 2**29

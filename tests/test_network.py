@@ -28,10 +28,10 @@ class Small(Runner):
         self.room = room
         self.calls: list[int] = []
 
-    def infer(self, x: Float, domain: Float | None = None) -> Float:
+    def _infer(self, x: Float, domain: Float | None) -> Float:
         raise NotImplementedError
 
-    def close(self) -> None:
+    def _release(self) -> None:
         pass
 
     def batch(self, pictures: Sequence[Pixels], domains: object = None) -> list[Pixels]:

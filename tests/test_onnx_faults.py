@@ -19,11 +19,10 @@ from img2img.exporting.graphs import read_graph
 from img2img.model_format.export_info import EXPORT_KEY, ExportInfo
 from img2img.model_format.find import find_model, shipped
 from img2img.model_format.info import KEY, ModelInfo
-from img2img.onnx_format.outline import outline, starts_like_one
 from img2img.onnx_format.protobuf import write
-from img2img.onnx_format.reading import read_whole
+from img2img.onnx_format.reading import DIGEST_KEY, NO_DIGEST, read_whole, verified
+from img2img.onnx_format.validation import parse, starts_like_one
 from img2img.runners import open_runner
-from img2img.runners.onnx import DIGEST_KEY, NO_DIGEST, verified
 from tests import modelfaults
 from tests.conftest import Cli
 from tests.counted import calls
@@ -276,8 +275,8 @@ def test_the_unchanged_model_opens(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", shipped())
 def test_the_shipped_models_pass_at_once(name: str) -> None:
     data = find_model(name, (".onnx",)).read_bytes()
-    assert calls(lambda: outline(data)) < 100_000  # 32 000, and 4 ms, when this was written
-    seen = outline(data)
+    assert calls(lambda: parse(data)) < 100_000  # 32 000, and 4 ms, when this was written
+    seen = parse(data)
     assert [port.name for port in (*seen.inputs, *seen.outputs)] == ["input", "output"]
 
 
@@ -297,7 +296,7 @@ def test_what_is_a_bomb_or_another_format_is_refused_at_once(tmp_path: Path) -> 
 
     def refused(words: str, content: bytes) -> None:
         with pytest.raises(ValueError, match=words):
-            outline(content)
+            parse(content)
 
     for words, content in files.items():  # 3.8 million for two million fields, 81 for the others
         assert calls(lambda w=words, c=content: refused(w, c)) < 8_000_000, words
@@ -342,7 +341,7 @@ def test_names_in_messages_stay_on_one_line(tmp_path: Path) -> None:
     model.graph.node[0].name = "n" * 2**17
     model.graph.node[0].op_type = "n" * 2**17
     with pytest.raises(ValueError, match="a name that is too long"):
-        outline(model.SerializeToString())
+        parse(model.SerializeToString())
 
 
 def test_large_files_are_read() -> None:

@@ -270,11 +270,11 @@ class Echo(Runner):
         self.info = info_of(generator)
         self.seen: list[NDArray[Any]] = []
 
-    def infer(self, x: Any, domain: Any = None) -> Any:
+    def _infer(self, x: Any, domain: Any) -> Any:
         self.seen.append(x)
         return x
 
-    def close(self) -> None:
+    def _release(self) -> None:
         self.seen.clear()
 
 

@@ -11,9 +11,13 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from img2img.errors import UsageError
 from img2img.onnx_format import protobuf
-from img2img.onnx_format.graph import Graph, Untileable
+from img2img.onnx_format.graph import Graph
+from img2img.onnx_format.validation import parse
+from img2img.receptive_field import UnknownReach
 from img2img.runners import open_runner
+from img2img.runners.onnx_local import GraphLocal, Opened
 from tests.conftest import ROOT
 
 
@@ -73,7 +77,7 @@ def test_damaged_models_raise_nothing_but_value_errors() -> None:
             # Among the nodes, which stand in front of the weights.
             wrong[rng.randrange(min(9000, graph_end))] ^= 1 << rng.randrange(8)
         try:
-            graph = Graph(bytes(wrong))
+            graph = Graph(parse(bytes(wrong)))
             graph.locality()
             for step in graph.passes(1000):
                 graph.cut(step)
@@ -111,12 +115,12 @@ CONV = helper.make_node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1], strides=[1
         (helper.make_node("Conv", ["a", "a"], ["y"]), "weights of a Conv are computed"),
         (helper.make_node("Conv", ["a", "w"], ["y"], auto_pad="SAME_UPPER"), "pads by itself"),
         (helper.make_node("Conv", ["a", "w"], ["y"], strides=[2, 1]), "not the same on both"),
-        (helper.make_node("Relu", ["a"], ["y"], domain="strange"), "strange.Relu may look"),
+        (helper.make_node("Wobble", ["a"], ["y"]), "Wobble may look"),
     ],
 )  # fmt: skip
 def test_what_is_not_local_is_named(node: onnx.NodeProto, words: str) -> None:
-    with pytest.raises(Untileable, match=words):
-        Graph(_model([CONV, node])).locality()
+    with pytest.raises(UnknownReach, match=words):
+        Graph(parse(_model([CONV, node]))).locality()
 
 
 def test_a_cut_gives_the_norm_its_statistics_and_ends_where_told() -> None:
@@ -127,7 +131,7 @@ def test_a_cut_gives_the_norm_its_statistics_and_ends_where_told() -> None:
         helper.make_node("InstanceNormalization", ["c", "scale", "bias"], ["y"]),
     ]
     data = _model(nodes)
-    graph = Graph(data)
+    graph = Graph(parse(data))
     x = np.random.default_rng(1).normal(0, 1, (1, 3, 9, 8)).astype(np.float32)
 
     def run(model: bytes, **feeds: np.ndarray) -> np.ndarray:
@@ -161,12 +165,12 @@ def test_quantised_weights_are_followed() -> None:
     ]
     model = onnx.load_from_string(_model(nodes))
     model.graph.initializer.extend(more)
-    where = Graph(model.SerializeToString()).locality()
+    where = Graph(parse(model.SerializeToString())).locality()
     assert where.reach == 2 and [norm.reach for norm in where.norms] == [2]
 
 
 def test_what_fits_is_kept_between_passes() -> None:
-    graph = Graph((ROOT / "weights" / "sketch2avatar.onnx").read_bytes())
+    graph = Graph(parse((ROOT / "weights" / "sketch2avatar.onnx").read_bytes()))
     for kept in (0.0, 15.0, 1000.0):
         steps = graph.passes(kept)
         assert [step.norm for step in steps] == [*range(7), None]
@@ -203,7 +207,7 @@ def test_pictures_may_enter_in_another_form() -> None:
     ]
     graph = helper.make_graph(nodes, "g", [x], [y], half)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    read = Graph(model.SerializeToString())
+    read = Graph(parse(model.SerializeToString()))
     assert read.locality().reach == 1
     pixels = np.random.default_rng(1).uniform(-1, 1, (1, 3, 12, 16)).astype(np.float32)
 
@@ -225,12 +229,36 @@ def test_a_model_of_one_size_is_named() -> None:
     model = onnx.load_from_string(_model([CONV, helper.make_node("Relu", ["a"], ["y"])]))
     for k in (2, 3):
         model.graph.input[0].type.tensor_type.shape.dim[k].dim_value = 256
-    with pytest.raises(Untileable, match="256x256 only"):
-        Graph(model.SerializeToString())
+    with pytest.raises(UnknownReach, match="256x256 only"):
+        Graph(parse(model.SerializeToString()))
 
 
 def test_the_shipped_models_can_be_tiled() -> None:
     for path in sorted(Path(ROOT / "weights").glob("*.onnx")):
-        where = Graph(path.read_bytes()).locality()
+        where = Graph(parse(path.read_bytes())).locality()
         running = open_runner(path, "cpu").info.norm_statistics == "running"
         assert bool(where.norms) != running and 50 < where.reach < 400
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_a_dilated_convolution_is_followed(dilation: int) -> None:
+    """A single bright pixel reaches as far as the graph says, and not less."""
+    pads = [dilation] * 4
+    node = helper.make_node("Conv", ["x", "w"], ["a"], pads=pads, dilations=[dilation] * 2)
+    data = _model([node, helper.make_node("Tanh", ["a"], ["y"])])
+    reach = Graph(parse(data)).locality().reach
+    x = np.zeros((1, 3, 21, 21), np.float32)
+    x[:, :, 10, 10] = 1
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    rows = np.nonzero(session.run(None, {"x": x})[0].any((0, 1, 3)))[0]
+    assert reach == dilation == 10 - rows.min() == rows.max() - 10
+
+
+def test_a_model_whose_reach_is_unknown_is_translated_whole(tmp_path: Path) -> None:
+    class Unknown(GraphLocal):
+        def open(self, data: bytes) -> Opened:
+            raise NotImplementedError
+
+    nodes = [CONV, helper.make_node("Wobble", ["a"], ["y"])]
+    with pytest.raises(UsageError, match="m: cannot be translated in tiles: its Wobble may look"):
+        Unknown(parse(_model(nodes)), "m", 1.0)

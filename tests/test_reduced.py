@@ -115,13 +115,14 @@ def test_layers_go_back_to_float_worst_first(
     assert len(inner) == 4 and together[-1] < together[1]
     gate = together[1] - 0.001  # what the two best layers reach
     monkeypatch.setitem(reduced.GATES, "int8", gate)
-    monkeypatch.setattr(reduced, "activation_ranges", lambda *given: ranges)
+    monkeypatch.setattr(reduced, "activation_ranges", lambda *given, percentile=False: ranges)
     monkeypatch.setattr(reduced._Judge, "speed", lambda self, model: 0.5)
     lines: list[str] = []
     judged = reduced.reduce(core, "int8", feeds[:4], "x", lines.append)
     assert judged.quality["quantised"] >= 2 and judged.quality["psnr_db"] >= gate - 0.01
     assert judged.quality["quantised"] < 4 and judged.quality["convolutions"] == len(layers)
-    assert "the worst go back to float" in lines[0] and "stay quantised" in lines[1]
+    assert lines[0].endswith("dB with outliers out of the ranges")
+    assert "the worst go back to float" in lines[1] and "stay quantised" in lines[2]
     assert lines[-1].endswith("0.50 times the speed of fp32 here, so not faster")
     assert kinds(judged.model).count("InstanceNormalization") == 7
 
@@ -164,3 +165,32 @@ def test_percentiles_leave_outliers_outside(
 def test_decibels() -> None:
     assert reduced._decibels(0) == 99 and reduced._decibels(255.0**2) == 0
     assert reduced._decibels(1.0) == pytest.approx(48.13, abs=0.01)
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_percentiles_are_tried_where_whole_ranges_do_not_suffice(
+    better: bool, core: Any, feeds: list[reduced.Feed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the two kinds of ranges the better one stays."""
+    asked: list[bool] = []
+    quantised: list[str] = []
+
+    def ranges(core: Any, calibration: Any, percentile: bool = False) -> str:
+        asked.append(percentile)
+        return "narrow" if percentile else "whole"
+
+    def to_int8(core: Any, nodes: Any, ranges: str) -> Any:
+        quantised.append(ranges)
+        return ranges
+
+    figures = {"whole": 30.0, "narrow": 39.0 if better else 20.0}
+    monkeypatch.setattr(reduced, "activation_ranges", ranges)
+    monkeypatch.setattr(reduced, "to_int8", to_int8)
+    monkeypatch.setattr(reduced._Judge, "psnr", lambda self, model: (figures[model],) * 2)
+    judge = reduced._Judge(core, feeds[:1])
+    lines: list[str] = []
+    model, counts = reduced._int8(core, feeds[1:3], judge, 38.0, lines.append)
+    assert asked == [False, True]
+    assert model == ("narrow" if better else "whole") == quantised[-1]
+    assert f"int8: 30.0 dB; {figures['narrow']:.1f} dB with outliers out of the ranges" in lines
+    assert counts["quantised"] == (4 if better else 1)

@@ -24,10 +24,10 @@ from img2img.errors import (
 from img2img.exporting.onnx import export_onnx
 from img2img.model_format.checkpoint import load_model, save_model
 from img2img.model_format.find import find_model, shipped
-from img2img.onnx_format.metadata import metadata, weight_precision
+from img2img.onnx_format import session as onnx_session
+from img2img.onnx_format.reading import DIGEST_KEY, NO_DIGEST, digest_of
+from img2img.onnx_format.validation import parse
 from img2img.runners import RUNNERS, Runner, choice, open_runner, suffixes_for
-from img2img.runners import onnx as onnx_runner
-from img2img.runners.onnx import DIGEST_KEY, NO_DIGEST, digest_of
 from img2img.runners.trial import decibels, made_batch, made_pictures, max_levels
 from img2img.system import cpu
 from img2img.system.cuda import cuda_device_count
@@ -278,7 +278,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def preload() -> None:
         state["preloaded"] += 1
 
-    monkeypatch.setattr(onnx_runner, "cuda_device_count", lambda: 2)
+    monkeypatch.setattr(onnx_session, "cuda_device_count", lambda: 2)
     names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
     monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
@@ -472,15 +472,15 @@ def test_the_file_is_read_as_onnx_reads_it(models: dict[str, Path]) -> None:
 
     path = models["unet"].with_suffix(".onnx")
     model = onnx.load(str(path))
-    assert metadata(path.read_bytes()) == {p.key: p.value for p in model.metadata_props}
-    assert weight_precision(path.read_bytes()) == "fp32"
+    assert parse(path.read_bytes()).metadata == {p.key: p.value for p in model.metadata_props}
+    assert parse(path.read_bytes()).weight_precision == "fp32"
     for tensor in model.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT:
             half = onnx.numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(onnx.numpy_helper.from_array(half, tensor.name))
-    assert weight_precision(model.SerializeToString()) == "fp16"
+    assert parse(model.SerializeToString()).weight_precision == "fp16"
     with pytest.raises(ValueError):
-        weight_precision(b"\x3a\xff")
+        parse(b"\x3a\xff")
 
 
 @pytest.mark.parametrize(

@@ -341,10 +341,10 @@ def test_a_runner_without_tiles_says_so() -> None:
         info = SimpleNamespace(multiple_of=4, minimum=4)  # type: ignore[assignment]
         description = "abacus"
 
-        def infer(self, x: Any, domain: Any = None) -> Any:
+        def _infer(self, x: Any, domain: Any) -> Any:
             return x
 
-        def close(self) -> None:
+        def _release(self) -> None:
             pass
 
     assert tile_for(Plain(), 9000, 9000, "auto") is None

@@ -70,7 +70,7 @@ def test_what_is_no_model_of_ours_is_refused(tmp_path: Path) -> None:
 
 def _told(path: Path, old: bytes, new: bytes) -> Path:
     """The file with other metadata of the same length, and a digest that is right."""
-    from img2img.runners.onnx import digest_of
+    from img2img.onnx_format.reading import digest_of
 
     data = path.read_bytes().replace(old, new)
     digest, place = digest_of(data)

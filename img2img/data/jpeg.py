@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from img2img.errors import EnvironmentFault
+from img2img.errors import EnvironmentFault, first_line
 from img2img.images import Pixels
+from img2img.installed import hint
 
 JpegDecoder = Literal["pillow", "torchvision"]
 _ORIENTATION = 0x0112
@@ -31,10 +32,10 @@ def _torchvision() -> Any:
     try:
         from torchvision import io
     except (ImportError, RuntimeError) as error:  # RuntimeError: built for another torch
-        line = (str(error).splitlines() or [""])[0]
+        line = first_line(error)
         raise EnvironmentFault(
-            f"jpeg_decoder=torchvision: torchvision cannot be loaded ({line}); install the one "
-            "that goes with this torch, or use --set jpeg_decoder=pillow"
+            f"jpeg_decoder=torchvision: torchvision cannot be loaded ({line}); "
+            f"{hint('gpu')}, or use --set jpeg_decoder=pillow"
         ) from None
     return io
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from img2img.errors import Img2ImgError, UsageError
+from img2img.errors import Img2ImgError, UsageError, first_line
 from img2img.model_format.checkpoint import read_model_info
 from img2img.model_format.find import find_model
 from img2img.runners import RUNNERS, check_precision, open_runner, suffixes_for
@@ -37,8 +37,8 @@ class Row:
     """One measurement, or the `reason` why there is none.
 
     Attributes:
-        runner, precision: as told or, for a row that ran, as they were.
-        device: as told.
+        runner, precision: as given or, for a row that ran, as they were.
+        device: as given.
         size: WIDTHxHEIGHT of the pictures.
         batch: pictures at once.
         ms: median milliseconds for one batch, after the first.
@@ -169,8 +169,8 @@ class _Case:
 
     def row(self, **more: Any) -> Row:
         size = f"{self.width}x{self.height}"
-        told = {"runner": self.runner, "precision": self.precision} | more
-        return Row(device=self.device, size=size, batch=self.batch, **told)
+        fields = {"runner": self.runner, "precision": self.precision} | more
+        return Row(device=self.device, size=size, batch=self.batch, **fields)
 
 
 def _keep_truth(
@@ -271,8 +271,8 @@ def _child(case: _Case, result: Path) -> None:
         row = _run(case)
     except Img2ImgError as error:
         row = case.row(reason=str(error))
-    except Exception as error:  # a row that cannot run is told, whatever a library raised
-        line = (str(error).splitlines() or [""])[0]
+    except Exception as error:  # a row that cannot run is reported, whatever a library raised
+        line = first_line(error)
         row = case.row(reason=f"{type(error).__name__}: {line}")
     result.write_text(json.dumps(asdict(row)), encoding="utf-8")
 

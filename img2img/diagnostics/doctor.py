@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 from img2img import installed
 from img2img._version import __version__
-from img2img.errors import EnvironmentFault, Img2ImgError
+from img2img.errors import EnvironmentFault, Img2ImgError, first_line
 from img2img.model_format.find import find_model, shipped
 from img2img.runners import open_runner
 from img2img.system import cpu
@@ -120,7 +120,7 @@ def _load(name: str) -> Finding:
     try:
         importlib.import_module(module)
     except Exception as error:  # a broken wheel may raise anything
-        line = (str(error).splitlines() or [type(error).__name__])[0]
+        line = first_line(error)
         return Finding(
             "problem",
             f"{name} {version} does not load: {line}",
@@ -252,7 +252,7 @@ def _torch_devices() -> list[Finding]:
             )
         return rows
     except Exception as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
+        line = first_line(error)
         mend = installed.pip("install", "--force-reinstall", "torch")
         return [Finding("problem", f"torch: {line}", mend)]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from img2img.errors import EnvironmentFault, ModelError
+from img2img.errors import ModelError
 from img2img.model_format.info import ModelInfo
-from img2img.runners.onnx import digest_of, read_info, verified
+from img2img.onnx_format.reading import verified
+from img2img.onnx_format.session import Place, open_session
 
 Io = Literal["uint8", "float"]
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
@@ -58,38 +59,21 @@ def read_graph(path: Path) -> Graph:
         ModelError: damaged, foreign, or with other inputs and outputs than ours have.
         EnvironmentFault: onnxruntime cannot be loaded.
     """
-    data = verified(path)
-    info = read_info(data, path)
-    session = _session(data, path)
-    inputs = tuple(_tensor(value, path) for value in session.get_inputs())
-    outputs = [_tensor(value, path) for value in session.get_outputs()]
+    file = verified(path)
+    info = file.info
+    session = open_session(file.model.data, path, optimised=False)
+    inputs = tuple(_tensor(place, path) for place in session.inputs)
+    outputs = [_tensor(place, path) for place in session.outputs]
     io: Io = "uint8" if inputs[0].type == "uint8" else "float"
     channel = 3 if io == "uint8" else 1
     for tensor, channels in ((inputs[0], info.in_channels), (outputs[0], info.out_channels)):
         whole = tensor.type == inputs[0].type and len(tensor.shape) == 4
         if not whole or tensor.shape[channel] not in (channels, None):
             raise ModelError(f"{path}: {tensor.name} is not a picture of {channels} channels")
-    return Graph(data, digest_of(data)[0], info, io, inputs, outputs[0])
+    return Graph(file.model.data, file.digest, info, io, inputs, outputs[0])
 
 
-def _session(data: bytes, path: Path) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise EnvironmentFault(f"onnxruntime cannot be loaded: {error}") from None
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has a class of its own for every failure
-        line = (str(error).splitlines() or [""])[0][:200]
-        raise ModelError(f"{path}: onnxruntime refuses it: {line}") from None
-
-
-def _tensor(value: Any, path: Path) -> Tensor:
-    if value.type not in _TYPES:
-        raise ModelError(f"{path}: {value.name} is of type {value.type}")
-    shape = tuple(size if isinstance(size, int) else None for size in value.shape)
-    return Tensor(value.name, _TYPES[value.type], shape)
+def _tensor(place: Place, path: Path) -> Tensor:
+    if place.type not in _TYPES:
+        raise ModelError(f"{path}: {place.name} is of type {place.type}")
+    return Tensor(place.name, _TYPES[place.type], place.shape)

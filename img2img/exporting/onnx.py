@@ -1,4 +1,4 @@
-"""ONNX export, and the proof that the file says the same as its source."""
+"""ONNX export, and the proof that the file gives the same pictures as its source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,15 +31,21 @@ from img2img.errors import (
 )
 from img2img.exporting import parity
 from img2img.exporting import quantize as reduced
+from img2img.exporting.pixel_io import with_io
 from img2img.images import from_network, to_network
 from img2img.model_format.checkpoint import load_model
 from img2img.model_format.export_info import EXPORT_KEY, ExportInfo, Io, Parity, Precision
 from img2img.model_format.info import KEY, ModelInfo
 from img2img.nets import Generator
-from img2img.onnx_format.float_core import AROUND, X, Y
+from img2img.onnx_format.float_core import X, Y
+from img2img.onnx_format.reading import DIGEST_KEY, NO_DIGEST, digest_of
+from img2img.onnx_format.session import open_session
 from img2img.runners.base import check_channels
-from img2img.runners.onnx import DIGEST_KEY, NO_DIGEST, OnnxRunner, digest_of
+from img2img.runners.onnx import OnnxRunner
 from img2img.system.atomic import atomic_path, sweep_stale
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 # The exporter writes 18 for less, and the oldest supported onnxruntime (1.22) knows no more.
 OPSETS = range(18, 23)
@@ -115,9 +121,9 @@ def export_onnx(
     check_channels(info, str(source))
     _refuse_large(generator, source)
     shown = parity.photograph_like() if pictures is None else parity.read_folder(pictures)
-    told = "made by img2img, photograph-like" if pictures is None else f"{len(shown)} given"
+    judged_on = "made by img2img, photograph-like" if pictures is None else f"{len(shown)} given"
     core = to_core(generator, options)
-    facts = _facts(source, generator, options, told)
+    facts = _facts(source, generator, options, judged_on)
     by_file = _by_file(_serialised(core, generator, info, facts), options.io)
     table = parity.compare(
         generator, by_file, shown, info.domains, options.shapes(info.long_side), _domain(options)
@@ -140,7 +146,7 @@ def export_onnx(
     return facts
 
 
-def to_core(generator: Generator, options: ExportOptions = ExportOptions()) -> Any:
+def to_core(generator: Generator, options: ExportOptions = ExportOptions()) -> ModelProto:
     """The float network as an onnx.ModelProto from `img2img_x` (and `domain`) to `img2img_y`,
     without metadata."""
     try:
@@ -151,8 +157,8 @@ def to_core(generator: Generator, options: ExportOptions = ExportOptions()) -> A
     dynamic = torch.export.Dim.DYNAMIC
     height, width = options.size or (2 * generator.minimum + 1, 3 * generator.minimum + 2)
     batch = options.batch or 2
-    free: dict[int, Any] = {} if options.size else {2: dynamic, 3: dynamic}
-    many: dict[int, Any] = {} if options.batch else {0: dynamic}
+    free: dict[int, object] = {} if options.size else {2: dynamic, 3: dynamic}
+    many: dict[int, object] = {} if options.batch else {0: dynamic}
     examples, shapes = [torch.zeros(batch, generator.in_channels, height, width)], [many | free]
     if generator.domains:
         examples.append(torch.zeros(batch, generator.domains))
@@ -174,7 +180,7 @@ def to_core(generator: Generator, options: ExportOptions = ExportOptions()) -> A
     return _cleaned(program.model_proto, generator, options)
 
 
-def _cleaned(model: Any, generator: Generator, options: ExportOptions) -> Any:
+def _cleaned(model: ModelProto, generator: Generator, options: ExportOptions) -> ModelProto:
     """Without stack traces and paths of this machine; shapes named for a reader."""
     from onnx import TensorProto, helper
 
@@ -199,82 +205,15 @@ def _cleaned(model: Any, generator: Generator, options: ExportOptions) -> Any:
     return model
 
 
-def _with_io(core: Any, io: Io) -> Any:
-    """A copy of the float network between `input` and `output` of the kind `io`. What stands
-    around is named `img2img/...`; the arithmetic is that of `img2img.images`."""
-    import onnx
-    from onnx import TensorProto, helper
-
-    model = onnx.ModelProto()
-    model.CopyFrom(core)
-    graph = model.graph
-    dims = {
-        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
-        for value in (graph.input[0], graph.output[0])
-    }
-    graph.value_info.extend([graph.input[0], graph.output[0]])
-    kind = TensorProto.UINT8 if io == "uint8" else TensorProto.FLOAT
-    outer = []
-    for name, (n, channels, height, width) in (("input", dims[X]), ("output", dims[Y])):
-        shape = [n, height, width, channels] if io == "uint8" else [n, channels, height, width]
-        outer.append(helper.make_tensor_value_info(name, kind, shape))
-    graph.input[0].CopyFrom(outer[0])
-    graph.output[0].CopyFrom(outer[1])
-    head, tail = _around_uint8() if io == "uint8" else _around_float()
-    nodes = [*head, *graph.node, *tail]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    return model
-
-
-def _around_float() -> tuple[list[Any], list[Any]]:
-    from onnx import helper
-
-    head = helper.make_node("Identity", ["input"], [X], f"{AROUND}x")
-    return [head], [helper.make_node("Identity", [Y], ["output"], f"{AROUND}y")]
-
-
-def _around_uint8() -> tuple[list[Any], list[Any]]:
-    from onnx import TensorProto, helper
-
-    def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> Any:
-        inner = output if output in (X, Y, "output") else AROUND + output
-        name = f"{AROUND}{kind.lower()}-{output}"
-        return helper.make_node(kind, inputs, [inner], name, **attributes)
-
-    def constant(name: str, value: float) -> Any:
-        tensor = helper.make_tensor(name, TensorProto.FLOAT, [], [value])
-        return node("Constant", [], name, value=tensor)
-
-    a = AROUND
-    head = [
-        constant("half", 127.5),
-        constant("one", 1.0),
-        node("Transpose", ["input"], "planes", perm=[0, 3, 1, 2]),
-        node("Cast", [a + "planes"], "values", to=TensorProto.FLOAT),
-        node("Div", [a + "values", a + "half"], "scaled"),
-        node("Sub", [a + "scaled", a + "one"], X),
-    ]
-    tail = [
-        constant("least", 0.0),
-        constant("most", 255.0),
-        node("Add", [Y, a + "one"], "shifted"),
-        node("Mul", [a + "shifted", a + "half"], "levels"),
-        node("Round", [a + "levels"], "whole"),  # half to even, as numpy's rint
-        node("Clip", [a + "whole", a + "least", a + "most"], "clipped"),
-        node("Cast", [a + "clipped"], "bytes", to=TensorProto.UINT8),
-        node("Transpose", [a + "bytes"], "output", perm=[0, 2, 3, 1]),
-    ]
-    return head, tail
-
-
-def _serialised(core: Any, generator: Generator, info: ModelInfo, facts: ExportInfo) -> bytes:
+def _serialised(
+    core: ModelProto, generator: Generator, info: ModelInfo, facts: ExportInfo
+) -> bytes:
     """The whole file, with its metadata and a digest over all of it."""
     import json
 
     import onnx
 
-    model = _with_io(core, facts.io)
+    model = with_io(core, facts.io)
     model.doc_string = (
         f"Translates pictures: {facts.layout} {facts.io} in {facts.value_range}; metadata '{KEY}' "
         f"and '{EXPORT_KEY}' are JSON. Inputs: {', '.join(facts.inputs)}."
@@ -290,7 +229,9 @@ def _serialised(core: Any, generator: Generator, info: ModelInfo, facts: ExportI
     return data[:place] + digest.encode() + data[place + len(digest) :]
 
 
-def _facts(source: Path, generator: Generator, options: ExportOptions, told: str) -> ExportInfo:
+def _facts(
+    source: Path, generator: Generator, options: ExportOptions, judged_on: str
+) -> ExportInfo:
     pixels = options.io == "uint8"
     height, width = options.size or (None, None)
     return ExportInfo(
@@ -307,7 +248,7 @@ def _facts(source: Path, generator: Generator, options: ExportOptions, told: str
         source_sha256=hashlib.sha256(source.read_bytes()).hexdigest(),
         created=_now(),
         versions={"img2img": __version__} | {part: _version(part) for part in _PARTS},
-        pictures=told,
+        pictures=judged_on,
     )
 
 
@@ -327,18 +268,14 @@ def _version(part: str) -> str:
 
 def _by_file(data: bytes, io: Io) -> parity.ByFile:
     """The file as a stranger runs it: onnxruntime alone, on pixels."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    session = open_session(data, "the exported file")
 
     def run(pixels: NDArray[np.uint8], domain: NDArray[np.float32] | None) -> NDArray[np.uint8]:
         more = {} if domain is None else {"domain": domain}
         if io == "uint8":
-            return session.run(None, {"input": pixels} | more)[0]
+            return session.run({"input": pixels} | more)[0]
         x = np.ascontiguousarray(to_network(pixels.astype(np.float32)).transpose(0, 3, 1, 2))
-        return from_network(session.run(None, {"input": x} | more)[0]).transpose(0, 2, 3, 1)
+        return from_network(session.run({"input": x} | more)[0]).transpose(0, 2, 3, 1)
 
     return run
 
@@ -405,7 +342,7 @@ def _check_runner(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """torch's exporter prints progress to stdout and warnings to stderr whatever it is told."""
+    """torch's exporter prints progress to stdout and warnings to stderr at any setting."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

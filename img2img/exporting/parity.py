@@ -117,7 +117,7 @@ def compare(
         vector = np.eye(len(domains), dtype=np.float32)[chosen] if domains else None
         expected = by_generator(generator, pixels, vector).astype(int)
         difference = np.abs(expected - by_file(pixels, vector))
-        told = " ".join(domains[k] for k in dict.fromkeys(chosen))
+        names = " ".join(domains[k] for k in dict.fromkeys(chosen))
         worst, mean = int(difference.max()), float(difference.mean())
-        table.append(Parity(batch, height, width, worst, mean, told))
+        table.append(Parity(batch, height, width, worst, mean, names))
     return tuple(table)

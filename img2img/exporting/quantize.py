@@ -1,8 +1,9 @@
-"""fp16 and int8 of an exported network, kept only when pictures say that they cost little.
+"""fp16 and int8 of an exported network, kept only when they change pictures little.
 
 fp16: weights and computation in half precision, normalisation in float. int8: onnxruntime's static
 quantisation (QDQ form, arXiv 1712.05877) of the convolutions, weights by channel, with the first
-and the last layer in float; layers that cost most go back to float until the gate holds.
+and the last layer in float; where the gate does not hold, ranges without outliers are tried, then
+the layers that cost most go back to float until it does.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,11 @@ from numpy.typing import NDArray
 from img2img.errors import EnvironmentFault, ParityError, describe_os_error
 from img2img.images import from_network
 from img2img.model_format.export_info import Precision
+from img2img.onnx_format.session import Session, open_session
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from onnxruntime.quantization.calibrate import TensorsData as Ranges
 
 Feed = dict[str, NDArray[np.float32]]
 GATES: dict[Precision, float] = {"fp16": 50.0, "int8": 38.0}
@@ -38,12 +44,12 @@ class Reduced:
     `psnr_db_worst` of one of them; `speed`, the time of fp32 on this machine over its own; for
     int8 `quantised` of `convolutions` layers."""
 
-    model: Any
+    model: ModelProto
     quality: dict[str, float]
 
 
 def reduce(
-    core: Any,
+    core: ModelProto,
     precision: Precision,
     feeds: Sequence[Feed],
     refusal: str,
@@ -81,12 +87,12 @@ def reduce(
 class _Judge:
     """Compares models with the fp32 one on the same inputs, in delivered 8-bit levels."""
 
-    def __init__(self, core: Any, feeds: Sequence[Feed]):
+    def __init__(self, core: ModelProto, feeds: Sequence[Feed]):
         self.feeds = feeds
         self._fp32 = _session(core)
         self._expected = [_levels(self._fp32, feed) for feed in feeds]
 
-    def psnr(self, model: Any) -> tuple[float, float]:
+    def psnr(self, model: ModelProto) -> tuple[float, float]:
         """PSNR over all pictures, and of the worst one, in dB."""
         session = _session(model)
         errors = [
@@ -95,37 +101,32 @@ class _Judge:
         ]
         return _decibels(float(np.mean(errors))), _decibels(max(errors))
 
-    def speed(self, model: Any) -> float:
+    def speed(self, model: ModelProto) -> float:
         """Median over pairs of runs of fp32's time over the model's."""
         session, feed = _session(model), self.feeds[0]
         ratios = []
         for _ in range(_REPEATS):
             began = time.perf_counter()
-            self._fp32.run(None, feed)
+            self._fp32.run(feed)
             between = time.perf_counter()
-            session.run(None, feed)
+            session.run(feed)
             ratios.append((between - began) / (time.perf_counter() - between))
         return float(np.median(ratios))
 
 
-def _session(model: Any) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    data = model.SerializeToString()
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+def _session(model: ModelProto) -> Session:
+    return open_session(model.SerializeToString(), "the network to export")
 
 
-def _levels(session: Any, feed: Feed) -> NDArray[np.float64]:
-    return from_network(session.run(None, feed)[0]).astype(np.float64)
+def _levels(session: Session, feed: Feed) -> NDArray[np.float64]:
+    return from_network(session.run(feed)[0]).astype(np.float64)
 
 
 def _decibels(error: float) -> float:
     return min(_SAME, 10 * float(np.log10(255.0**2 / max(error, 1e-12))))
 
 
-def to_fp16(core: Any) -> Any:
+def to_fp16(core: ModelProto) -> ModelProto:
     """A copy of `core` computing in half precision, its inputs and outputs float32 as before."""
     import onnx
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
@@ -138,12 +139,12 @@ def to_fp16(core: Any) -> Any:
 
 
 def _int8(
-    core: Any,
+    core: ModelProto,
     calibration: Sequence[Feed],
     judge: _Judge,
     gate: float,
     listen: Callable[[str], None],
-) -> tuple[Any, dict[str, float]]:
+) -> tuple[ModelProto, dict[str, float]]:
     layers = [n.name for n in core.graph.node if n.op_type in ("Conv", "ConvTranspose")]
     # onnxruntime has no int8 kernel for transposed convolutions.
     wanted = {n.name for n in core.graph.node if n.op_type == "Conv"} - {layers[0], layers[-1]}
@@ -151,14 +152,20 @@ def _int8(
     if not candidates:
         raise ParityError("int8: no convolution between the first and the last layer")
     ranges = activation_ranges(core, calibration)
+    counts = {"convolutions": float(len(layers))}
+    best = judge.psnr(to_int8(core, candidates, ranges))[0]
+    if best < gate:
+        narrow = activation_ranges(core, calibration, percentile=True)
+        without_outliers = judge.psnr(to_int8(core, candidates, narrow))[0]
+        listen(f"int8: {best:.1f} dB; {without_outliers:.1f} dB with outliers out of the ranges")
+        if without_outliers > best:
+            best, ranges = without_outliers, narrow
 
     def quality_of(nodes: Sequence[str]) -> float:
         return judge.psnr(to_int8(core, nodes, ranges))[0]
 
-    told = {"convolutions": float(len(layers))}
-    best = quality_of(candidates)
     if best >= gate:
-        return to_int8(core, candidates, ranges), told | {"quantised": float(len(candidates))}
+        return to_int8(core, candidates, ranges), counts | {"quantised": float(len(candidates))}
     listen(
         f"int8: {best:.1f} dB with {len(candidates)} layers quantised; the worst go back to float"
     )
@@ -172,10 +179,12 @@ def _int8(
         else:
             high = middle - 1
     listen(f"int8: {count} of {len(layers)} layers stay quantised")
-    return to_int8(core, by_quality[:count], ranges), told | {"quantised": float(count)}
+    return to_int8(core, by_quality[:count], ranges), counts | {"quantised": float(count)}
 
 
-def activation_ranges(core: Any, calibration: Sequence[Feed], percentile: bool = False) -> Any:
+def activation_ranges(
+    core: ModelProto, calibration: Sequence[Feed], percentile: bool = False
+) -> Ranges:
     """The least and the greatest value of what the convolutions take and give, over `calibration`
     (onnxruntime.quantization.TensorsData); with `percentile`, one in 100 000 lies outside.
 
@@ -207,7 +216,7 @@ class _Reader:
         return next(self._feeds, None)
 
 
-def to_int8(core: Any, nodes: Sequence[str], ranges: Any) -> Any:
+def to_int8(core: ModelProto, nodes: Sequence[str], ranges: Ranges) -> ModelProto:
     """A copy of `core` whose convolutions `nodes` are int8: activations uint8, weights int8 by
     channel; `ranges` as `activation_ranges` gives them."""
     import onnx

@@ -100,7 +100,7 @@ def _index(graph: Graph, runtime: WebRuntime, stamp: str, notices: bool) -> str:
         "version": html.escape(__version__),
         "title": html.escape(info.name),
         "name": html.escape(f"{info.name}, SHA-256 {graph.digest[:12]}"),
-        # What every model is called that was told nothing better says nothing.
+        # The name of every model to which none was given says nothing.
         "direction": "" if info.direction == "A -> B" else html.escape(info.direction),
         "licence": html.escape(info.licence),
         "runtime": html.escape(runtime.version),

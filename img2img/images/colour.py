@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from img2img.errors import first_line
 from img2img.images.values import Picture, Pixels, to_8_bits
 
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
@@ -48,7 +49,7 @@ def to_srgb(image: Image.Image, profile: bytes | None, picture: Picture) -> Imag
             raise ValueError(f"it is for {source.profile.xcolor_space.strip()}")
         converted = ImageCms.profileToProfile(image.convert(mode), source, _SRGB, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-        picture.notes.append(f"colour profile ignored, taken as sRGB ({_line(error)})")
+        picture.notes.append(f"colour profile ignored, taken as sRGB ({first_line(error)})")
         return image
     picture.icc = True
     return converted if converted is not None else image
@@ -97,7 +98,7 @@ def grey_to_srgb_16(grey: Pixels, profile: bytes | None, picture: Picture) -> Pi
             return grey
         curve = _curve(_tags(profile)[b"kTRC"])
     except (ImageCms.PyCMSError, OSError, ValueError, KeyError, IndexError, struct.error) as error:
-        picture.notes.append(f"colour profile ignored, taken as sRGB ({_line(error)})")
+        picture.notes.append(f"colour profile ignored, taken as sRGB ({first_line(error)})")
         return grey
     picture.icc = True
     table = np.rint(_srgb_curve(curve.clip(0, 1)) * 65535).astype(np.uint16)
@@ -181,7 +182,3 @@ def _curve(tag: bytes) -> NDArray[np.float64]:
     above = np.maximum(a * x + b, 0) ** g + {2: c, 4: e}.get(kind, 0.0)
     below = c * x + f if kind > 2 else np.full_like(x, c if kind == 2 else 0.0)
     return np.where(x >= border, above, below)
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

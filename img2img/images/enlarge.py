@@ -163,7 +163,7 @@ def _resized(
     return np.asarray(image)
 
 
-def _pixels(values: NDArray[np.float32], dtype: np.dtype[Any]) -> Pixels:
+def _pixels(values: NDArray[np.float32], dtype: np.dtype) -> Pixels:
     if dtype == np.uint16:
         values *= np.float32(257)
     np.rint(values, out=values)

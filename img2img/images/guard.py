@@ -1,7 +1,9 @@
-"""What is refused before a decoder sees it: no regular file, scan bombs, files without an end."""
+"""What is refused before a decoder sees it: no regular file, too many pixels, scan bombs, files
+without an end."""
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -9,8 +11,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from img2img.errors import PictureError
+from img2img.images.values import MAX_PIXELS
+from img2img.system import memory
 
 MAX_SCANS = 100
+# Measured: what decoding takes for each pixel. 8 bits: 11 to 22 bytes, 16 bits with alpha: 32.
+BYTES_PER_PIXEL = 32
+_SHARE = 4  # a picture may take the fourth part of the machine's memory
 # A marker inside entropy-coded data; stuffed zeros, restarts and fill bytes are none.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
@@ -37,6 +44,27 @@ def _check(status: os.stat_result) -> None:
         raise PictureError("not a regular file")
     if status.st_size == 0:
         raise PictureError("empty file")
+
+
+def most_pixels() -> int:
+    """How many pixels a picture may have where nothing else is asked for: as many as are decoded in
+    a quarter of this machine's memory, and at most `MAX_PIXELS`."""
+    return min(MAX_PIXELS, memory.total_memory() // _SHARE // BYTES_PER_PIXEL)
+
+
+def check_size(width: int, height: int, limit: int | None) -> None:
+    """Raise PictureError for a picture of more than `limit` pixels; None stands for
+    `most_pixels`."""
+    most = most_pixels() if limit is None else limit
+    if width * height <= most:
+        return
+    why = ""
+    if limit is None and most < MAX_PIXELS:
+        why = f" for the {memory.total_memory() / 2**30:.1f} GiB of memory here"
+    raise PictureError(
+        f"{width}x{height} is more than the limit of {most / 10**6:.4g} megapixels{why}; "
+        f"--max-megapixels {math.ceil(width * height / 10**6)} lifts it"
+    )
 
 
 def check_structure(file: BinaryIO, format: str, salvage: bool) -> str | None:

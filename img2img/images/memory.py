@@ -7,11 +7,11 @@ import io
 import numpy as np
 from PIL import Image
 
-from img2img.errors import PictureError
+from img2img.errors import PictureError, first_line
 from img2img.images import modes
 from img2img.images.colour import SRGB_BYTES
 from img2img.images.metadata import take_metadata, take_orientation
-from img2img.images.reading import decode, reason
+from img2img.images.reading import decode
 from img2img.images.values import Picture, Reading, to_8_bits
 from img2img.images.writing import encode
 
@@ -27,7 +27,7 @@ def decode_picture(data: bytes, reading: Reading = _AS_THEY_ARE) -> Picture:
         raise
     # Decoders raise SyntaxError, ValueError, TypeError, MemoryError and more on damaged files.
     except Exception as error:
-        raise PictureError(f"cannot be decoded: {reason(error)}") from None
+        raise PictureError(f"cannot be decoded: {first_line(error)}") from None
 
 
 def encode_picture(picture: Picture, quality: int = 95) -> bytes:
@@ -41,7 +41,7 @@ def encode_picture(picture: Picture, quality: int = 95) -> bytes:
     except PictureError:
         raise
     except Exception as error:
-        raise PictureError(f"cannot be encoded: {reason(error)}") from None
+        raise PictureError(f"cannot be encoded: {first_line(error)}") from None
     return file.getvalue()
 
 
@@ -66,7 +66,7 @@ def from_image(image: Image.Image) -> Picture:
     except PictureError:
         raise
     except Exception as error:
-        raise PictureError(f"cannot be decoded: {reason(error)}") from None
+        raise PictureError(f"cannot be decoded: {first_line(error)}") from None
     return picture
 
 

@@ -10,6 +10,7 @@ import re
 
 from PIL import Image
 
+from img2img.errors import first_line
 from img2img.images.values import MetadataChoice, Picture
 
 _ORIENTATION, _SOFTWARE, _EXIF_IFD, _GPS_IFD = 0x0112, 0x0131, 0x8769, 0x8825
@@ -32,7 +33,7 @@ def take_orientation(image: Image.Image, picture: Picture) -> int:
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception as error:  # damaged EXIF in a picture that decodes well
-        picture.notes.append(f"EXIF unreadable, so not rotated ({_line(error)})")
+        picture.notes.append(f"EXIF unreadable, so not rotated ({first_line(error)})")
         return 1
     if value in (0, 1):
         return 1
@@ -56,7 +57,7 @@ def take_metadata(
     try:
         picture.exif = _exif(image.getexif(), size, choice, picture.icc)
     except Exception as error:
-        picture.notes.append(f"EXIF unreadable and dropped ({_line(error)})")
+        picture.notes.append(f"EXIF unreadable and dropped ({first_line(error)})")
     xmp = image.info.get("xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode()
@@ -133,7 +134,3 @@ def xmp_to_write(picture: Picture) -> bytes:
     space = b"" if b"xmlns:xmp=" in changed else b' xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
     more = space + b' xmp:CreatorTool="' + tool + b'"'
     return changed[: found.end()] + more + changed[found.end() :]
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

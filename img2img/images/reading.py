@@ -10,10 +10,10 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from img2img.errors import PictureError, describe_os_error
+from img2img.errors import PictureError, describe_os_error, first_line
 from img2img.images import modes
 from img2img.images.formats import OPENERS, READABLE, sniff, written_format
-from img2img.images.guard import check_structure, open_regular
+from img2img.images.guard import check_size, check_structure, open_regular
 from img2img.images.metadata import take_metadata, take_orientation
 from img2img.images.values import Picture, Reading
 
@@ -38,16 +38,10 @@ def read_picture(path: Path | str, reading: Reading = _AS_THEY_ARE) -> Picture:
     except OSError as error:
         if error.errno is not None:
             raise PictureError(f"{path}: {describe_os_error(error)}") from None
-        raise PictureError(f"{path}: cannot be decoded: {reason(error)}") from None
+        raise PictureError(f"{path}: cannot be decoded: {first_line(error)}") from None
     # Decoders raise SyntaxError, ValueError, TypeError, MemoryError and more on damaged files.
     except Exception as error:
-        raise PictureError(f"{path}: cannot be decoded: {reason(error)}") from None
-
-
-def reason(error: BaseException) -> str:
-    """The first line of an error, or its kind where it says nothing."""
-    text = (str(error).strip().splitlines() or [""])[0]
-    return text if text else type(error).__name__
+        raise PictureError(f"{path}: cannot be decoded: {first_line(error)}") from None
 
 
 def decode(file: BinaryIO, path: Path | None, reading: Reading) -> Picture:
@@ -65,7 +59,7 @@ def decode(file: BinaryIO, path: Path | None, reading: Reading) -> Picture:
     def opened() -> Image.Image:
         file.seek(0)
         image = OPENERS[format](file)
-        _check_size(image, reading.max_pixels)
+        check_size(*image.size, reading.max_pixels)
         return image
 
     image = opened()
@@ -105,14 +99,6 @@ def _named_so(path: Path, format: str) -> bool:
     return written_format(path) == format
 
 
-def _check_size(image: Image.Image, limit: int) -> None:
-    width, height = image.size
-    if width * height > limit:
-        raise PictureError(
-            f"{width}x{height} is more than the limit of {limit / 10**6:g} megapixels"
-        )
-
-
 def _note_frames(image: Image.Image, picture: Picture) -> None:
     # Counting the frames of a GIF or the pages of a TIFF would walk through the whole file.
     if picture.format in ("GIF", "TIFF"):
@@ -133,7 +119,7 @@ def _load(image: Image.Image, salvage: bool) -> str | None:
             raise
         # Pillow decodes into the image as it goes; without tiles it counts as loaded.
         image.tile = []  # type: ignore[attr-defined]
-        return reason(error)
+        return first_line(error)
     return None
 
 

@@ -35,7 +35,7 @@ def write_tiff(
     if exif:
         _add_exif(directory, exif)
 
-    def put(tag: int, kind: int, value: Any) -> None:
+    def put(tag: int, kind: int, value: object) -> None:
         directory.tagtype[tag] = kind
         directory[tag] = value
 

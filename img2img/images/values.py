@@ -22,7 +22,7 @@ def to_network(pixels: Any) -> Any:
     return pixels / 127.5 - 1.0
 
 
-def from_network(values: NDArray[np.floating[Any]], bits: int = 8) -> Pixels:
+def from_network(values: NDArray[np.floating], bits: int = 8) -> Pixels:
     """[-1, 1] -> uint8 0..255 or, with `bits` 16, uint16 0..65535; clipped, rounded once to
     nearest."""
     if bits == 16:
@@ -31,7 +31,7 @@ def from_network(values: NDArray[np.floating[Any]], bits: int = 8) -> Pixels:
     return np.clip(np.rint((values + 1.0) * 127.5), 0, 255).astype(np.uint8)
 
 
-def planes_to_pixels(y: NDArray[np.float32], dtype: np.dtype[Any]) -> Pixels:
+def planes_to_pixels(y: NDArray[np.float32], dtype: np.dtype) -> Pixels:
     """(C, H, W) in [-1, 1] -> uint8 or uint16 (H, W, C)."""
     channels, height, width = y.shape
     out = np.empty((height, width, channels), dtype)
@@ -61,13 +61,14 @@ class Reading:
     Attributes:
         deep: pictures of 16 bits stay uint16; otherwise they are reduced to 8 bits, and said so.
         salvage: what can be decoded of a damaged or truncated file is taken, and said so.
-        max_pixels: larger pictures are refused before they are decoded.
+        max_pixels: larger pictures are refused before they are decoded; None for what the memory
+            of this machine allows, see `guard.most_pixels`.
         metadata: `keep` EXIF and XMP, `no-gps` without the place, `strip` without any.
     """
 
     deep: bool = False
     salvage: bool = False
-    max_pixels: int = MAX_PIXELS
+    max_pixels: int | None = None
     metadata: MetadataChoice = "keep"
 
 

@@ -13,6 +13,7 @@ from img2img.errors import (
     EnvironmentFault,
     PictureError,
     describe_os_error,
+    first_line,
     is_environment_fault,
 )
 from img2img.images.colour import SRGB_BYTES
@@ -20,7 +21,6 @@ from img2img.images.formats import HOLDS_16_BITS, HOLDS_ALPHA, MAX_SIDE
 from img2img.images.metadata import MAX_JPEG_EXIF, MAX_JPEG_XMP, exif_to_write, xmp_to_write
 from img2img.images.modes import reduce_to_8
 from img2img.images.png import write_png
-from img2img.images.reading import reason
 from img2img.images.sheets import on_white
 from img2img.images.tiff import write_tiff
 from img2img.images.values import Picture, Pixels
@@ -61,7 +61,7 @@ def write_picture(
             raise EnvironmentFault(f"{path}: not written: {words}") from None
         raise PictureError(f"{path}: not written: {words}") from None
     except Exception as error:
-        raise PictureError(f"{path}: not written: {reason(error)}") from None
+        raise PictureError(f"{path}: not written: {first_line(error)}") from None
 
 
 def encode(file: BinaryIO, picture: Picture, quality: int = 95) -> None:

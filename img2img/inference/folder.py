@@ -142,10 +142,11 @@ def _translator(request: TranslateRequest, path: Path, jobs: Sequence[Job]) -> T
 def _options(
     request: TranslateRequest, translator: Translator, place: Path, gallery: Gallery | None
 ) -> Options:
+    most = request.max_megapixels
     reading = Reading(
         deep=True,
         salvage=request.salvage,
-        max_pixels=round(request.max_megapixels * 10**6),
+        max_pixels=None if most is None else round(most * 10**6),
         metadata=request.metadata,
     )
     return Options(

@@ -42,7 +42,8 @@ class TranslateRequest:
         gallery: HTML page of before/after sliders.
         metadata: `keep` EXIF and XMP, `no-gps` without the place, `strip` without any.
         salvage: take what can be decoded of a damaged picture.
-        max_megapixels: larger pictures are refused before decoding.
+        max_megapixels: larger pictures are refused before decoding; None: what the machine's
+            memory allows, at most 400.
         timeout: seconds that one picture may take to decode.
         layout, value_range: of an .onnx file made elsewhere (`nchw` or `nhwc`; `-1..1`, `0..1`
             or `0..255`).
@@ -72,7 +73,7 @@ class TranslateRequest:
     gallery: Path | None = None
     metadata: MetadataChoice = "keep"
     salvage: bool = False
-    max_megapixels: float = 400.0
+    max_megapixels: float | None = None
     timeout: float = 60.0
     layout: str | None = None
     value_range: str | None = None
@@ -88,7 +89,7 @@ class TranslateRequest:
             ("--timeout", self.timeout),
             ("--max-megapixels", self.max_megapixels),
         ):
-            if not value <= _MOST:  # nor nan
+            if value is not None and not value <= _MOST:  # nor nan
                 raise UsageError(f"{option} {value:g}: at most a million")
         if not 1 <= self.quality <= 100:
             raise UsageError(f"--quality {self.quality}: needs a number from 1 to 100")

@@ -3,16 +3,18 @@
 from img2img.losses.gan import (
     EXP_LIMIT,
     GANS,
-    PENALTIES,
     Critic,
     Gan,
-    Penalty,
     bounded_exp,
-    check_objective,
     classification_loss,
-    clip_weights,
     discriminator_loss,
     generator_loss,
+)
+from img2img.losses.penalties import (
+    PENALTIES,
+    Penalty,
+    check_objective,
+    clip_weights,
     gradient_penalty,
     r1_penalty,
 )

@@ -1,4 +1,4 @@
-"""GAN objectives and penalties: pure functions, tensors in, scalar out, computed in float32.
+"""GAN objectives: pure functions, tensors in, scalar out, computed in float32.
 
 `real` and `fake` are what D answers: logits of any shape, averaged over all their elements. A D
 that answers with several tensors (one per scale) counts each scale alike, whatever its size.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from img2img.errors import ConfigError, proposal
@@ -32,9 +32,6 @@ Gan = Literal[
     "hellinger",
     "js",
 ]
-Penalty = Literal["none", "gp", "r1", "zero-centred"]
-PENALTIES: tuple[Penalty, ...] = ("none", "gp", "r1", "zero-centred")
-
 Critic = Callable[[Tensor], Tensor | Sequence[Tensor]]
 """A discriminator, or a function that picks the judgement out of what one answers."""
 
@@ -226,10 +223,10 @@ def discriminator_loss(
     Raises:
         ConfigError: unknown `gan`, or a `smooth` that is impossible for it.
     """
-    objective = _objective(gan)
-    _check_smooth(gan, smooth)
+    objective = objective_of(gan)
+    check_smooth(gan, smooth)
     losses = []
-    for r, f in zip(_scales(D(real)), _scales(D(fake.detach())), strict=True):
+    for r, f in zip(scales(D(real)), scales(D(fake.detach())), strict=True):
         if smooth and objective.smoothed is not None:
             losses.append(objective.smoothed(wide(r), wide(f), smooth))
         else:
@@ -244,64 +241,8 @@ def generator_loss(D: Critic, fake: Tensor, gan: Gan) -> Tensor:
     Raises:
         ConfigError: unknown `gan`.
     """
-    generator = _objective(gan).generator
-    return torch.stack([generator(wide(f)) for f in _scales(D(fake))]).mean()
-
-
-# ---- Keeping D smooth ----------------------------------------------------------------------------
-
-
-def gradient_penalty(
-    D: Critic, real: Tensor, fake: Tensor, alpha: Tensor, centre: float = 1.0
-) -> Tensor:
-    """(||grad D(x)|| - centre)^2 at x = alpha real + (1 - alpha) fake, mean over the batch: WGAN-GP
-    for centre 1 (arXiv 1704.00028, eq. 3), zero-centred for centre 0 (arXiv 1902.03984).
-
-    The gradient is that of the sum of D's whole answer, the norm the L2 norm of all of a sample's
-    numbers. Each scale of D is penalised by itself, then averaged. Both pictures are detached, the
-    penalty reaches D's parameters alone. Where a condition is concatenated to the pictures, the
-    gradient runs over its channels too. D runs without autocast: second derivatives of a half
-    precision graph are too coarse.
-
-    Args:
-        real, fake: (N, C, H, W), the same shape.
-        alpha: (N,) or (N, 1, 1, 1), uniform in [0, 1], drawn by the caller.
-    """
-    if real.shape != fake.shape or alpha.numel() != len(real):
-        raise ValueError(
-            f"one alpha per pair is needed: real {tuple(real.shape)}, fake {tuple(fake.shape)}, "
-            f"alpha {tuple(alpha.shape)}"
-        )
-    weight = wide(alpha).reshape(-1, *[1] * (real.ndim - 1))
-    mixed = weight * wide(real.detach()) + (1 - weight) * wide(fake.detach())
-    # vector_norm, unlike the root of a sum of squares, has a finite gradient at zero.
-    return torch.stack(
-        [
-            ((torch.linalg.vector_norm(slope, dim=1) - centre) ** 2).mean()
-            for slope in _slopes(D, mixed)
-        ]
-    ).mean()
-
-
-def r1_penalty(D: Critic, real: Tensor) -> Tensor:
-    """||grad D(real)||^2 / 2, mean over the batch (arXiv 1801.04406, eq. 9 without its gamma).
-    Scales, conditions and precision as in `gradient_penalty`."""
-    slopes = _slopes(D, wide(real.detach()))
-    return torch.stack([0.5 * (slope**2).sum(1).mean() for slope in slopes]).mean()
-
-
-def clip_weights(net: nn.Module, limit: float) -> None:
-    """Clamp every parameter of `net` into [-limit, limit], in place, after each step of the critic
-    (arXiv 1701.07875, alg. 1, limit 0.01).
-
-    Raises:
-        ConfigError: `limit` is not above 0.
-    """
-    if not limit > 0:
-        raise ConfigError(f"a clip limit must be above 0, {limit:g} was given; 0.01 is usual")
-    with torch.no_grad():
-        for p in net.parameters():
-            p.clamp_(-limit, limit)
+    generator = objective_of(gan).generator
+    return torch.stack([generator(wide(f)) for f in scales(D(fake))]).mean()
 
 
 # ---- Other terms ---------------------------------------------------------------------------------
@@ -328,96 +269,8 @@ def classification_loss(logits: Tensor, labels: Tensor, exclusive: bool) -> Tens
     return total / len(logits)
 
 
-# ---- What goes together --------------------------------------------------------------------------
-
-
-def check_objective(
-    gan: str,
-    *,
-    penalty: str = "none",
-    lambda_penalty: float = 0.0,
-    clip: float = 0.0,
-    smooth: float = 0.0,
-    spectral: bool = False,
-    norm: str = "none",
-) -> None:
-    """Refuse what cannot work together, before an hour of training shows it.
-
-    Args:
-        gan: a name in `GANS`.
-        penalty: a name in `PENALTIES`; `lambda_penalty` is what it is multiplied by.
-        clip: the limit of `clip_weights`, 0 for none.
-        smooth: one-sided label smoothing, 0 for none.
-        spectral: D's weights are spectrally normalised.
-        norm: D's normalisation layers: instance, batch or none.
-
-    Raises:
-        ConfigError: the combination makes no sense; the text says what would.
-    """
-    _objective(gan)
-    if penalty not in PENALTIES:
-        raise ConfigError(f"There is no penalty {penalty!r}.{proposal(penalty, PENALTIES)}")
-    _check_smooth(gan, smooth)
-    _check_penalty(gan, penalty, lambda_penalty, norm)
-    _check_clip(gan, clip, spectral)
-    if gan == "wgan" and not clip:
-        if not spectral:
-            raise ConfigError(
-                "gan = wgan needs a critic of bounded slope: set a clip limit (0.01) or spectral "
-                "norm, or use gan = wgan-gp with penalty = gp"
-            )
-        if norm != "none":
-            raise ConfigError(
-                f"gan = wgan relies on spectral norm alone, and norm = {norm} rescales after it, "
-                "so the slope is not bounded: use norm = none, or gan = wgan-gp with penalty = gp"
-            )
-
-
-def _check_penalty(gan: str, penalty: str, weight: float, norm: str) -> None:
-    if penalty == "none":
-        if gan == "wgan-gp":
-            raise ConfigError(
-                "gan = wgan-gp needs a gradient penalty: set penalty = gp and lambda_penalty = 10"
-            )
-        return
-    if not 0 < weight < math.inf:
-        raise ConfigError(
-            f"penalty = {penalty} needs lambda_penalty above 0, {weight:g} was given: 10 is usual, "
-            "or use another objective with penalty = none"
-        )
-    if gan == "wgan" and penalty != "r1":
-        raise ConfigError(
-            f"gan = wgan with penalty = {penalty} is gan = wgan-gp: use that, without a clip limit"
-        )
-    if gan == "wgan-gp" and penalty == "r1":
-        raise ConfigError(
-            "penalty = r1 bounds the slope at real pictures only, gan = wgan-gp needs it between "
-            "real and fake: use penalty = gp or zero-centred, or r1 with gan = vanilla"
-        )
-    if norm == "batch":
-        raise ConfigError(
-            f"penalty = {penalty} takes the gradient of each sample by itself, and batch norm in D "
-            "couples the samples of a batch: use norm = instance or none in D"
-        )
-
-
-def _check_clip(gan: str, clip: float, spectral: bool) -> None:
-    if not 0 <= clip < math.inf:
-        raise ConfigError(
-            f"clip must be 0 (none) or a limit above it, {clip:g} was given; try 0.01"
-        )
-    if clip and gan != "wgan":
-        raise ConfigError(
-            f"a clip limit belongs to gan = wgan, not to {gan}: set clip = 0, or use gan = wgan"
-        )
-    if clip and spectral:
-        raise ConfigError(
-            "spectral norm divides the weights again by their norm, so clipping them does nothing: "
-            "set clip = 0 or switch spectral norm off"
-        )
-
-
-def _check_smooth(gan: str, smooth: float) -> None:
+def check_smooth(gan: str, smooth: float) -> None:
+    """Raise ConfigError for a smoothing that is impossible for the objective."""
     if smooth and GANS[gan].smoothed is None:
         able = [name for name, objective in GANS.items() if objective.smoothed is not None]
         raise ConfigError(
@@ -430,21 +283,13 @@ def _check_smooth(gan: str, smooth: float) -> None:
         )
 
 
-def _objective(gan: str) -> Objective:
+def objective_of(gan: str) -> Objective:
+    """The entry of `GANS`. Raises ConfigError for an unknown name."""
     if gan not in GANS:
         raise ConfigError(f"There is no objective {gan!r}.{proposal(gan, GANS)}")
     return GANS[gan]
 
 
-def _scales(answer: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+def scales(answer: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    """What D answers, one tensor for each scale."""
     return [answer] if isinstance(answer, Tensor) else answer
-
-
-def _slopes(D: Critic, x: Tensor) -> list[Tensor]:
-    """The gradient of each scale of D at float32 `x`, (N, numbers of a sample), differentiable."""
-    x.requires_grad_(True)
-    with torch.autocast(x.device.type, enabled=False):
-        return [
-            torch.autograd.grad(y, x, torch.ones_like(y), create_graph=True)[0].flatten(1)
-            for y in _scales(D(x))
-        ]

@@ -11,7 +11,6 @@ import io
 import json
 import os
 import struct
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,9 @@ from img2img.errors import (
     Img2ImgError,
     ModelError,
     describe_os_error,
+    first_line,
 )
+from img2img.model_format.archive import refuse_compressed
 from img2img.model_format.info import KEY, ModelInfo
 from img2img.system.atomic import atomic_path, write_atomic
 
@@ -78,7 +79,13 @@ def load_model(path: Path | str) -> tuple[Generator, ModelInfo]:
         lines = str(error).splitlines()
         detail = lines[1].strip() if len(lines) > 1 else str(error)
         raise ModelError(f"{path}: its weights do not fit its architecture: {detail}") from None
-    told = (info.in_channels, info.out_channels, info.multiple_of, info.minimum, len(info.domains))
+    stated = (
+        info.in_channels,
+        info.out_channels,
+        info.multiple_of,
+        info.minimum,
+        len(info.domains),
+    )
     real = (
         generator.in_channels,
         generator.out_channels,
@@ -86,8 +93,8 @@ def load_model(path: Path | str) -> tuple[Generator, ModelInfo]:
         generator.minimum,
         generator.domains,
     )
-    if told != real:
-        raise ModelError(f"{path}: its metadata {told} contradicts its network {real}")
+    if stated != real:
+        raise ModelError(f"{path}: its metadata {stated} contradicts its network {real}")
     if info.norm_statistics == "running":
         generator.use_norm_statistics("running")
     return generator.eval(), info
@@ -192,22 +199,12 @@ def load_state(path: Path | str) -> dict[str, Any]:
     if hashlib.sha256(payload).hexdigest().encode() != data[len(_STATE_MAGIC) : start - 1]:
         raise ModelError(f"{path}: damaged (its SHA-256 does not match)")
     try:
-        _refuse_bomb(payload)
+        refuse_compressed(payload)
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except Img2ImgError:
         raise
     except Exception as error:
-        raise ModelError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+        raise ModelError(f"{path}: cannot be read: {first_line(error)}") from None
     if not isinstance(state, dict):
         raise ModelError(f"{path}: not a training state of img2img")
     return state
-
-
-def _refuse_bomb(payload: memoryview) -> None:
-    # torch.save stores its records; a deflated one may unpack to any size.
-    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
-        rows = archive.infolist()
-    if any(row.compress_type != zipfile.ZIP_STORED for row in rows) or (
-        sum(row.file_size for row in rows) > len(payload)
-    ):
-        raise ModelError("its records are compressed, which a training state never is")

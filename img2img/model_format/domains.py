@@ -25,21 +25,21 @@ class Target:
     off: frozenset[int] = frozenset()
 
 
-def targets_of(info: ModelInfo, wishes: Sequence[str], labels: bool = False) -> list[Target]:
-    """What the `wishes` mean for the model: a domain's name, `all` for each of them, or, for
-    attributes, `A+B`; with `labels` (the pictures' own are known) also `no-A`. A target wished for
+def targets_of(info: ModelInfo, choices: Sequence[str], labels: bool = False) -> list[Target]:
+    """What the `choices` mean for the model: a domain's name, `all` for each of them, or, for
+    attributes, `A+B`; with `labels` (the pictures' own are known) also `no-A`. A target chosen
     twice is there once.
 
     Raises:
-        UsageError: no wish at a model with domains, one at a model without, an unknown name, or a
+        UsageError: no choice at a model with domains, one at a model without, an unknown name, or a
             combination that cannot be. The text lists the domains.
     """
     if not info.domains:
-        if wishes or labels:
-            option = "--domain" if wishes else "--labels"
+        if choices or labels:
+            option = "--domain" if choices else "--labels"
             raise UsageError(f"model {info.name} has no domains; leave {option} out")
         return []
-    if not wishes:
+    if not choices:
         raise UsageError(
             f"model {info.name} has several domains: {', '.join(info.domains)}; "
             f"choose with --domain NAME (repeatable) or --domain {ALL}"
@@ -50,9 +50,9 @@ def targets_of(info: ModelInfo, wishes: Sequence[str], labels: bool = False) -> 
             "changes nothing; leave --labels out"
         )
     found: dict[tuple[frozenset[int], frozenset[int]], Target] = {}
-    for wish in wishes:
-        every = wish == ALL and ALL not in info.domains
-        for word in info.domains if every else (wish,):
+    for choice in choices:
+        every = choice == ALL and ALL not in info.domains
+        for word in info.domains if every else (choice,):
             target = _target(info, word, labels)
             found.setdefault((target.on, target.off), target)
     return list(found.values())
@@ -94,27 +94,29 @@ def name_key(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _target(info: ModelInfo, wish: str, labels: bool) -> Target:
+def _target(info: ModelInfo, choice: str, labels: bool) -> Target:
     on: set[int] = set()
     off: set[int] = set()
-    for word in [wish] if wish in info.domains else wish.split("+"):
+    for word in [choice] if choice in info.domains else choice.split("+"):
         if word in info.domains:
             on.add(info.domains.index(word))
         elif word.removeprefix(_OFF) in info.domains:
             off.add(info.domains.index(word.removeprefix(_OFF)))
         else:
-            raise UsageError(f"--domain {wish}: no domain '{word}'.{proposal(word, info.domains)}")
+            raise UsageError(
+                f"--domain {choice}: no domain '{word}'.{proposal(word, info.domains)}"
+            )
     if off and not labels:
         raise UsageError(
-            f"--domain {wish}: clearing needs the pictures' own labels; give --labels TABLE"
+            f"--domain {choice}: clearing needs the pictures' own labels; give --labels TABLE"
         )
     if on & off:
-        raise UsageError(f"--domain {wish}: sets and clears the same")
+        raise UsageError(f"--domain {choice}: sets and clears the same")
     for group in _groups(info):
         if len(group & on) > 1:
             names = " and ".join(info.domains[k] for k in sorted(group & on))
-            raise UsageError(f"--domain {wish}: {names} exclude each other; name one")
-    return Target(wish, frozenset(on), frozenset(off))
+            raise UsageError(f"--domain {choice}: {names} exclude each other; name one")
+    return Target(choice, frozenset(on), frozenset(off))
 
 
 def _groups(info: ModelInfo) -> list[set[int]]:

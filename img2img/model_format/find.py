@@ -54,18 +54,20 @@ def default_name() -> str:
     return str(_index()["default"])
 
 
-def taken_for_granted(wish: str, direction: str | None) -> str:
+def taken_for_granted(model: str, direction: str | None) -> str:
     """What to tell a user who gave no direction to a run that has several; empty otherwise."""
-    if direction is not None or not Path(wish).is_dir():
+    if direction is not None or not Path(model).is_dir():
         return ""
-    there = {p.stem for suffix in SUFFIXES for p in Path(wish).glob(f"*{suffix}")}
+    there = {p.stem for suffix in SUFFIXES for p in Path(model).glob(f"*{suffix}")}
     if DEFAULT_DIRECTION not in there or len(there) < 2:
         return ""
     others = " or ".join(sorted(there - {DEFAULT_DIRECTION}))
-    return f"{wish}: direction {DEFAULT_DIRECTION}; --direction {others} for the other"
+    return f"{model}: direction {DEFAULT_DIRECTION}; --direction {others} for the other"
 
 
-def find_model(wish: str, prefer: tuple[str, ...] = SUFFIXES, direction: str | None = None) -> Path:
+def find_model(
+    model: str, prefer: tuple[str, ...] = SUFFIXES, direction: str | None = None
+) -> Path:
     """The model file for a path, a run folder or a shipped name; `prefer` orders the suffixes.
     `direction` chooses in a run of both directions; without it AtoB is taken.
 
@@ -73,35 +75,35 @@ def find_model(wish: str, prefer: tuple[str, ...] = SUFFIXES, direction: str | N
         UsageError: nothing of that name or direction; the nearest known names are proposed.
         ModelError: the file's suffix is not that of a model.
     """
-    path = Path(wish)
+    path = Path(model)
     if path.is_dir():
         found = [p for suffix in prefer for p in sorted(path.glob(f"*{suffix}"))]
         if not found:
-            raise UsageError(f"{wish}: a folder without a model file ({' or '.join(SUFFIXES)})")
+            raise UsageError(f"{model}: a folder without a model file ({' or '.join(SUFFIXES)})")
         if direction is None:
             return next((p for p in found if p.stem == DEFAULT_DIRECTION), found[0])
         for p in found:
             if p.stem == direction:
                 return p
         there = {p.stem for p in found}
-        raise UsageError(f"{wish}: no direction '{direction}' there.{proposal(direction, there)}")
+        raise UsageError(f"{model}: no direction '{direction}' there.{proposal(direction, there)}")
     if direction is not None:
         raise UsageError(
-            f"--direction {direction}: only a run folder has directions, and {wish} is none"
+            f"--direction {direction}: only a run folder has directions; {model} is not one"
         )
     if path.exists():
         if not path.is_file():
-            raise ModelError(f"{wish}: not a regular file")
+            raise ModelError(f"{model}: not a regular file")
         if path.suffix not in SUFFIXES:
-            raise ModelError(f"{wish}: not a model file; known suffixes: {', '.join(SUFFIXES)}")
+            raise ModelError(f"{model}: not a model file; known suffixes: {', '.join(SUFFIXES)}")
         return path
     models = shipped()
-    if wish not in models:
+    if model not in models:
         if path.suffix in SUFFIXES or len(path.parts) > 1:
-            raise UsageError(f"{wish}: no such model file")
-        raise UsageError(f"no model named '{wish}'.{proposal(wish, models)}")
-    files = models[wish].files
+            raise UsageError(f"{model}: no such model file")
+        raise UsageError(f"no model named '{model}'.{proposal(model, models)}")
+    files = models[model].files
     for suffix in prefer:
         if suffix in files:
             return weights_folder() / files[suffix]
-    raise UsageError(f"model '{wish}' has no {' or '.join(prefer)} file")
+    raise UsageError(f"model '{model}' has no {' or '.join(prefer)} file")

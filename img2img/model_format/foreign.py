@@ -14,11 +14,7 @@ options have it by default, and said in `Foreign.notes`.
 
 from __future__ import annotations
 
-import io
-import pickle
 import re
-import warnings
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from img2img.errors import ConfigError, ModelError, describe_os_error
-from img2img.model_format.checkpoint import _refuse_bomb
+from img2img.errors import ConfigError, ModelError, first_line
+from img2img.model_format.unpickling import is_plain, quoted, unpickle
 from img2img.nets import build_generator
 from img2img.nets.blocks import InstanceNorm
 
-_ZIP = b"PK\x03\x04"
 _PREFIXES = ("module.", "_orig_mod.")
 _RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 _MAX_DEPTH = 12  # of UNetConfig
@@ -85,7 +80,7 @@ def load_foreign(path: Path | str) -> Foreign:
             for missing, surplus and misshapen tensors, naming the first.
     """
     try:
-        tensors, prefixes = _bare(_state_dict(_unpickle(path)))
+        tensors, prefixes = _bare(_state_dict(unpickle(path)))
         layout = _recognise(tensors)
         return _fit(layout, tensors, prefixes)
     except ModelError as error:
@@ -97,67 +92,11 @@ def describe(foreign: Foreign) -> str:
     c = foreign.config
     count = sum(v.numel() for k, v in foreign.state.items() if not k.endswith(_RUNNING))
     domains = f" and {c['domains']} domains" if c.get("domains") else ""
-    told = "; ".join(foreign.notes)
+    notes = "; ".join(foreign.notes)
     return (
         f"{foreign.layout}: {foreign.generator} generator, {count:,} parameters, "
         f"width {c['width']}, {c['norm']} norm, {c['in_channels']} channels{domains} in, "
-        f"{c['out_channels']} out" + (f" ({told})" if told else "")
-    )
-
-
-def _unpickle(path: Path | str) -> object:
-    """The object in the file, made of plain types only."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ModelError(describe_os_error(error)) from None
-    if data.startswith(_ZIP):
-        _check_archive(data)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols; what matters is raised
-            content: object = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch's own text advises to load the file unsafely, and runs over many lines.
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        what = f" ({_quoted([found[1]])})" if found else ""
-        raise ModelError(
-            f"holds something other than plain tensors{what}, or is damaged; nothing in it was "
-            "run. Save the network's state_dict() with torch.save and give that file"
-        ) from None
-    except Exception:
-        # Anything can come out of a pickle that is none: KeyError, EOFError, RuntimeError, ...
-        raise ModelError("not weights saved by torch.save (or damaged)") from None
-    # A tensor of a few bytes can claim any size (stride 0), and would take it when copied.
-    if isinstance(content, Mapping):
-        claimed = sum(v.numel() * v.element_size() for v in content.values() if _is_plain(v))
-        if claimed > len(data):
-            raise ModelError("its tensors claim to be larger than the file")
-    return content
-
-
-def _check_archive(data: bytes) -> None:
-    try:
-        _refuse_bomb(memoryview(data))
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            # torch.load ignores the CRC that torch.save wrote: a flipped bit would pass unseen.
-            damaged = archive.testzip()
-    except ModelError:
-        raise ModelError("its records are compressed, as torch.save never does") from None
-    except Exception:
-        raise ModelError("damaged or cut short; fetch it again") from None
-    if damaged is not None:
-        raise ModelError(
-            f"damaged (the CRC of {_quoted([damaged])} does not match); fetch it again"
-        )
-
-
-def _is_plain(value: object) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and value.device.type == "cpu"
-        and not value.is_quantized
+        f"{c['out_channels']} out" + (f" ({notes})" if notes else "")
     )
 
 
@@ -171,10 +110,10 @@ def _state_dict(content: object) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for key, value in content.items():
         if not isinstance(key, str):
-            raise ModelError(f"not a state_dict: it has the entry {_quoted([str(key)])}")
-        if not _is_plain(value):
+            raise ModelError(f"not a state_dict: it has the entry {quoted([str(key)])}")
+        if not is_plain(value):
             raise ModelError(
-                f"not a bare state_dict: its entry {_quoted([key])} is not a plain tensor "
+                f"not a bare state_dict: its entry {quoted([key])} is not a plain tensor "
                 f"but a {type(value).__name__}"
             )
         tensors[key] = value
@@ -192,7 +131,7 @@ def _bare(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], set[str]]:
             met.add(prefix)
             name = name.removeprefix(prefix)
         if name in bare:
-            raise ModelError(f"holds {_quoted([name])} twice, with and without a wrapper's prefix")
+            raise ModelError(f"holds {quoted([name])} twice, with and without a wrapper's prefix")
         bare[name] = value
     return bare, met
 
@@ -233,7 +172,7 @@ def _recognise(tensors: Mapping[str, Tensor]) -> _Layout:
     if other:
         raise ModelError(f"{other}, not a generator; give the file of G (such as *_net_G.pth)")
     raise ModelError(
-        f"unknown weights ({_quoted(tensors)}); known are the generators of "
+        f"unknown weights ({quoted(tensors)}); known are the generators of "
         "CycleGAN/pix2pix (ResNet, U-Net), StarGAN, and CUT without anti-aliasing"
     )
 
@@ -358,11 +297,11 @@ def _stargan(tensors: Mapping[str, Tensor]) -> _Layout:
 def _shape(tensors: Mapping[str, Tensor], key: str, layout: str) -> tuple[int, int]:
     """The first two sizes of the convolution `key`."""
     if key not in tensors:
-        raise ModelError(f"looks like {layout}, but lacks {_quoted([key])}")
+        raise ModelError(f"looks like {layout}, but lacks {quoted([key])}")
     shape = tensors[key].shape
     if len(shape) != 4:
         raise ModelError(
-            f"looks like {layout}, but {_quoted([key])} of shape {tuple(shape)} is no convolution"
+            f"looks like {layout}, but {quoted([key])} of shape {tuple(shape)} is no convolution"
         )
     return shape[0], shape[1]
 
@@ -375,8 +314,7 @@ def _fit(found: _Layout, tensors: Mapping[str, Tensor], prefixes: Iterable[str])
         with torch.device("meta"):
             net = build_generator(found.generator, found.config)
     except (ConfigError, RuntimeError, TypeError, ValueError, OverflowError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ModelError(f"{looks} its sizes are impossible: {reason}") from None
+        raise ModelError(f"{looks} its sizes are impossible: {first_line(error)}") from None
     places = {found.theirs(key): (key, value) for key, value in net.state_dict().items()}
     norms = [name for name, module in net.named_modules() if isinstance(module, InstanceNorm)]
     droppable = {found.theirs(f"{name}.{field}") for name in norms for field in _RUNNING}
@@ -386,8 +324,8 @@ def _fit(found: _Layout, tensors: Mapping[str, Tensor], prefixes: Iterable[str])
     missing = [key for key in places if key not in tensors and key not in filled]
     surplus = [key for key in tensors if key not in places and key not in droppable]
     if missing or surplus:
-        lacks = f"lacks {_quoted(missing)}" if missing else ""
-        besides = f"has {_quoted(surplus)} besides" if surplus else ""
+        lacks = f"lacks {quoted(missing)}" if missing else ""
+        besides = f"has {quoted(surplus)} besides" if surplus else ""
         raise ModelError(f"{looks} {' and '.join(filter(None, (lacks, besides)))}")
 
     state: dict[str, Tensor] = {}
@@ -399,16 +337,16 @@ def _fit(found: _Layout, tensors: Mapping[str, Tensor], prefixes: Iterable[str])
         value = tensors[key].detach()
         if value.shape != expected.shape:
             raise ModelError(
-                f"{looks} {_quoted([key])} has shape {tuple(value.shape)} where "
+                f"{looks} {quoted([key])} has shape {tuple(value.shape)} where "
                 f"{tuple(expected.shape)} is expected"
             )
         if value.is_floating_point() != expected.is_floating_point() or value.is_complex():
-            raise ModelError(f"{looks} {_quoted([key])} holds numbers of type {value.dtype}")
+            raise ModelError(f"{looks} {quoted([key])} holds numbers of type {value.dtype}")
         if value.dtype != expected.dtype:
             widened.add(str(value.dtype).removeprefix("torch."))
         value = value.to(expected.dtype).clone(memory_format=torch.contiguous_format)
         if not bool(torch.isfinite(value).all()):
-            raise ModelError(f"{looks} {_quoted([key])} holds NaN or infinite values")
+            raise ModelError(f"{looks} {quoted([key])} holds NaN or infinite values")
         state[ours] = value
 
     notes = list(found.notes)
@@ -421,10 +359,3 @@ def _fit(found: _Layout, tensors: Mapping[str, Tensor], prefixes: Iterable[str])
     if prefixes:
         notes.append(f"prefix {', '.join(sorted(prefixes))} removed")
     return Foreign(found.layout, found.generator, found.config, state, tuple(notes))
-
-
-def _quoted(names: Iterable[str]) -> str:
-    """The first three names for a message: quoted, since a file may call a tensor anything."""
-    names = list(names)
-    shown = ", ".join(ascii(name if len(name) <= 60 else name[:57] + "...") for name in names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")

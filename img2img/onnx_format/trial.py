@@ -14,11 +14,18 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from img2img.errors import EnvironmentFault, ModelError, describe_os_error
+from img2img.errors import (
+    EnvironmentFault,
+    Img2ImgError,
+    ModelError,
+    describe_os_error,
+    first_line,
+)
+from img2img.onnx_format.session import Array, Session, open_session
 
 TIMEOUT = 60.0
+_NAME = "the model"
 # Of address space, where the system knows such a limit; a trial picture needs far less.
 _MEMORY = 8 * 2**30
 _MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -28,7 +35,7 @@ _COMMAND = (sys.executable, "-P", "-m", "img2img.onnx_format.trial")
 
 
 @dataclass(frozen=True)
-class Wish:
+class Trial:
     """What to try: `channels` of the pictures, `last` for (N, H, W, C), numpy's `type` of the
     input, its least and greatest value, and the sizes that the graph fixes."""
 
@@ -53,9 +60,9 @@ class Found:
     type: str
 
 
-def tried(
+def run_trial(
     data: bytes,
-    wish: Wish,
+    trial: Trial,
     where: str,
     timeout: float = TIMEOUT,
     command: Sequence[str] = _COMMAND,
@@ -69,7 +76,7 @@ def tried(
     try:
         with tempfile.TemporaryDirectory(prefix="img2img-") as folder:
             result = Path(folder) / "found.json"
-            arguments = [*command, json.dumps(asdict(wish)), str(result), str(timeout)]
+            arguments = [*command, json.dumps(asdict(trial)), str(result), str(timeout)]
             try:
                 done = subprocess.run(
                     arguments, input=data, capture_output=True, timeout=timeout, check=False
@@ -102,30 +109,23 @@ def _limit(timeout: float) -> None:
     signal.alarm(int(timeout) + 5)
 
 
-def _try(data: bytes, wish: Wish) -> dict[str, Any]:
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(4)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    options.add_session_config_entry("session.load_model_format", "ONNX")
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    fixed = wish.height is not None or wish.width is not None
+def _try(data: bytes, trial: Trial) -> dict[str, object]:
+    session = open_session(data, _NAME, threads=1)
+    fixed = trial.height is not None or trial.width is not None
     seen = ""
     for multiple in (1,) if fixed else _MULTIPLES:
         # Sides that obey this multiple and not the next one.
         odd = max(1, -(-_SIDE // multiple) | 1)
-        height, width = wish.height or multiple * odd, wish.width or multiple * (odd + 2)
+        height, width = trial.height or multiple * odd, trial.width or multiple * (odd + 2)
         try:
-            answer = _run(session, wish, height, width)
+            answer = _run(session, trial, height, width)
         except Exception as error:  # whatever the library raises for this size
-            seen = seen or (str(error).splitlines() or [type(error).__name__])[0][:200]
+            seen = seen or first_line(error)
             continue
         shape = answer.shape
-        sides = shape[1:3] if wish.last else shape[2:4]
-        channels = shape[-1] if wish.last else shape[1] if len(shape) > 1 else 0
-        if len(shape) != 4 or shape[0] != (wish.batch or 1):
+        sides = shape[1:3] if trial.last else shape[2:4]
+        channels = shape[-1] if trial.last else shape[1] if len(shape) > 1 else 0
+        if len(shape) != 4 or shape[0] != (trial.batch or 1):
             return {"refused": f"it gives {shape}, no picture for each picture"}
         if channels not in (1, 3):
             return {"refused": f"it gives {channels} channels; pictures have 1 or 3"}
@@ -138,28 +138,27 @@ def _try(data: bytes, wish: Wish) -> dict[str, Any]:
     return {"refused": f"it gives no picture of the size that goes in: {seen}"}
 
 
-def _run(session: Any, wish: Wish, height: int, width: int) -> Any:
+def _run(session: Session, trial: Trial, height: int, width: int) -> Array:
     import numpy as np
 
-    shape = [wish.batch or 1, wish.channels, height, width]
-    if wish.last:
+    shape = [trial.batch or 1, trial.channels, height, width]
+    if trial.last:
         shape = [shape[k] for k in (0, 2, 3, 1)]
-    x = np.random.default_rng(0).uniform(wish.least, wish.greatest, shape).astype(wish.type)
-    outputs = session.run(None, {session.get_inputs()[0].name: x})
+    x = np.random.default_rng(0).uniform(trial.least, trial.greatest, shape).astype(trial.type)
+    outputs = session.run({session.inputs[0].name: x})
     if not isinstance(outputs[0], np.ndarray):
         raise ValueError("its output is no tensor")
     return outputs[0]
 
 
-def _child(wish: Wish, result: Path) -> None:
+def _child(trial: Trial, result: Path) -> None:
     data = sys.stdin.buffer.read()
     try:
-        found = _try(data, wish)
-    except ImportError as error:
-        found = {"refused": f"onnxruntime cannot be loaded: {error}"}
+        found = _try(data, trial)
+    except Img2ImgError as error:  # whoever started the trial names the file
+        found = {"refused": str(error).removeprefix(f"{_NAME}: ")}
     except Exception as error:  # onnxruntime has a class of its own for every failure
-        line = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        found = {"refused": f"onnxruntime refuses it: {line}"}
+        found = {"refused": f"onnxruntime refuses it: {first_line(error)}"}
     beside = result.with_suffix(".part")
     beside.write_text(json.dumps(found), encoding="utf-8")
     os.replace(beside, result)
@@ -167,4 +166,4 @@ def _child(wish: Wish, result: Path) -> None:
 
 if __name__ == "__main__":
     _limit(float(sys.argv[3]))
-    _child(Wish(**json.loads(sys.argv[1])), Path(sys.argv[2]))
+    _child(Trial(**json.loads(sys.argv[1])), Path(sys.argv[2]))

@@ -17,7 +17,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 @dataclass(frozen=True)
 class RunnerKind:
-    """Which file a runner takes, the precisions it can be told to compute in, and how to open it:
+    """Which file a runner takes, the precisions it computes in, and how to open it:
     `open(path, device, precision)`."""
 
     suffix: str

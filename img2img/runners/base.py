@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +38,7 @@ class Runner(ABC):
     reason: str = ""
     batch_pixels: int = 2**16
     export: ExportInfo | None = None
+    _closed: bool = False
 
     @property
     def working_size(self) -> int:
@@ -48,7 +48,6 @@ class Runner(ABC):
             return 0
         return self.info.long_side
 
-    @abstractmethod
     def infer(self, x: Float, domain: Float | None = None) -> Float:
         """(N, in_channels, H, W) in [-1, 1], any H and W -> (N, out_channels, H, W).
 
@@ -56,10 +55,26 @@ class Runner(ABC):
         Raises UsageError for a domain that is missing, misshapen or not wanted, MemoryFault when
         so much does not fit the memory.
         """
+        check_domain(self.info, x, domain)
+        self._check_open()
+        return self._infer(x, domain)
+
+    def close(self) -> None:
+        """Free what it holds; `infer` and `local` raise UsageError afterwards."""
+        self._closed = True
+        self._release()
 
     @abstractmethod
-    def close(self) -> None:
-        """Free what it holds; `infer` raises UsageError afterwards."""
+    def _infer(self, x: Float, domain: Float | None) -> Float:
+        """`infer` of an open runner and a domain that fits."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Free what it holds."""
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("this runner is closed")
 
     def batch(
         self, pictures: Sequence[Pixels], domains: Sequence[Sequence[float]] | None = None
@@ -84,6 +99,11 @@ class Runner(ABC):
     def local(self) -> Local:
         """The model as tiles use it. Raises UsageError, saying why, where the model or its runner
         cannot translate in tiles."""
+        self._check_open()
+        return self._tiles()
+
+    def _tiles(self) -> Local:
+        """`local` of an open runner."""
         raise UsageError(f"{self.description} does not translate in tiles; use --tile off")
 
     def planes(self, pixels: Pixels) -> Float:
@@ -91,7 +111,7 @@ class Runner(ABC):
         height, width = pixels.shape[:2]
         x = np.empty((self.info.in_channels, height, width), np.float32)
         for top in range(0, height, _ROWS):  # the steps between would be copies of the whole
-            values: NDArray[Any] = as_values(pixels[top : top + _ROWS])
+            values: Float = as_values(pixels[top : top + _ROWS])
             if self.info.in_channels == 1:
                 values = (values @ LUMA)[:, :, None]
             x[:, top : top + _ROWS] = to_network(values).transpose(2, 0, 1)

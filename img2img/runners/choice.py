@@ -51,7 +51,7 @@ def choose(
     Raises as `OnnxRunner` and `OpenVinoRunner`.
     """
     if precision in ("bf16", "fp16"):
-        return _told(path, device, precision)
+        return _asked_for(path, device, precision)
     first = OnnxRunner(path, device, precision)
     if not first.description.startswith("onnxruntime cpu"):
         first.reason = "a CUDA device is here"
@@ -68,7 +68,7 @@ def choose(
     return _fastest(path, base, precision)
 
 
-def _told(path: Path, device: str, precision: str) -> Runner:
+def _asked_for(path: Path, device: str, precision: str) -> Runner:
     if device not in ("auto", "cpu"):
         raise UsageError(
             f"{path}: {precision} on '{device}' needs the .safetensors model (--runner torch)"
@@ -94,45 +94,45 @@ def _why_not_tried(first: Runner, pixels: int | None) -> str:
     if first.precision != "fp32":
         return f"the file holds {first.precision} weights"
     if pixels is None:
-        return "how much is to be done was not said"
+        return "the number of pixels to come is not known"
     if pixels < _MIN_PIXELS:
-        return "so little is done before another runner is open"
+        return "the job is too small for another runner to pay"
     return ""
 
 
 def _fastest(path: Path, base: _Tried, precision: str) -> Runner:
     """The fastest of onnxruntime (`base`) and OpenVINO, within the bounds of `precision`."""
     arithmetic = cpu.bf16_arithmetic() if precision == "auto" else ""
-    told = ""
+    bf16_note = ""
     if arithmetic:
         try:
             bf16 = _tried_openvino(path, "bf16")
             near = decibels(bf16.output, base.output)
-            told = f"bf16 is {near:.1f} dB from fp32 on the trial pictures"
+            bf16_note = f"bf16 is {near:.1f} dB from fp32 on the trial pictures"
             if near < HONEST_DB + MARGIN_DB:
-                told += f", below {HONEST_DB + MARGIN_DB:.0f}"
+                bf16_note += f", below {HONEST_DB + MARGIN_DB:.0f}"
             elif bf16.seconds * _FASTER < base.seconds:
                 base.runner.close()
-                bf16.runner.reason = f"this CPU has {arithmetic}; {told}, {_times(base, bf16)}"
+                bf16.runner.reason = f"this CPU has {arithmetic}; {bf16_note}, {_times(base, bf16)}"
                 return bf16.runner
             else:
-                told += " and not faster"
+                bf16_note += " and not faster"
         except Img2ImgError as error:
-            told = str(error)
-    told = f"; {told}" if told else ""
+            bf16_note = str(error)
+    bf16_note = f"; {bf16_note}" if bf16_note else ""
     try:
         fp32 = _tried_openvino(path, "fp32")
     except Img2ImgError as error:
-        base.runner.reason = f"{error}{told}"
+        base.runner.reason = f"{error}{bf16_note}"
         return base.runner
     # The same arithmetic in another order: what differs by more is a defect of the library.
     same = decibels(fp32.output, base.output) >= 60
     if same and fp32.seconds * _FASTER < base.seconds:
         base.runner.close()
-        fp32.runner.reason = f"{_times(base, fp32)}{told}"
+        fp32.runner.reason = f"{_times(base, fp32)}{bf16_note}"
         return fp32.runner
     found = "is not faster in fp32" if same else "gives another picture"
-    base.runner.reason = f"OpenVINO {found}{told}"
+    base.runner.reason = f"OpenVINO {found}{bf16_note}"
     return base.runner
 
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from img2img.errors import ModelError, UsageError
 from img2img.model_format.export_info import ExportInfo, Precision
 from img2img.model_format.info import ModelInfo
-from img2img.onnx_format.metadata import weight_precision
-from img2img.onnx_format.outline import FLOAT, HALF, UINT8, Outline, Port
-from img2img.onnx_format.reading import is_ours, layout_of, read_whole, seen_in, wanted
-from img2img.onnx_format.trial import Found, Wish, tried
-from img2img.runners.base import Float, Runner, check_domain
-from img2img.runners.onnx import opened_session, providers_for
+from img2img.onnx_format.elements import FLOAT, HALF, UINT8, Port
+from img2img.onnx_format.model import OnnxModel
+from img2img.onnx_format.reading import is_ours, layout_of, parse_file, read_whole, wanted
+from img2img.onnx_format.session import CPU, Array, Session, open_session, providers_for
+from img2img.onnx_format.trial import Found, Trial, run_trial
+from img2img.runners.base import Float, Runner
 from img2img.system.out_of_memory import memory_faults
 
 LAYOUTS = ("nchw", "nhwc")
@@ -68,8 +66,8 @@ class ForeignRunner(Runner):
 
     def __init__(self, path: Path, entry: Entry, device: str = "auto", precision: str = "auto"):
         data = read_whole(path)
-        seen = seen_in(data, path)
-        if is_ours(data):
+        seen = parse_file(data, path)
+        if is_ours(seen):
             raise UsageError(
                 f"{path}: made by img2img, it says itself how pictures go in; leave --layout and "
                 "--range out"
@@ -77,29 +75,25 @@ class ForeignRunner(Runner):
         picture = _picture(seen, path)
         self._range = _range(entry, picture, seen, path)
         self._entry, self._type = entry, _NUMPY[picture.kind]
-        wish = _wish(entry, picture, self._type, self._range, path)
+        trial = _trial_of(entry, picture, self._type, self._range, path)
         providers = providers_for(device, precision)
-        self.precision = stored = weight_precision(data)
+        self.precision = stored = seen.weight_precision
         if precision not in ("auto", stored):
             raise UsageError(
                 f"{path}: holds {stored} weights, which onnxruntime computes as they are; leave "
                 f"--precision {precision} out"
             )
-        found = tried(data, wish, str(path))
-        self._fixed = (wish.batch, wish.height, wish.width)
-        self.info = _info(path, wish, found)
-        self.export = _export(path, data, entry, seen, wish, self._range, stored)
-        self._session: Any = opened_session(data, path, providers, device)
+        found = run_trial(data, trial, str(path))
+        self._fixed = (trial.batch, trial.height, trial.width)
+        self.info = _info(path, trial, found)
+        self.export = _export(path, data, entry, seen, trial, self._range, stored)
+        self._session: Session | None = open_session(data, path, providers, device)
         self._input = picture.name
-        self._cuda = providers[0][0] != "CPUExecutionProvider"
+        self._cuda = providers[0][0] != CPU
         self.description = f"onnxruntime {'cuda' if self._cuda else 'cpu'} {stored}"
         self.reason = "a model made elsewhere"
 
-    def infer(self, x: Float, domain: Float | None = None) -> Float:
-        """As every runner's; UsageError too for a size that a graph of one fixed size refuses."""
-        check_domain(self.info, x, domain)
-        if self._session is None:
-            raise UsageError("this runner is closed")
+    def _infer(self, x: Float, domain: Float | None) -> Float:
         batch, fixed_height, fixed_width = self._fixed
         height, width = x.shape[2:]
         if (fixed_height or height, fixed_width or width) != (height, width):
@@ -129,7 +123,7 @@ class ForeignRunner(Runner):
             return x
         return np.pad(x, ((0, 0), (0, 0), (0, more[0]), (0, more[1])), mode="reflect")
 
-    def _entered(self, x: Float) -> NDArray[Any]:
+    def _entered(self, x: Float) -> Array:
         """[-1, 1] NCHW -> what the graph takes."""
         least, most = self._range
         values = (x + 1) * np.float32((most - least) / 2) + np.float32(least)
@@ -138,18 +132,19 @@ class ForeignRunner(Runner):
         values = values.transpose(0, 2, 3, 1) if self._entry.last else values
         return np.ascontiguousarray(values, dtype=self._type)
 
-    def _run(self, given: NDArray[Any]) -> Float:
+    def _run(self, given: Array) -> Float:
         """What the graph gives, as [-1, 1] NCHW."""
-        y = self._session.run(None, {self._input: given})[0]
+        assert self._session is not None
+        y = self._session.run({self._input: given})[0]
         least, most = (0.0, 255.0) if y.dtype == np.uint8 else self._range
         y = y.transpose(0, 3, 1, 2) if self._entry.last else y
         return (y.astype(np.float32) - np.float32(least)) * np.float32(2 / (most - least)) - 1
 
-    def close(self) -> None:
+    def _release(self) -> None:
         self._session = None
 
 
-def _picture(seen: Outline, path: Path) -> Port:
+def _picture(seen: OnnxModel, path: Path) -> Port:
     """The only input. Raises ModelError where there is another number of inputs or outputs."""
     for ports, what in ((seen.inputs, "inputs"), (seen.outputs, "outputs")):
         if len(ports) != 1:
@@ -164,7 +159,7 @@ def _picture(seen: Outline, path: Path) -> Port:
     return picture
 
 
-def _range(entry: Entry, picture: Port, seen: Outline, path: Path) -> tuple[float, float]:
+def _range(entry: Entry, picture: Port, seen: OnnxModel, path: Path) -> tuple[float, float]:
     if picture.kind == UINT8:
         if entry.value_range not in (None, "0..255"):
             raise UsageError(
@@ -176,9 +171,9 @@ def _range(entry: Entry, picture: Port, seen: Outline, path: Path) -> tuple[floa
     return VALUE_RANGES[entry.value_range]
 
 
-def _wish(
+def _trial_of(
     entry: Entry, picture: Port, type: str, value_range: tuple[float, float], path: Path
-) -> Wish:
+) -> Trial:
     """What to try. Raises UsageError where the layout does not fit the sizes."""
     dims = picture.dims or (None, None, None, None)
     batch, height, width, channels = (
@@ -193,24 +188,24 @@ def _wish(
     for side in (batch, height, width):
         if side is not None and not 1 <= side <= 65536:
             raise ModelError(f"{path}: its input is {picture.words}, no picture")
-    return Wish(
+    return Trial(
         channels or 3, entry.last, type, *value_range, batch=batch, height=height, width=width
     )
 
 
-def _info(path: Path, wish: Wish, found: Found) -> ModelInfo:
+def _info(path: Path, trial: Trial, found: Found) -> ModelInfo:
     return ModelInfo(
         name=path.stem,
         method=METHOD,
         generator="unknown",
         generator_config={},
-        in_channels=wish.channels,
+        in_channels=trial.channels,
         out_channels=found.channels,
         multiple_of=found.multiple_of,
         minimum=found.minimum,
         norm_statistics="unknown",
         tiling="unknown",
-        size=max(wish.height or 1, wish.width or 1, found.minimum),
+        size=max(trial.height or 1, trial.width or 1, found.minimum),
         direction="unknown",
         licence="unknown",
         working_size=0,
@@ -221,20 +216,20 @@ def _export(
     path: Path,
     data: bytes,
     entry: Entry,
-    seen: Outline,
-    wish: Wish,
+    seen: OnnxModel,
+    trial: Trial,
     value_range: tuple[float, float],
     stored: str,
 ) -> ExportInfo:
     return ExportInfo(
-        io="uint8" if wish.type == "uint8" else "float",
+        io="uint8" if trial.type == "uint8" else "float",
         layout=entry.layout.upper(),
         value_range=value_range,
         inputs=tuple(port.name for port in seen.inputs),
         outputs=tuple(port.name for port in seen.outputs),
-        batch=wish.batch,
-        height=wish.height,
-        width=wish.width,
+        batch=trial.batch,
+        height=trial.height,
+        width=trial.width,
         precision=_PRECISIONS.get(stored, "fp32"),
         opset=seen.opset,
         source=path.name,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from img2img.errors import UsageError
 from img2img.onnx_format.graph import Graph
+from img2img.onnx_format.model import OnnxModel
+from img2img.onnx_format.session import Array, Providers, open_session
 from img2img.system.out_of_memory import memory_faults
 from img2img.tiling.locality import Core, Float, Given, Local, Made, Pass, moments_of
 
@@ -25,20 +25,20 @@ class Opened:
     which may be overwritten by the next run. `rest` frees what the last run left in memory."""
 
     names: tuple[str, ...]
-    run: Callable[[dict[str, Any]], Sequence[NDArray[Any]]]
+    run: Callable[[Mapping[str, Array]], Sequence[Array]]
     rest: Callable[[], None] = lambda: None
 
 
 class GraphLocal(Local):
-    """`data`: the model's file; `factor`: measured, what a pass takes in memory for each byte of
+    """`model`: the model's file; `factor`: measured, what a pass takes in memory for each byte of
     the tensors of its graph that live together.
 
     Raises UsageError, naming the model `name`, when it cannot be translated in tiles.
     """
 
-    def __init__(self, data: bytes, name: str, factor: float):
+    def __init__(self, model: OnnxModel, name: str, factor: float):
         try:
-            self._graph = Graph(data)
+            self._graph = Graph(model)
             found = self._graph.locality()
             self._graph.passes(0)
         except (ValueError, LookupError) as error:
@@ -61,18 +61,18 @@ class GraphLocal(Local):
         step: Pass,
         x: Float | None,
         domain: Float | None,
-        maps: Mapping[str, NDArray[Any]],
+        maps: Mapping[str, Array],
         given: Given,
         core: Core,
     ) -> Made:
         graph = self._ready(step, {name for name, m in maps.items() if m.dtype == np.float16})
-        feeds: dict[str, Any] = {name: m[None] for name, m in maps.items()}
+        feeds: dict[str, Array] = {name: m[None] for name, m in maps.items()}
         for k, (mean, variance) in enumerate(given):
             feeds |= {f"mean_{k}": mean, f"variance_{k}": variance}
         if x is not None:
             feeds[self._graph.picture] = x[None]
-        # What is left is the domain, whatever it is called.
-        feeds |= {name: domain for name in graph.names if name not in feeds}
+        if domain is not None:  # what is left is the domain, whatever it is called
+            feeds |= {name: domain for name in graph.names if name not in feeds}
         if x is not None:
             height, width = x.shape[1:]
         else:
@@ -101,17 +101,19 @@ class GraphLocal(Local):
 
 
 class OnnxLocal(GraphLocal):
-    """Through onnxruntime; `options` and `providers` as the model's own session has them."""
+    """Through onnxruntime; `providers`, `device` and `threads` as the model's own session has
+    them."""
 
-    def __init__(self, data: bytes, options: Any, providers: Any, name: str):
-        super().__init__(data, name, factor=2.5)
-        # Tiles at the picture's edge have other sizes: an arena would keep the sum of all plans.
-        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
-        self._options, self._providers = options, providers
+    def __init__(
+        self, model: OnnxModel, name: str, providers: Providers, device: str, threads: int | None
+    ):
+        super().__init__(model, name, factor=2.5)
+        self._name, self._providers = name, providers
+        self._device, self._threads = device, threads
 
     def open(self, data: bytes) -> Opened:
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(data, self._options, providers=self._providers)
-        names = tuple(value.name for value in session.get_inputs())
-        return Opened(names, lambda feeds: session.run(None, feeds))
+        # Tiles at the picture's edge have other sizes: an arena would keep the sum of all plans.
+        session = open_session(
+            data, self._name, self._providers, self._device, threads=self._threads, arena=False
+        )
+        return Opened(tuple(place.name for place in session.inputs), session.run)

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from img2img.errors import EnvironmentFault, MissingExtra, ModelError, UsageError
+from img2img.errors import EnvironmentFault, MissingExtra, ModelError, UsageError, first_line
 from img2img.model_format.export_info import ExportInfo
 from img2img.onnx_format.float_core import float_core
-from img2img.runners.base import Float, Runner, check_channels, check_domain
-from img2img.runners.onnx import first_line, read_export, read_info, verified
+from img2img.onnx_format.reading import verified
+from img2img.runners.base import Float, Runner, check_channels
 from img2img.runners.openvino_local import OpenVinoLocal
 from img2img.system import cpu
 from img2img.system.out_of_memory import is_memory_error, memory_faults
@@ -38,9 +38,9 @@ class OpenVinoRunner(Runner):
             raise UsageError(f"openvino runs on auto or cpu here, not on '{device}'")
         self.precision = "fp32" if precision == "auto" else precision
         # Before OpenVINO parses it, as for onnxruntime.
-        data = verified(path)
-        self.info = read_info(data, path)
-        export = read_export(data, path) or ExportInfo()
+        file = verified(path)
+        self.info = file.info
+        export = file.export or ExportInfo()
         if export.precision != "fp32" or export.height is not None or export.batch is not None:
             what = export.precision if export.precision != "fp32" else "one fixed size"
             raise UsageError(f"{path}: an export in {what}; use --runner onnxruntime")
@@ -49,13 +49,10 @@ class OpenVinoRunner(Runner):
         _check_precision(self.precision, self._core)
         self._path = path
         self._local: Local | None = None
-        self._request: Any = self._compiled(float_core(data)[0], self._check_inputs)
+        self._request: Any = self._compiled(float_core(file.model).to_bytes(), self._check_inputs)
         self.description = f"openvino cpu {self.precision}"
 
-    def infer(self, x: Float, domain: Float | None = None) -> Float:
-        check_domain(self.info, x, domain)
-        if self._request is None:
-            raise UsageError("this runner is closed")
+    def _infer(self, x: Float, domain: Float | None) -> Float:
         with memory_faults(x.shape, "OpenVINO on the CPU"):
             try:
                 results = self._request.infer([x] if domain is None else [x, domain])
@@ -65,15 +62,13 @@ class OpenVinoRunner(Runner):
                     raise
                 raise EnvironmentFault(f"OpenVINO failed: {first_line(error)}") from None
 
-    def local(self) -> Local:
-        if self._request is None:
-            raise UsageError("this runner is closed")
-        if self._local is None:  # the bytes are read again: they may be large, tiles are rare
-            data = float_core(verified(self._path))[0]
-            self._local = OpenVinoLocal(data, self._compiled, self.info.name)
+    def _tiles(self) -> Local:
+        if self._local is None:  # the file is read again: it may be large, tiles are rare
+            model = verified(self._path).model
+            self._local = OpenVinoLocal(model, self._compiled, self.info.name)
         return self._local
 
-    def close(self) -> None:
+    def _release(self) -> None:
         self._request = self._local = None
 
     def _compiled(self, data: bytes, check: Callable[[Any], None] = lambda model: None) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from img2img.errors import EnvironmentFault
+from img2img.errors import EnvironmentFault, first_line
+from img2img.onnx_format.model import OnnxModel
+from img2img.onnx_format.session import Array
 from img2img.runners.onnx_local import GraphLocal, Opened
 from img2img.system.out_of_memory import is_memory_error
 
@@ -13,23 +15,22 @@ from img2img.system.out_of_memory import is_memory_error
 class OpenVinoLocal(GraphLocal):
     """`compile` makes a request of the bytes of a graph."""
 
-    def __init__(self, data: bytes, compile: Callable[[bytes], Any], name: str):
-        super().__init__(data, name, factor=7.5)
+    def __init__(self, model: OnnxModel, compile: Callable[[bytes], Any], name: str):
+        super().__init__(model, name, factor=7.5)
         self._compile = compile
 
     def open(self, data: bytes) -> Opened:
         request = self._compile(data)
         names = tuple(port.any_name for port in request.model_inputs)
 
-        def run(feeds: dict[str, Any]) -> list[Any]:
+        def run(feeds: Mapping[str, Array]) -> list[Array]:
             try:
-                results = request.infer(feeds)
+                results = request.infer(dict(feeds))
             except RuntimeError as error:
                 if is_memory_error(error):
                     raise
-                line = str(error).splitlines()[0][:200]
-                raise EnvironmentFault(f"OpenVINO failed in a tile: {line}") from None
+                raise EnvironmentFault(f"OpenVINO failed in a tile: {first_line(error)}") from None
             return [results[k] for k in range(len(results))]
 
-        # Every request holds the tensors of its last tile until it is told otherwise.
+        # Every request holds the tensors of its last tile until it is released.
         return Opened(names, run, request.get_compiled_model().release_memory)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from img2img.errors import EnvironmentFault, MissingExtra, UsageError
+from img2img.errors import EnvironmentFault, MissingExtra, UsageError, first_line
 from img2img.model_format.checkpoint import load_model
-from img2img.runners.base import GPU_PIXELS, Float, Runner, check_channels, check_domain
+from img2img.runners.base import GPU_PIXELS, Float, Runner, check_channels
 from img2img.system import cpu
 from img2img.system.out_of_memory import memory_faults
 from img2img.tiling.locality import Local
@@ -46,8 +46,7 @@ class TorchRunner(Runner):
         try:
             generator = generator.to(place)
         except (RuntimeError, AssertionError) as error:
-            line = (str(error).splitlines() or [""])[0]
-            raise EnvironmentFault(f"device '{device}' is not here: {line}") from None
+            raise EnvironmentFault(f"device '{device}' is not here: {first_line(error)}") from None
         _check_precision(torch, place.type, self.precision)
         self._type = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
             self.precision
@@ -61,34 +60,30 @@ class TorchRunner(Runner):
         self._local: Local | None = None
         self.description = f"{'torch-compile' if compile else 'torch'} {place} {self.precision}"
 
-    def infer(self, x: Float, domain: Float | None = None) -> Float:
-        check_domain(self.info, x, domain)
-        if self._generator is None:
-            raise UsageError("this runner is closed")
+    def _infer(self, x: Float, domain: Float | None) -> Float:
         torch = self._torch
         given = (x,) if domain is None else (x, domain)
-        exact = torch.backends.cudnn.flags(allow_tf32=False)  # fp32 was said
+        exact = torch.backends.cudnn.flags(allow_tf32=False)  # fp32 is promised
         with memory_faults(x.shape, self.description), torch.inference_mode(), exact:
             moved = (torch.from_numpy(v).to(self._place, self._type) for v in given)
             try:
                 y = self._generator(*moved)
             except Exception as error:
                 if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                    line = next(filter(None, str(error).splitlines()), "")[:200]
-                    raise EnvironmentFault(f"torch.compile does not work here: {line}") from None
+                    raise EnvironmentFault(
+                        f"torch.compile does not work here: {first_line(error)}"
+                    ) from None
                 raise
             return y.float().cpu().numpy()
 
-    def local(self) -> Local:
-        if self._generator is None:
-            raise UsageError("this runner is closed")
+    def _tiles(self) -> Local:
         if self._local is None:
             from img2img.runners.torch_local import TorchLocal
 
             self._local = TorchLocal(self._plain, self._place, self.info.name)
         return self._local
 
-    def close(self) -> None:
+    def _release(self) -> None:
         self._generator = self._plain = self._local = None
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError, UsageError
 from img2img.nets import Generator
 from img2img.nets.blocks import statistics_given
 from img2img.nets.reach import Look
+from img2img.receptive_field import UnknownReach
 from img2img.system.out_of_memory import memory_faults
 from img2img.tiling.locality import (
+    Array,
     Core,
     Float,
     Given,
@@ -47,13 +48,13 @@ class TorchLocal(Local):
         self._generator, self._place = generator, place
         self._type = next(generator.parameters()).dtype
         try:
+            look = Look([])
             reach = generator.reach
-        except ConfigError as error:
+            generator.look(look)
+        except (ConfigError, UnknownReach) as error:
             raise UsageError(
                 f"{name}: cannot be translated in tiles: {error}; use --tile off"
             ) from None
-        look = Look([])
-        generator.look(look)
         norms = tuple(NormPlace(seen.shrink, seen.reach) for _, seen in look.norms)
         bytes_per_pixel = _bytes_per_pixel(generator, place)
         self.locality = Locality(reach, norms, bytes_per_pixel).scaled(_FACTOR)
@@ -68,7 +69,7 @@ class TorchLocal(Local):
         step: Pass,
         x: Float | None,
         domain: Float | None,
-        maps: Mapping[str, NDArray[Any]],
+        maps: Mapping[str, Array],
         given: Given,
         core: Core,
     ) -> Made:
@@ -134,7 +135,7 @@ def _bytes_per_pixel(generator: Generator, place: torch.device) -> float:
     alive: dict[int, weakref.ref[Tensor]] = {}
     peak = 0
 
-    def note(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def note(_: nn.Module, inputs: tuple[object, ...], output: object) -> None:
         nonlocal peak
         for value in (*inputs, output):
             if isinstance(value, Tensor):

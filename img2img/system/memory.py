@@ -12,6 +12,7 @@ from typing import Any
 
 _UNKNOWN = 2 * 2**30
 _STATUS = Path("/proc/self/status")
+_MEMINFO = Path("/proc/meminfo")
 
 
 def free_memory() -> int:
@@ -28,10 +29,24 @@ def free_memory() -> int:
         return _UNKNOWN
 
 
-def _linux() -> int | None:
+def total_memory() -> int:
+    """Bytes of memory that the machine has, or that its control group allows where that is less;
+    2 GiB where nothing tells."""
+    found = [value for value in (_linux("MemTotal:"), _cgroup_limit()) if value is not None]
+    if found:
+        return min(found)
+    if sys.platform == "win32":
+        return _windows(whole=True)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return _UNKNOWN
+
+
+def _linux(row: str = "MemAvailable:") -> int | None:
     with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
+        for line in _MEMINFO.read_text().splitlines():
+            if line.startswith(row):
                 return int(line.split()[1]) * 1024
     return None
 
@@ -52,7 +67,14 @@ def _cgroup(root: Path = Path("/sys/fs/cgroup")) -> int | None:
     return None
 
 
-def _windows() -> int:
+def _cgroup_limit(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    for limit in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            return int((root / limit).read_text())
+    return None
+
+
+def _windows(whole: bool = False) -> int:
     class Status(ctypes.Structure):
         _fields_ = [
             ("length", ctypes.c_uint32),
@@ -63,7 +85,9 @@ def _windows() -> int:
     status = Status()
     status.length = ctypes.sizeof(Status)
     kernel = getattr(ctypes, "windll").kernel32  # noqa: B009 - absent where this is checked
-    return status.free if kernel.GlobalMemoryStatusEx(ctypes.byref(status)) else _UNKNOWN
+    if not kernel.GlobalMemoryStatusEx(ctypes.byref(status)):
+        return _UNKNOWN
+    return status.all if whole else status.free
 
 
 def process_peak() -> int:

@@ -14,6 +14,7 @@ from img2img.images import Pixels
 from img2img.model_format.info import ModelInfo
 
 Float = NDArray[np.float32]
+Array = NDArray[Any]
 Wide = NDArray[np.float64]
 Statistics = tuple[Float, Float]
 Given = Sequence[Statistics]
@@ -75,7 +76,7 @@ class Moments:
         return self.mean.astype(np.float32), (self.m2 / self.count).astype(np.float32)
 
 
-def moments_of(x: NDArray[Any], core: Core, shrink: int) -> Moments:
+def moments_of(x: Array, core: Core, shrink: int) -> Moments:
     """Moments of float (C, h, w) within `core` = (top, bottom, left, right) in pixels of the
     picture that was seen, of which `shrink` along a side make one place."""
     top, bottom, left, right = (v // shrink for v in core)
@@ -134,7 +135,7 @@ class Made:
 
     moments: Moments | None
     pixels: Float | None
-    maps: Mapping[str, NDArray[Any]]
+    maps: Mapping[str, Array]
 
 
 class Local(ABC):
@@ -158,7 +159,7 @@ class Local(ABC):
         step: Pass,
         x: Float | None,
         domain: Float | None,
-        maps: Mapping[str, NDArray[Any]],
+        maps: Mapping[str, Array],
         given: Given,
         core: Core,
     ) -> Made:

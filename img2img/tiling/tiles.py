@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from img2img.errors import MemoryFault, UsageError
 from img2img.images import Pixels, planes_to_pixels
 from img2img.system.memory import free_memory
-from img2img.tiling.locality import Core, Made, Map, Moments, Pass, Statistics, Tileable
+from img2img.tiling.locality import Array, Core, Made, Map, Moments, Pass, Statistics, Tileable
 
 # Half the width of a seam, in pixels: neighbours agree there, up to rounding, and fade anyway.
 BLEND = 8
@@ -181,7 +181,7 @@ class _Work:
     tile: int
     count: Callable[[], None]
     given: list[Statistics] = field(default_factory=list)
-    maps: dict[str, NDArray[Any]] = field(default_factory=dict)
+    maps: dict[str, Array] = field(default_factory=dict)
 
     def gather(self, step: Pass) -> None:
         """A pass for the moments of one normalisation."""
@@ -227,7 +227,7 @@ class _Work:
         maps = {m.name: _within(self.maps[m.name], m, part.seen) for m in step.reads}
         return self.runner.local().run(step, x, self.domain, maps, self.given, part.core_in_seen)
 
-    def _keep(self, kept: Map, made: NDArray[Any], part: Tile) -> None:
+    def _keep(self, kept: Map, made: Array, part: Tile) -> None:
         if kept.name not in self.maps:
             sides = self.picture.height // kept.shrink, self.picture.width // kept.shrink
             self.maps[kept.name] = np.empty((kept.channels, *sides), made.dtype)
@@ -235,7 +235,7 @@ class _Work:
         place[:] = _within(made, kept, part.core_in_seen)
 
 
-def _within(values: NDArray[Any], kept: Map, place: Core) -> NDArray[Any]:
+def _within(values: Array, kept: Map, place: Core) -> Array:
     top, bottom, left, right = (v // kept.shrink for v in place)
     return values[:, top:bottom, left:right]
 

@@ -13,6 +13,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from img2img.onnx_format.elements import Attribute, Node, Port, Tensor, short
+from img2img.onnx_format.model import (
+    GRAPH,
+    INITIALIZER,
+    INPUT,
+    IR_VERSION,
+    METADATA,
+    NODE,
+    OPSET,
+    OUTPUT,
+    VALUE_INFO,
+    OnnxModel,
+)
 from img2img.onnx_format.protobuf import Value, inner, integers, read, signed, text
 
 OPSETS = range(7, 27)
@@ -31,7 +44,6 @@ _AT_ONCE = 2**24
 # valid protobuf message and one of these at once.
 _OTHERS = (b"ORTM", b"TFL3")
 
-FLOAT, UINT8, HALF = 1, 2, 10
 _STRINGS = 8
 # Bits for each element, by data type.
 _BITS = {
@@ -54,44 +66,8 @@ _RANGES = {
 }
 
 
-@dataclass(frozen=True)
-class Port:
-    """An input or output of the graph: its name, ONNX's number of its type, and its sizes, where
-    None is any; `dims` is None where the rank is not told."""
-
-    name: str
-    kind: int
-    dims: tuple[int | None, ...] | None
-
-    @property
-    def words(self) -> str:
-        """For a message: `x, float32 (1, 3, any, any)`."""
-        kind = {FLOAT: "float32", UINT8: "uint8", HALF: "float16"}.get(
-            self.kind, f"type {self.kind}"
-        )
-        sizes = ["any" if d is None else str(d) for d in self.dims or ()]
-        name = short(self.name)
-        return f"{name}, {kind} ({', '.join(sizes)})" if sizes else f"{name}, {kind}"
-
-
-@dataclass(frozen=True)
-class Outline:
-    """What the check saw of a file.
-
-    Attributes:
-        opset: version of the standard operators.
-        inputs, outputs: of the graph, without inputs that have a constant.
-        operators: kinds of operations, those of subgraphs too.
-    """
-
-    opset: int
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-    operators: frozenset[str]
-
-
-def outline(data: bytes) -> Outline:
-    """Check the ONNX file `data`.
+def parse(data: bytes) -> OnnxModel:
+    """Check the ONNX file `data`, and give what it holds.
 
     Raises ValueError, saying why in words: no ONNX file; damaged; contents outside the file;
     operators, functions or opsets that are not the standard's; sizes that contradict the bytes;
@@ -99,7 +75,7 @@ def outline(data: bytes) -> Outline:
     """
     if data[4:8] in _OTHERS:
         raise ValueError("another format than ONNX")
-    return _Check().model(memoryview(data))
+    return _Check().model(data)
 
 
 def starts_like_one(start: bytes, size: int) -> None:
@@ -130,6 +106,18 @@ def starts_like_one(start: bytes, size: int) -> None:
 
 
 @dataclass
+class _Graph:
+    """A GraphProto while it is read."""
+
+    nodes: list[Node] = field(default_factory=list)
+    constants: dict[str, Tensor] = field(default_factory=dict)
+    inputs: list[Port] = field(default_factory=list)
+    outputs: list[Port] = field(default_factory=list)
+    values: dict[str, Port] = field(default_factory=dict)
+    rest: list[tuple[int, Value]] = field(default_factory=list)
+
+
+@dataclass
 class _Check:
     left: int = _MAX_FIELDS
     operators: set[str] = field(default_factory=set)
@@ -151,83 +139,119 @@ class _Check:
                 seen.add(number)
             yield number, value
 
-    def model(self, data: memoryview) -> Outline:
+    def model(self, data: bytes) -> OnnxModel:
         graph: memoryview | None = None
-        version, opsets = 0, dict[str, int]()
-        for number, value in self.fields(data, once=(1, 7)):
-            if number == 1:
-                version = signed(value)
-            elif number == 7:
+        version, opsets, metadata = 0, dict[str, int](), dict[str, str]()
+        kept = list[tuple[int, Value]]()
+        for number, value in self.fields(memoryview(data), once=(IR_VERSION, GRAPH)):
+            if number == GRAPH:
                 graph = inner(value)
-            elif number == 8:
+                continue
+            if number == IR_VERSION:
+                version = signed(value)
+            elif number == OPSET:
                 entry = dict(self.fields(inner(value), once=(1, 2)))
                 domain = _word(entry.get(1, memoryview(b"")))
                 opsets["" if domain in _STANDARD else domain] = signed(entry.get(2, 0))
-            elif number == 14:
-                for part, content in self.fields(inner(value), once=(1, 2)):
-                    if part in (1, 2):
-                        _word(content, _MAX_METADATA)
+            elif number == METADATA:
+                pair = {
+                    part: _word(content, _MAX_METADATA)
+                    for part, content in self.fields(inner(value), once=(1, 2))
+                    if part in (1, 2)
+                }
+                metadata[pair.get(1, "")] = pair.get(2, "")
             elif number == 20:
                 raise ValueError("it holds graphs for training")
             elif number == 25:
                 raise ValueError("it holds functions of its own; save it with them inlined")
+            kept.append((number, value))
         if graph is None:
             raise ValueError("no graph")
         if version not in _IR_VERSIONS:
             raise ValueError(
                 f"format version {version} is not in {_IR_VERSIONS[0]} to {_IR_VERSIONS[-1]}"
             )
-        inputs, outputs = self.graph(graph, 0)
+        found = self.graph(graph, 0)
         if self.foreign:
             raise ValueError(f"operators that are not ONNX's own: {_some(self.foreign)}")
         if opsets.get("") not in OPSETS:
             has = f"opset {opsets['']}" if "" in opsets else "no opset"
             raise ValueError(f"{has}; opsets {OPSETS[0]} to {OPSETS[-1]} are supported")
-        return Outline(opsets[""], inputs, outputs, frozenset(self.operators))
+        return OnnxModel(
+            data=data,
+            fields=tuple(kept),
+            opset=opsets[""],
+            metadata=metadata,
+            nodes=tuple(found.nodes),
+            constants=found.constants,
+            inputs=tuple(port for port in found.inputs if port.name not in found.constants),
+            outputs=tuple(found.outputs),
+            values=found.values,
+            rest=tuple(found.rest),
+            operators=frozenset(self.operators),
+        )
 
-    def graph(self, message: memoryview, depth: int) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    def graph(self, message: memoryview, depth: int) -> _Graph:
         if depth > _MAX_DEPTH:
             raise ValueError("graphs within graphs, too deep")
-        constants = set()
-        inputs, outputs = list[Port](), list[Port]()
+        found = _Graph()
         for number, value in self.fields(message):
-            if number == 1:
-                self.node(inner(value), depth)
-            elif number == 5:
-                constants.add(self.tensor(inner(value)))
-            elif number == 11:
-                inputs.append(self.port(inner(value)))
-            elif number == 12:
-                outputs.append(self.port(inner(value)))
-            elif number == 13:
-                self.port(inner(value))
-            elif number == 15:
-                self.sparse(inner(value))
-        free = tuple(port for port in inputs if port.name not in constants)
-        return free, tuple(outputs)
+            if number == NODE:
+                found.nodes.append(self.node(inner(value), depth))
+            elif number == INITIALIZER:
+                tensor = self.tensor(inner(value))
+                found.constants[tensor.name] = tensor
+            elif number == INPUT:
+                found.inputs.append(self.port(inner(value)))
+            elif number == OUTPUT:
+                found.outputs.append(self.port(inner(value)))
+            elif number == VALUE_INFO:
+                port = self.port(inner(value))
+                found.values[port.name] = port
+            else:
+                if number == 15:
+                    self.sparse(inner(value))
+                found.rest.append((number, value))
+        return found
 
-    def node(self, message: memoryview, depth: int) -> None:
-        op = domain = ""
+    def node(self, message: memoryview, depth: int) -> Node:
+        op = domain = name = ""
+        inputs, outputs = list[str](), list[str]()
+        attributes = dict[str, Attribute]()
         for number, value in self.fields(message, once=(3, 4, 7, 8)):
-            if number == 4:
+            if number == 1:
+                inputs.append(_word(value))
+            elif number == 2:
+                outputs.append(_word(value))
+            elif number == 3:
+                name = _word(value)
+            elif number == 4:
                 op = _word(value)
             elif number == 7:
                 domain = _word(value)
             elif number == 5:
-                self.attribute(inner(value), depth)
+                key, attribute = self.attribute(inner(value), depth)
+                attributes[key] = attribute
         if domain not in _STANDARD:
             self.foreign[f"{domain}.{op}"] = None
         self.operators.add(op)
+        return Node(op, name, tuple(inputs), tuple(outputs), attributes, message)
 
-    def attribute(self, message: memoryview, depth: int) -> None:
+    def attribute(self, message: memoryview, depth: int) -> tuple[str, Attribute]:
+        """Its name, and what it says."""
         name, numbers = "", list[Value]()
-        for number, value in self.fields(message, once=(1, 3, 5, 6, 22)):
+        word: memoryview | None = None
+        tensor: Tensor | None = None
+        for number, value in self.fields(message, once=(1, 3, 4, 5, 6, 22)):
             if number == 1:
                 name = _word(value)
             elif number in (3, 8):
                 numbers.append(value)
+            elif number == 4:
+                word = inner(value)
             elif number in (5, 10):
-                self.tensor(inner(value))
+                found = self.tensor(inner(value))
+                tensor = found if number == 5 else tensor
             elif number in (6, 11):
                 self.graph(inner(value), depth + 1)
             elif number in (22, 23):
@@ -237,14 +261,15 @@ class _Check:
             for given in integers(numbers):
                 if not least <= given <= most:
                     raise ValueError(f"an attribute {name} of {given}")
+        return name, Attribute(tuple(numbers), word, tensor, message)
 
     def sparse(self, message: memoryview) -> None:
         for number, value in self.fields(message, once=(1, 2)):
             if number in (1, 2):
                 self.tensor(inner(value))
 
-    def tensor(self, message: memoryview) -> str:
-        """Its name; the sizes must be those of its bytes."""
+    def tensor(self, message: memoryview) -> Tensor:
+        """A constant; the sizes must be those of its bytes."""
         name, kind, external = "", 0, False
         dims, kept = list[Value](), list[tuple[int, Value]]()
         for number, value in self.fields(message, once=(2, 8, 9)):
@@ -271,7 +296,7 @@ class _Check:
             raise ValueError(f"tensor '{short(name)}' is of an unknown type, {kind}")
         if not _matches(kind, math.prod(sizes), kept):
             raise ValueError(f"tensor '{short(name)}' has other sizes than its contents")
-        return name
+        return Tensor(name, kind, tuple(sizes), tuple(kept), message)
 
     def port(self, message: memoryview) -> Port:
         name, kind = "", 0
@@ -281,7 +306,7 @@ class _Check:
                 name = _word(value)
             elif number == 2:
                 kind, dims = self.type(inner(value))
-        return Port(name, kind, dims)
+        return Port(name, kind, dims, message)
 
     def type(self, message: memoryview) -> tuple[int, tuple[int | None, ...] | None]:
         """0 for what is no tensor."""
@@ -347,9 +372,3 @@ def _word(value: Value, most: int = _MAX_NAME) -> str:
 def _some(names: Collection[str]) -> str:
     shown = [short(name) for name in names][:3]
     return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def short(name: str) -> str:
-    """A name from a file as a message may hold it: one line, not long."""
-    safe = "".join(c if c.isprintable() else "?" for c in name)
-    return safe if len(safe) <= 60 else safe[:57] + "..."
