@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, Self
 
 import torch
 
 from img2img.data.store import Store
+
+Folder = Path  # of training data
 
 
 class Batch(Protocol):

@@ -20,12 +20,14 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
+from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from img2img.data.dataset import Batch, Dataset
 from img2img.errors import EnvironmentFault, Img2ImgError
 
 _AHEAD = 2
@@ -50,7 +52,7 @@ class Feed:
 
     def __init__(
         self,
-        data: Any,
+        data: Dataset,
         workers: int = 0,
         pin: bool = False,
         warn: Callable[[str], None] = lambda text: None,
@@ -80,7 +82,7 @@ class Feed:
         self._workers = [_Worker(self._data, self._pin) for _ in range(self._count)]
         self._fill()
 
-    def take(self, request: Request) -> Any:
+    def take(self, request: Request) -> Batch:
         """The next batch of the plan, which must be that of `request`.
 
         Raises:
@@ -114,7 +116,7 @@ class Feed:
             self._waiting.append((place, request))
             self._workers[place].ask(request)
 
-    def _answer(self, place: int) -> Any:
+    def _answer(self, place: int) -> Batch:
         while True:
             answer = self._workers[place].answer(self._patience)
             if isinstance(answer, _Failed):
@@ -162,7 +164,7 @@ class _Worker:
     """One process and the thread that reads its answers: a pipe that stops in the middle of an
     answer would hold up the reader for ever, and that must not be the training."""
 
-    def __init__(self, data: Any, pin: bool):
+    def __init__(self, data: Dataset, pin: bool):
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, data), daemon=True)
@@ -218,7 +220,7 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(pipe: Any, data: Any) -> None:
+def _serve(pipe: Connection, data: Dataset) -> None:
     for number in _GROUP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -6,14 +6,15 @@ import contextlib
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from img2img.augment import Augment
-from img2img.data.store import Split
+from img2img.data.dataset import Folder
+from img2img.data.store import Loading, Progress, Split
 from img2img.errors import Diverged
 from img2img.losses import (
     Gan,
@@ -106,7 +107,12 @@ class Descent:
             optimizer.step()
 
 
-class Method(ABC):
+ConfigT = TypeVar("ConfigT", bound=Settings)
+DataT = TypeVar("DataT")
+BatchT = TypeVar("BatchT")
+
+
+class Method(ABC, Generic[ConfigT, DataT, BatchT]):
     """A method: `Config` (its settings), `Data` (the layout it learns from), and `step`.
 
     Attributes:
@@ -164,42 +170,44 @@ class Method(ABC):
         self.observe_real: Callable[[Any, int], None] = lambda answer, count: None
 
     @classmethod
-    def check(cls, config: Any) -> None:
+    def check(cls, config: ConfigT) -> None:
         """Raise ConfigError for what is missing on this machine, before any picture is read."""
         return None
 
     @classmethod
-    def channels(cls, config: Any) -> tuple[int, int]:
+    def channels(cls, config: ConfigT) -> tuple[int, int]:
         """How many channels the networks take and give: 3 for RGB, 1 for grey."""
         options = config.generator_options if isinstance(config, GeneratorSettings) else {}
         return options.get("in_channels", 3), options.get("out_channels", 3)
 
     @classmethod
-    def swaps_sides(cls, config: Any) -> bool:
+    def swaps_sides(cls, config: ConfigT) -> bool:
         """True where B of paired data is the input."""
         return False
 
     @classmethod
     @abstractmethod
-    def build(cls, config: Any, data: Any, size: int) -> Method:
+    def build(cls, config: ConfigT, data: DataT, size: int) -> Self:
         """Make the trainer for `data` (which may tell domains) and crops of `size` pixels."""
 
     @classmethod
-    def open(cls, config: Any, root: Any, split: Split, loading: Any, told: Any) -> Any:
+    def open(
+        cls, config: ConfigT, root: Folder, split: Split, loading: Loading, progress: Progress
+    ) -> DataT:
         """Open the data that the method learns from."""
-        return cls.Data(root, split, loading, told)
+        return cls.Data(root, split, loading, progress)
 
-    def prepare(self, data: Any) -> None:
+    def prepare(self, data: DataT) -> None:
         """Compute once, before the first step of a new run, what the training data give; it is
         part of `state_dict`. The networks are on their device."""
         return None
 
     @abstractmethod
-    def step(self, batch: Any) -> dict[str, Tensor]:
+    def step(self, batch: BatchT) -> dict[str, Tensor]:
         """Learn from one batch of pictures in [-1, 1]; return detached losses by name."""
 
     @abstractmethod
-    def columns(self, batch: Any) -> dict[str, Tensor]:
+    def columns(self, batch: BatchT) -> dict[str, Tensor]:
         """For held-out pictures: named columns of a sample sheet, (N, C, H, W) in [-1, 1].
         Figures are computed for every `X` that has a `truth X` beside it (also with X empty)."""
 
@@ -216,7 +224,7 @@ class Method(ABC):
         """What else must survive a resume (image pools, turns); plain data and tensors."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - optional
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`."""
 
 

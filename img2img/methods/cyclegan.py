@@ -47,7 +47,7 @@ class CycleGANConfig(GanSettings):
     pool_size: int = Field(50, ge=0, description="earlier outputs shown to the discriminators")
 
 
-class CycleGAN(Method):
+class CycleGAN(Method[CycleGANConfig, UnpairedData, UnpairedBatch]):
     """G_ab: A -> B, G_ba: B -> A. D_a judges pictures of domain A, D_b those of domain B."""
 
     name = "cyclegan"
@@ -100,7 +100,7 @@ class CycleGAN(Method):
         self.pool_a, self.pool_b = ImagePool(c.pool_size, 0), ImagePool(c.pool_size, 1)
 
     @classmethod
-    def build(cls, config: CycleGANConfig, data: Any, size: int) -> Self:
+    def build(cls, config: CycleGANConfig, data: UnpairedData, size: int) -> Self:
         return cls(config)
 
     def step(self, batch: UnpairedBatch) -> dict[str, Tensor]:

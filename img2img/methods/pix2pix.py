@@ -42,7 +42,7 @@ class Pix2PixConfig(GanSettings):
     lambda_features: float = Field(0.0, ge=0, description="weight of feature matching")
 
 
-class Pix2Pix(Method):
+class Pix2Pix(Method[Pix2PixConfig, PairedData, PairedBatch]):
     """G: a -> b. D judges (a, b) against (a, G(a))."""
 
     name = "pix2pix"
@@ -80,7 +80,7 @@ class Pix2Pix(Method):
         return config.direction == "BtoA"
 
     @classmethod
-    def build(cls, config: Pix2PixConfig, data: Any, size: int) -> Self:
+    def build(cls, config: Pix2PixConfig, data: PairedData, size: int) -> Self:
         return cls(config)
 
     def step(self, batch: PairedBatch) -> dict[str, Tensor]:

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from img2img.data import LabelledBatch, LabelledData
-from img2img.data.store import Split
+from img2img.data.dataset import Folder
+from img2img.data.store import Loading, Progress, Split
 from img2img.errors import ConfigError, proposal
 from img2img.losses import Gan, Penalty, classification_loss, generator_loss, l1_loss
 from img2img.methods.base import (
@@ -60,7 +61,7 @@ class StarGANConfig(GanSettings):
     lr: float = Field(1e-4, gt=0, description="learning rate of Adam")
 
 
-class StarGAN(Method):
+class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
     """G(x, c): x in the domain c. D tells real from fake and names the domain."""
 
     name = "stargan"
@@ -111,12 +112,19 @@ class StarGAN(Method):
         self.directions = {"model": " | ".join(self.domains)}
 
     @classmethod
-    def build(cls, config: StarGANConfig, data: Any, size: int) -> Self:
+    def build(cls, config: StarGANConfig, data: LabelledData, size: int) -> Self:
         return cls(config, data.domains, size, data.one_hot)
 
     @classmethod
-    def open(cls, config: StarGANConfig, root: Any, split: Split, loading: Any, told: Any) -> Any:
-        return cls.Data(root, split, loading, told, config.attributes)
+    def open(
+        cls,
+        config: StarGANConfig,
+        root: Folder,
+        split: Split,
+        loading: Loading,
+        progress: Progress,
+    ) -> LabelledData:
+        return LabelledData(root, split, loading, progress, config.attributes)
 
     def _groups(self, exclusive: Sequence[Sequence[str]]) -> list[list[int]]:
         for name in (n for group in exclusive for n in group):

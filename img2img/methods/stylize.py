@@ -15,7 +15,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from img2img.data import StyledData, UnpairedBatch
+from img2img.data import Loading, StyledData, UnpairedBatch
+from img2img.data.dataset import Folder
+from img2img.data.store import Progress, Split
 from img2img.errors import ConfigError, proposal
 from img2img.features import VGG19, find_features, load_vgg19
 from img2img.features.vgg19 import LAYERS
@@ -106,7 +108,7 @@ class StylizeConfig(GanSettings):
         return self
 
 
-class Stylize(Method):
+class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
     """G: photograph -> painting. D, where used, judges crops of paintings against outputs."""
 
     name = "stylize"
@@ -173,23 +175,30 @@ class Stylize(Method):
         find_features("vgg19", config.vgg19)
 
     @classmethod
-    def open(cls, config: StylizeConfig, root: Any, split: Any, loading: Any, told: Any) -> Any:
+    def open(
+        cls,
+        config: StylizeConfig,
+        root: Folder,
+        split: Split,
+        loading: Loading,
+        progress: Progress,
+    ) -> StyledData:
         size = loading.size if split == "train" else 2 * loading.size
         return StyledData(
-            root, split, replace(loading, size=size), told,
+            root, split, replace(loading, size=size), progress,
             style=config.style, style_size=config.style_size or loading.size,
             crops=config.crops, crop_scale=config.crop_scale,
         )  # fmt: skip
 
     @classmethod
-    def build(cls, config: StylizeConfig, data: Any, size: int) -> Self:
+    def build(cls, config: StylizeConfig, data: StyledData, size: int) -> Self:
         if config.style_size and config.style_size < size:
             raise ConfigError(f"style_size {config.style_size} is below the crop size {size}")
         deepest = max(config.content_layer, _LAYERS[-1])
         features = load_vgg19(find_features("vgg19", config.vgg19), deepest)
         return cls(config, features)
 
-    def prepare(self, data: Any) -> None:
+    def prepare(self, data: StyledData) -> None:
         """Average the Gram matrices of the paintings, a few at a time."""
         device = next(self.features.parameters()).device
         sums: dict[str, Tensor] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,7 +216,7 @@ def _loading(
     settings: Settings,
     device: torch.device,
     dry_run: bool,
-) -> Any:
+) -> Callable[..., Loading]:
     """A function (size, albument) -> Loading."""
 
     def loading(size: int, albument: Albument | None = None) -> Loading:
@@ -299,7 +300,7 @@ def _view(config: TrainConfig, undecided: float) -> JudgedView:
     return JudgedView(config.seed)
 
 
-def _observer(view: AdaptiveAugment) -> Any:
+def _observer(view: AdaptiveAugment) -> Callable[[Any, int], None]:
     def observe(answer: Any, count: int) -> None:
         maps = [answer] if isinstance(answer, Tensor) else answer
         view.update(torch.cat([m.detach().flatten() for m in maps]), count)
