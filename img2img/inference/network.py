@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -41,6 +41,20 @@ class Report:
 
 
 _SILENT = Report()
+
+
+class Pictures(Protocol):
+    """What the pipeline needs of a network; `Network` is one."""
+
+    def limit(self, pixels: Pixels) -> int:
+        """How many pictures of this size at once."""
+        ...
+
+    def run(
+        self, pictures: Sequence[Pixels], domains: Sequence[Domain] | None, report: Report
+    ) -> list[Pixels]:
+        """Pictures of one size and type -> the answers, of that size and type."""
+        ...
 
 
 class Network:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from img2img.errors import MemoryFault, PictureError, UsageError
 from img2img.images import HOLDS_16_BITS, Picture, Pixels
@@ -19,7 +19,7 @@ from img2img.inference.decoders import Decoded, Decoder, Ended, Watch
 from img2img.inference.events import JobEvent, Note, PictureEvent, Status, Summary, TileProgress
 from img2img.inference.jobs import Job
 from img2img.inference.manifest import Unrecorded, Verdict
-from img2img.inference.network import Domain, Report, Stopped
+from img2img.inference.network import Pictures, Report, Stopped
 from img2img.inference.output import Options, format_of, write_output
 from img2img.system.atomic import sweep_stale
 from img2img.system.cpu import cores
@@ -28,20 +28,6 @@ WRITERS = 2  # threads that encode
 _SLOTS = 24  # pictures between the decoders and the network
 _BYTES = 192 * 2**20  # of pictures between decoding and the disk, unless one alone has more
 _LOOK = 0.2  # seconds between two looks at the stop flag
-
-
-class Pictures(Protocol):
-    """What the pipeline needs of a network; `Network` is one."""
-
-    def limit(self, pixels: Pixels) -> int:
-        """How many pictures of this size at once."""
-        ...
-
-    def run(
-        self, pictures: Sequence[Pixels], domains: Sequence[Domain] | None, report: Report
-    ) -> list[Pixels]:
-        """Pictures of one size and type -> the answers, of that size and type."""
-        ...
 
 
 _PLAIN = Options()
