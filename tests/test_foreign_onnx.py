@@ -261,8 +261,11 @@ def test_a_folder_is_translated(tmp_path: Path, photos: Path, cli: Cli) -> None:
     pixels = read_picture(photos / "two.png").pixels
     wanted = by_hand(tmp_path / "far.onnx", pixels, "nchw", -1, 1)
     assert np.abs(made.astype(int) - wanted).max() <= 1
-    # With other values it is another model: what was made is made anew.
-    done = cli(*command, "--layout", "nchw", "--range", "0..1", "--json")
+    # With other values it is another model, which replaces nothing unasked.
+    other = (*command, "--layout", "nchw", "--range", "0..1", "--json")
+    done = cli(*other)
+    assert done.returncode == 2 and "range -1..1, not 0..1" in done.stderr
+    done = cli(*other, "--overwrite")
     assert '"redone": 3' in done.stdout, done.stdout
 
 
