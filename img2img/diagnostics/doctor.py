@@ -22,7 +22,7 @@ from img2img.system import cpu
 from img2img.system.cuda import cuda_device_count
 from img2img.system.threads import wait_policy
 
-EXTRAS = ("train", "features", "gpu", "tensorboard", "heic", "openvino", "dev")
+EXTRAS = ("train", "features", "gpu", "tensorboard", "heic", "openvino", "docs", "dev")
 
 # Input pixels, as those of a thousand photographs.
 _LONG_JOB = 10**10
