@@ -3,17 +3,94 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from img2img.cli.console import note, say, say_json
+from img2img.cli.options import (
+    HARDWARE,
+    RUNNERS,
+    Debug,
+    Device,
+    Direction,
+    Json,
+    Layout,
+    Model,
+    Quiet,
+    Range,
+    one_of,
+)
 from img2img.errors import UsageError
 from img2img.model_format.find import taken_for_granted
+
+if TYPE_CHECKING:
+    from img2img.diagnostics.bench import Row
+
+EXAMPLES = """
+img2img bench painting
+img2img bench runs/mine --size 512 --size 1920x1080 --runner onnxruntime
+img2img bench mine.onnx --batch 1 --batch 8 --json
+"""
 
 _HEAD = (
     f"{'runner':18}{'precision':>9}{'size':>12}{'batch':>6}{'ms':>10}{'pictures/s':>11}{'MP/s':>8}"
     f"{'peak MB':>9}{'dB':>7}{'levels':>7}"
 )
+
+
+def bench_command(
+    model: Model,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="N|WxH",
+            help="Side, or width and height, of the pictures. Repeatable. [default: the model's "
+            "working size]",
+        ),
+    ] = None,
+    batch: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", help="Pictures per call. Repeatable. [default: 1]"),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="Time to spend on each row.")
+    ] = 2.0,
+    direction: Direction = None,
+    runner: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=one_of(*RUNNERS),
+            rich_help_panel=HARDWARE,
+            help="auto, onnxruntime, openvino, tensorrt, torch or torch-compile. Repeatable. "
+            "[default: all but torch-compile]",
+        ),
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=one_of("auto", "fp32", "bf16", "fp16"),
+            rich_help_panel=HARDWARE,
+            help="auto, fp32, bf16 or fp16. Repeatable. [default: all that a runner has]",
+        ),
+    ] = None,
+    device: Device = "auto",
+    layout: Layout = None,
+    range_: Range = None,
+    quiet: Quiet = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure how fast each runner translates with a model.
+
+    Prints time, memory and the difference from fp32 for each runner and precision.
+    """
+    run(
+        model, size or [], batch or [1], runner or [], precision or [], device, seconds,
+        direction, json, layout, range_,
+    )  # fmt: skip
 
 
 def run(
@@ -26,13 +103,14 @@ def run(
     seconds: float,
     direction: str | None,
     json: bool,
-    layout: str | None = None,
-    value_range: str | None = None,
+    layout: str | None,
+    value_range: str | None,
 ) -> None:
-    from img2img.diagnostics.bench import Row, bench, default_size, parse_size
+    """Measure and print row by row; exit code 4 where nothing could be measured."""
+    from img2img.diagnostics.bench import bench, default_size, parse_size
 
     if min(batches) < 1:
-        raise UsageError("a batch has at least one picture")
+        raise UsageError("--batch: give 1 or more")
     granted = taken_for_granted(model, direction)
     if granted:
         note(granted)
@@ -55,10 +133,7 @@ def run(
         raise typer.Exit(4)
 
 
-def _line(row: object) -> str:
-    from img2img.diagnostics.bench import Row
-
-    assert isinstance(row, Row)
+def _line(row: Row) -> str:
     start = f"{row.runner:18}{row.precision:>9}{row.size:>12}{row.batch:6}"
     if row.reason or row.ms is None:
         return f"{start}  not measured: {row.reason}"

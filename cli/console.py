@@ -6,14 +6,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
 
 
 class Stopped(Exception):
-    """The command was asked to stop by a signal and has put its work in order."""
+    """A signal asked the command to stop, and it has stopped in a state that can be resumed."""
 
     def __init__(self, number: int):
         super().__init__(number)
@@ -21,7 +20,7 @@ class Stopped(Exception):
 
 
 class PipeClosed(Exception):
-    """Whoever read our standard output has gone; the exit code is the shell's for SIGPIPE."""
+    """The reader of our standard output has closed it; the exit code is the shell's for SIGPIPE."""
 
     exit_code = 141
 
@@ -39,9 +38,9 @@ class StopFlag:
         if self.number is not None:
             os._exit(128 + number)
         self.number = number
-        # Not `note`: the signal may have come amid a print to the same stream.
+        # Not `note`: the signal may have interrupted a print to the same stream.
         with suppress(OSError):
-            os.write(2, b"stopping at the next safe point; once more stops at once\n")
+            os.write(2, b"stopping at the next safe point; press Ctrl-C again to stop at once\n")
 
     def leave(self) -> None:
         """Raise Stopped when a signal came."""
@@ -67,16 +66,33 @@ def one_line(text: str) -> None:
         return
     try:
         print(escaped(text), file=sys.stderr)
-    except BrokenPipeError:  # whoever read the messages has left; the work goes on
+    except BrokenPipeError:  # nobody reads the messages any more; the work continues
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def escaped(text: str) -> str:
-    """`text` with control characters, and what else cannot be printed, as escapes."""
+    """`text` with control and other unprintable characters as escapes."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-note = one_line
+_quiet = False
+
+
+def set_quiet(value: bool) -> None:
+    """With True, `note` prints nothing: the option --quiet."""
+    global _quiet
+    _quiet = value
+
+
+def is_quiet() -> bool:
+    """Whether --quiet was given."""
+    return _quiet
+
+
+def note(text: str) -> None:
+    """Print what is neither a result nor an error to stderr, as `one_line`, unless --quiet."""
+    if not _quiet:
+        one_line(text)
 
 
 def say(text: str) -> None:
@@ -87,7 +103,7 @@ def say(text: str) -> None:
         raise PipeClosed from None
 
 
-def say_json(row: dict[str, Any]) -> None:
+def say_json(row: Mapping[str, object]) -> None:
     """Print one JSON object as one line to stdout."""
     say(json.dumps(row))
 

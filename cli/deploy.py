@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Packing:
-    """What is to be made of the exported file."""
+    """How the exported file is to be packaged."""
 
     web: Path | None
     runtime: Path | None
@@ -33,30 +33,30 @@ def check(
     instances: int,
     batch: int,
 ) -> Packing:
-    """Raise UsageError for wishes that do not go together, before anything is written."""
+    """Raise UsageError for options that exclude each other, before anything is written."""
     from img2img.exporting.triton import serving
     from img2img.exporting.web import check_folder
 
     if out is None and web is None and triton is None:
-        raise UsageError("nothing to write: give -o FILE.onnx, --web DIR or --triton DIR")
+        raise UsageError("nothing to write: give -o FILE.onnx, --web FOLDER or --triton FOLDER")
     if runtime is not None and web is None:
-        raise UsageError("--web-runtime goes with --web")
+        raise UsageError("--web-runtime needs --web")
     how = serving(kind, instances, batch)
     if triton is None and (kind, instances, batch) != ("auto", 1, 8):
-        raise UsageError("--triton-kind, --triton-instances and --triton-batch go with --triton")
+        raise UsageError("--triton-kind, --triton-instances and --triton-batch need --triton")
     if web is not None:
         check_folder(web)
     return Packing(web, runtime, triton, how)
 
 
 def run(packing: Packing, model: str, out: Path | None, direction: str | None, json: bool) -> None:
-    """Pack the file `out`, or the .onnx file that `model` names."""
+    """Package the file `out`, or the .onnx file that `model` names."""
     if packing.web is None and packing.triton is None:
         return
     path = out or find_model(model, (".onnx", ".safetensors"), direction)
     if path.suffix != ".onnx":
         raise UsageError(
-            f"{model}: --web and --triton pack an ONNX file; add -o FILE.onnx to export it first"
+            f"{model}: --web and --triton need an ONNX file; add -o FILE.onnx to export it first"
         )
     if packing.web is not None:
         _web(path, packing.web, packing.runtime, json)
@@ -70,13 +70,13 @@ def _web(model: Path, folder: Path, runtime: Path | None, json: bool) -> None:
 
     found = find_runtime(runtime)
     if not found.tested:
-        note(f"onnxruntime-web {found.version}; the page is tested with {VERSION}")
+        note(f"onnxruntime-web {found.version} is used; the page was tested with {VERSION}")
     files = write_page(model, folder, found)
     size = sum(path.stat().st_size for path in files)
     if json:
         say_json({"event": "web", "output": str(folder), "files": len(files), "bytes": size})
     else:
-        say(f"{folder} ({size / 1e6:.1f} MB); to try it: python -m http.server -d {folder}")
+        say(f"{folder} ({size / 1e6:.1f} MB); try it with: python -m http.server -d {folder}")
 
 
 def _triton(model: Path, folder: Path, how: Serving, json: bool) -> None:
@@ -86,4 +86,4 @@ def _triton(model: Path, folder: Path, how: Serving, json: bool) -> None:
     if json:
         say_json({"event": "triton", "output": str(place), "model": place.name})
     else:
-        say(f"{place}; to serve it: tritonserver --model-repository={folder}")
+        say(f"{place}; serve it with: tritonserver --model-repository={folder}")

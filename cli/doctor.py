@@ -7,9 +7,20 @@ import dataclasses
 import typer
 
 from img2img.cli.console import say, say_json
+from img2img.cli.options import Debug, Json
+
+EXAMPLES = """
+img2img doctor
+img2img doctor --json
+"""
 
 
-def run(json: bool) -> None:
+def doctor_command(json: Json = False, debug: Debug = False) -> None:
+    """Check the installation and show how to fix problems.
+
+    Packages, devices, runners and shipped models are tried out; nothing is changed and the network
+    is not used. The exit code is 1 if a problem was found.
+    """
     from img2img.diagnostics.doctor import examine
 
     rows = examine()

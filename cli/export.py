@@ -5,14 +5,143 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from img2img.cli.console import note, say, say_json
+from img2img.cli.options import BROWSER, TRITON, Debug, Direction, Json, Model, Quiet, one_of
 from img2img.errors import MissingExtra, UsageError
 from img2img.model_format.find import find_model, taken_for_granted
 
 if TYPE_CHECKING:
     from img2img.model_format.export_info import ExportInfo, Io, Parity, Precision
+
+EXAMPLES = """
+img2img export runs/mine -o mine.onnx
+img2img export painting -o small.onnx --fp16 --pictures photos
+img2img export painting -o painting.onnx --web page
+"""
+
+
+def export_command(
+    model: Model,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE.onnx", help="The ONNX file to write."),
+    ] = None,
+    io: Annotated[
+        str,
+        typer.Option(
+            metavar="uint8|float",
+            autocompletion=one_of("uint8", "float"),
+            help="Pixels in and out: uint8 (NHWC, 0 to 255) or float (NCHW, -1 to 1).",
+        ),
+    ] = "uint8",
+    static: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HxW", help="Fix height and width, such as 256x320. [default: any size]"
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Fix the number of pictures per call. [default: any number]"
+        ),
+    ] = None,
+    opset: Annotated[
+        int, typer.Option(metavar="18-22", help="Version of the ONNX operator set.")
+    ] = 20,
+    fp16: Annotated[
+        bool,
+        typer.Option(
+            "--fp16",
+            help="Half precision. Needs --pictures; written only if it stays within 50 dB of fp32.",
+        ),
+    ] = False,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="8-bit convolutions. Needs --pictures; written only if they stay within 38 dB of "
+            "fp32.",
+        ),
+    ] = False,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Pictures to compare the ONNX file and the original on. [default: synthetic ones]",
+        ),
+    ] = None,
+    direction: Direction = None,
+    web: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            rich_help_panel=BROWSER,
+            help="Write a web page that translates in the browser.",
+        ),
+    ] = None,
+    web_runtime: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            rich_help_panel=BROWSER,
+            help="An unpacked onnxruntime-web package. [default: downloaded by npm]",
+        ),
+    ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            rich_help_panel=TRITON,
+            help="Add the model to the model repository of a Triton server.",
+        ),
+    ] = None,
+    triton_kind: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cpu|gpu",
+            autocompletion=one_of("auto", "cpu", "gpu"),
+            rich_help_panel=TRITON,
+            help="Device on which Triton runs the model.",
+        ),
+    ] = "auto",
+    triton_instances: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=TRITON,
+            help="Copies of the model that work in parallel on each device.",
+        ),
+    ] = 1,
+    triton_batch: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=TRITON,
+            help="Requests that Triton may join into one batch; 0: none.",
+        ),
+    ] = 8,
+    quiet: Quiet = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Export a model to ONNX and check the file against the original.
+
+    The file is written only if its output equals that of PyTorch to within one 8-bit level at every
+    size tried. --web and --triton package it, or an .onnx file that exists already.
+    """
+    from img2img.cli import deploy
+
+    packing = deploy.check(
+        out, web, web_runtime, triton, triton_kind, triton_instances, triton_batch
+    )
+    if out:
+        run(model, out, io, static, batch, opset, fp16, int8, pictures, json, direction)
+    deploy.run(packing, model, out, direction, json)
 
 
 def run(
@@ -28,8 +157,9 @@ def run(
     json: bool,
     direction: str | None,
 ) -> None:
+    """Export `model` to the file `out` and print how close it is to the original."""
     if fp16 and int8:
-        raise UsageError("--fp16 and --int8: choose one")
+        raise UsageError("--fp16 and --int8: choose one of them")
     precision: Precision = "fp16" if fp16 else "int8" if int8 else "fp32"
     kind, size = _io(io), _size(static)
     source = find_model(model, (".safetensors",), direction)
@@ -58,35 +188,39 @@ def run(
         return
     for line in table_of(facts.parity):
         say(line)
-    say(proof_of(facts))
+    say(comparison_of(facts))
     say(f"{out} ({out.stat().st_size / 1e6:.1f} MB, io {facts.io}, {facts.precision})")
 
 
 def table_of(rows: tuple[Parity, ...]) -> list[str]:
-    """The parity table, a line for each shape."""
-    head = "   to" if any(row.domain for row in rows) else ""
+    """The differences between original and ONNX file, a line for each shape."""
+    head = "   domain" if any(row.domain for row in rows) else ""
     lines = [
-        f"batch   size        max levels   mean levels{head}   (PyTorch against ONNX, 8-bit levels)"
+        f"batch   size        max levels   mean levels{head}   (ONNX against PyTorch, 8-bit levels)"
     ]
     for row in rows:
         size = f"{row.width}x{row.height}"
-        to = f"   {row.domain}" if row.domain else ""
-        lines.append(f"{row.batch:5}   {size:9} {row.max_levels:12} {row.mean_levels:13.6f}{to}")
+        domain = f"   {row.domain}" if row.domain else ""
+        lines.append(
+            f"{row.batch:5}   {size:9} {row.max_levels:12} {row.mean_levels:13.6f}{domain}"
+        )
     return lines
 
 
-def proof_of(facts: ExportInfo) -> str:
-    """On which pictures the table was made, and what a lower precision cost."""
-    text = f"pictures: {facts.pictures}"
+def comparison_of(facts: ExportInfo) -> str:
+    """On which pictures the two were compared, and what a lower precision costs."""
+    text = f"compared on pictures: {facts.pictures}"
     if facts.precision != "fp32":
-        text += f"; the table is that of fp32, {facts.precision} is at {_cost(facts.quality)}"
+        text += (
+            f"\nThe table is for fp32; {facts.precision} differs from it: {_cost(facts.quality)}"
+        )
     return text
 
 
 def _cost(quality: dict[str, float]) -> str:
     words = (
-        f"{quality['psnr_db']:.1f} dB from it (worst picture {quality['psnr_db_worst']:.1f} dB), "
-        f"{quality['speed']:.2f} times its speed"
+        f"{quality['psnr_db']:.1f} dB (worst picture {quality['psnr_db_worst']:.1f} dB), at "
+        f"{quality['speed']:.2f} times the speed"
     )
     if "quantised" in quality:
         words += f", {quality['quantised']:.0f} of {quality['convolutions']:.0f} layers in int8"
@@ -98,7 +232,7 @@ def _io(text: str) -> Io:
         return "uint8"
     if text == "float":
         return "float"
-    raise UsageError(f"--io {text}: known are uint8 and float")
+    raise UsageError(f"--io {text}: give uint8 or float")
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -106,5 +240,5 @@ def _size(text: str | None) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"(\d{1,6})[xX](\d{1,6})", text)
     if match is None:
-        raise UsageError(f"--static {text}: needs height and width, such as 256x320")
+        raise UsageError(f"--static {text}: give height and width, such as 256x320")
     return int(match[1]), int(match[2])

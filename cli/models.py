@@ -3,30 +3,63 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from img2img.cli.console import say, say_json
+import typer
+
+from img2img.cli.console import note, say, say_json
 from img2img.cli.export import table_of
+from img2img.cli.options import Debug, Json, Layout, Quiet, Range, model_names, one_of
 from img2img.errors import UsageError, proposal
 from img2img.model_format.export_info import ExportInfo
-from img2img.model_format.find import default_name, find_model, shipped
+from img2img.model_format.find import Shipped, default_name, find_model, shipped, weights_folder
 from img2img.model_format.info import ModelInfo
 
+EXAMPLES = """
+img2img models
+img2img models show painting
+img2img models show runs/mine --all
+"""
 
-def run(
-    action: str,
-    name: str | None,
-    json: bool,
-    layout: str | None = None,
-    value_range: str | None = None,
+
+def models_command(
+    action: Annotated[
+        str,
+        typer.Argument(
+            metavar="list|show",
+            autocompletion=one_of("list", "show"),
+            help="list the shipped models, or show one model.",
+        ),
+    ] = "list",
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            autocompletion=model_names,
+            help="For show: name of a shipped model, a run folder, or a model file.",
+        ),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show everything that the model file records.")
+    ] = False,
+    layout: Layout = None,
+    range_: Range = None,
+    quiet: Quiet = False,
+    json: Json = False,
+    debug: Debug = False,
 ) -> None:
+    """List the shipped models, or show what a model is for.
+
+    Without arguments it lists them.
+    """
     if action == "list":
         _list(json)
     elif action == "show":
         if name is None:
-            raise UsageError("models show needs a name or a model file")
-        _show(name, json, layout, value_range)
+            raise UsageError("models show: give the name of a model or a model file")
+        _show(name, json, everything, layout, range_)
     else:
         raise UsageError(f"models: unknown action '{action}'.{proposal(action, ['list', 'show'])}")
 
@@ -46,18 +79,34 @@ def _list(json: bool) -> None:
             )
         else:
             mark = " (default)" if model.name == default else ""
-            say(f"{model.name}{mark}: {model.title}. Licence: {model.licence}")
+            say(f"{model.name}{mark}\n    {model.title}\n    licence: {model.licence}")
+    if not json:
+        note("img2img models show NAME tells more about one of them")
 
 
-def _show(name: str, json: bool, layout: str | None, value_range: str | None) -> None:
+def _show(
+    name: str, json: bool, everything: bool, layout: str | None, value_range: str | None
+) -> None:
     path = find_model(name)
     info, export = _info(path, layout, value_range)
     facts = None if export is None else dataclasses.asdict(export)
     stated = info.to_dict() | {"working_size": info.long_side}
+    known = _shipped_as(path)
     if json:
-        say_json({"file": path.name, **stated, "export": facts})
+        more = {
+            "bytes": path.stat().st_size,
+            "purpose": known and known.purpose,
+            "speed": known and known.speed,
+            "sample": _sample(path, known),
+        }
+        say_json({"file": path.name, **stated, "export": facts, **more})
         return
-    say(f"file: {path}")
+    for line in _overview(path, info, known):
+        say(line)
+    if not everything:
+        note(f"img2img models show {name} --all shows everything that the file records")
+        return
+    say("")
     if info.long_side == 0:
         stated["working_size"] = "each picture's own size"
     for key, value in stated.items():
@@ -73,7 +122,42 @@ def _show(name: str, json: bool, layout: str | None, value_range: str | None) ->
         say(line)
 
 
-def _lines(key: str, value: Any, indent: str = "") -> list[str]:
+def _overview(path: Path, info: ModelInfo, known: Shipped | None) -> list[str]:
+    """What a user wants to know first: what the model is for, how large and how fast it is."""
+    title = info.direction if known is None else known.title
+    purpose = "" if known is None else known.purpose
+    size = f"{info.long_side} px on the long side" if info.long_side else "each picture's own size"
+    rows = {
+        "file": str(path),
+        "size on disk": f"{path.stat().st_size / 1e6:.1f} MB",
+        "working size": size,
+        "domains": ", ".join(info.domains),
+        "licence": info.licence,
+        "speed": known.speed if known else "not measured; img2img bench measures it",
+        "sample": _sample(path, known) or "",
+    }
+    lines = [f"{info.name}: {title}", *textwrap.wrap(purpose, 80), ""]
+    return lines + [f"{key + ':':14}{value}" for key, value in rows.items() if value]
+
+
+def _shipped_as(path: Path) -> Shipped | None:
+    """The row of the shipped models to which the file `path` belongs."""
+    if path.resolve().parent != weights_folder():
+        return None
+    return next((model for model in shipped().values() if path.name in model.files.values()), None)
+
+
+def _sample(path: Path, known: Shipped | None) -> str | None:
+    """Where pictures made by the model are: for a shipped model in the source tree, for a run the
+    newest of its samples."""
+    if known is not None:
+        file = weights_folder().parent / known.sample
+        return str(file) if file.is_file() else f"{known.sample} in the source of img2img"
+    samples = sorted((path.parent / "samples").glob("step-*.jpg"))
+    return str(samples[-1]) if samples else None
+
+
+def _lines(key: str, value: object, indent: str = "") -> list[str]:
     if isinstance(value, dict):
         rows = [line for k, v in value.items() for line in _lines(k, v, indent + "  ")]
         return [f"{indent}{key}:", *rows] if rows else []

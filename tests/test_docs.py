@@ -15,13 +15,13 @@ import img2img
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference" / "cli.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("weights/*.md")])
-COMMANDS = ("", "translate", "train", "export", "bench", "models", "doctor")
+COMMANDS = ("", "translate", "train", "export", "bench", "models", "doctor", "help")
 
 
 def cli_reference() -> str:
     parts = ["# Command line\n\nGenerated from the commands themselves; a test compares it.\n"]
     for command in COMMANDS:
-        environment = {**os.environ, "COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
+        environment = {**os.environ, "COLUMNS": "80", "TERMINAL_WIDTH": "80", "NO_COLOR": "1"}
         done = subprocess.run(
             [sys.executable, "-m", "img2img.cli", *command.split(), "--help"],
             capture_output=True,

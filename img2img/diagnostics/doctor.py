@@ -82,7 +82,12 @@ def requirements() -> dict[str, list[str]]:
     return groups
 
 
-_IMPORTS = {"pillow": "PIL", "onnxruntime-gpu": "onnxruntime", "tomli-w": "tomli_w"}
+_IMPORTS = {
+    "mkdocs-material": "material",
+    "pillow": "PIL",
+    "onnxruntime-gpu": "onnxruntime",
+    "tomli-w": "tomli_w",
+}
 
 
 def _requirements() -> list[Finding]:

@@ -15,13 +15,27 @@ DEFAULT_DIRECTION = "AtoB"
 
 @dataclass(frozen=True)
 class Shipped:
-    """A row of `weights/index.json`."""
+    """A row of `weights/index.json`.
+
+    Attributes:
+        files: by suffix, the names of its files in the weights folder.
+        card: file name of its model card, there as well.
+        purpose: which pictures it is for and what it makes of them, in words.
+        speed: what was measured, in words.
+        sample: a sheet of its outputs, as a path in the source tree.
+    """
 
     name: str
     title: str
     licence: str
     files: dict[str, str]
     card: str
+    purpose: str
+    speed: str
+    sample: str
+
+
+_FIELDS = ("title", "licence", "files", "card", "purpose", "speed", "sample")
 
 
 def weights_folder() -> Path:
@@ -44,7 +58,7 @@ def _index() -> dict[str, Any]:
 def shipped() -> dict[str, Shipped]:
     """The shipped models by name."""
     return {
-        name: Shipped(name, row["title"], row["licence"], row["files"], row["card"])
+        name: Shipped(name, **{field: row[field] for field in _FIELDS})
         for name, row in _index()["models"].items()
     }
 

@@ -1,0 +1,141 @@
+"""How help looks: options under headings, then examples, in colour on a terminal.
+
+Written without rich, so that `--help` costs no more than parsing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import textwrap
+from typing import TYPE_CHECKING
+
+import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+
+from img2img.cli.options import GENERAL
+
+if TYPE_CHECKING:
+    from typer._click import Context
+
+_NARROWEST, _WIDEST = 60, 100
+# Names that are longer get a line of their own.
+_LONGEST_NAME = 28
+
+Rows = list[tuple[str, str]]
+
+
+class Command(TyperCommand):
+    """A command whose help lists options by heading."""
+
+    def get_help(self, ctx: Context) -> str:
+        return _help(self, ctx, [])
+
+
+class Group(TyperGroup):
+    """The whole program: its help lists the commands, each with the first sentence of its help."""
+
+    def get_help(self, ctx: Context) -> str:
+        commands = (self.get_command(ctx, name) for name in self.list_commands(ctx))
+        rows = [(c.name or "", _paragraphs(c.help)[0]) for c in commands if c and not c.hidden]
+        return _help(self, ctx, rows)
+
+
+def _help(command: TyperCommand | TyperGroup, ctx: Context, commands: Rows) -> str:
+    width = min(max(shutil.get_terminal_size((80, 24)).columns, _NARROWEST), _WIDEST)
+    sections: dict[str, Rows] = {"Commands": commands} if commands else {}
+    usage = [ctx.command_path]
+    for param in command.get_params(ctx):
+        if isinstance(param, TyperArgument):
+            name = (param.metavar or param.name).upper() + ("..." if param.nargs != 1 else "")
+            usage.append(name if param.required else f"[{name}]")
+            sections.setdefault("Arguments", []).append((name, _described(param)))
+        elif isinstance(param, TyperOption) and not param.hidden:
+            if param.required:
+                usage.append(f"{param.opts[0]} {param.metavar}")
+            heading = param.rich_help_panel or (
+                GENERAL if commands or param.name == "help" else "Options"
+            )
+            sections.setdefault(heading, []).append((_names(param), _described(param)))
+    sections[GENERAL] = sections.pop(GENERAL)  # the last one
+    usage.append("COMMAND ..." if commands else "[OPTIONS]")
+
+    lines = textwrap.wrap(
+        f"Usage: {' '.join(usage)}", width, subsequent_indent=" " * 7, break_on_hyphens=False
+    )
+    for paragraph in _paragraphs(command.help):
+        lines += ["", *_wrapped(paragraph, width)]
+    names = [len(name) for rows in sections.values() for name, _ in rows]
+    column = 4 + max(length for length in names if length <= _LONGEST_NAME)
+    for heading, rows in sections.items():
+        lines += ["", _style(f"{heading}:", "bold")]
+        for name, text in rows:
+            lines += _row(name, text, column, width)
+    if command.epilog:
+        lines += ["", _style("Examples:", "bold")]
+        lines += [f"  {line}".rstrip() for line in command.epilog.strip().splitlines()]
+    return "\n".join(lines)
+
+
+def _paragraphs(text: str | None) -> list[str]:
+    return [" ".join(part.split()) for part in (text or "").split("\n\n")]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)
+
+
+def _row(name: str, text: str, column: int, width: int) -> list[str]:
+    first, *rest = _wrapped(text, width - column) or [""]
+    start = f"  {_coloured(name)}"
+    if len(name) <= _LONGEST_NAME:
+        lines = [start + " " * (column - 2 - len(name)) + first]
+    else:
+        lines = [start, " " * column + first]
+    return [*lines, *(" " * column + line for line in rest)]
+
+
+def _names(param: TyperOption) -> str:
+    """`-o, --out FOLDER`; long names stand below each other."""
+    names = ", ".join(param.opts)
+    if param.opts[0].startswith("--"):
+        names = " " * 4 + names
+    return names if param.is_flag else f"{names} {param.metavar or 'TEXT'}"
+
+
+def _described(param: TyperArgument | TyperOption) -> str:
+    """The help of an option, and its default where its text does not say it."""
+    text = param.help or ""
+    if param.required:
+        return text if isinstance(param, TyperArgument) else f"{text} [required]"
+    default = param.default
+    if default is None or isinstance(default, bool) or "[default" in text:
+        return text
+    return f"{text} [default: {f'{default:g}' if isinstance(default, float) else default}]"
+
+
+def _coloured(name: str) -> str:
+    return re.sub(r"(?<!\S)-{1,2}[a-z][a-z-]*", lambda m: _style(m[0], "cyan"), name)
+
+
+def _style(text: str, kind: str) -> str:
+    """`text` in a style; `typer.echo` takes it out again where no terminal shows it."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return typer.style(text, bold=True) if kind == "bold" else typer.style(text, fg=kind)
+
+
+def print_help_of(command: str | None, ctx: typer.Context) -> None:
+    """Print the help of the program, or of one of its commands, from inside another command.
+
+    Raises a usage error for an unknown command.
+    """
+    root = ctx.find_root()
+    if command is None:
+        typer.echo(root.get_help())
+        return
+    assert isinstance(root.command, TyperGroup)
+    _, found, _ = root.command.resolve_command(root, [command])
+    assert found is not None
+    typer.echo(found.get_help(typer.Context(found, info_name=command, parent=root)))

@@ -1,0 +1,242 @@
+"""The options of `img2img translate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from img2img.cli.options import (
+    FILES,
+    HARDWARE,
+    RUNNERS,
+    Debug,
+    Device,
+    Direction,
+    Json,
+    Layout,
+    Quiet,
+    Range,
+    model_names,
+    one_of,
+)
+
+EXAMPLES = """
+img2img translate photos -o out
+img2img translate cat.jpg -o cat-drawn.png -m drawing --strength 0.8
+img2img translate 'trip/*.jpg' -o out -m runs/mine --gallery out.html
+"""
+
+
+def translate_command(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT", help="Picture files, folders or globs; - reads stdin."),
+    ],
+    out: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="OUT",
+            help="Output folder; with one input also a file, or - for stdout.",
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="MODEL",
+            autocompletion=model_names,
+            help="Name of a shipped model (see: img2img models), a run folder, or a .safetensors "
+            "or .onnx file. [default: painting]",
+        ),
+    ] = None,
+    direction: Direction = None,
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Target domain of a model with several, such as a hair colour; A+B combines two, "
+            "all makes one output for each. Repeatable.",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Table of each picture's own attributes; --domain then changes only those it "
+            "names.",
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|full",
+            help="Working size: the network sees larger pictures reduced to N pixels on the long "
+            "side; the output keeps the size of the input. full: no reduction. [default: the "
+            "model's]",
+        ),
+    ] = None,
+    strength: Annotated[
+        float,
+        typer.Option(
+            metavar="0-1",
+            min=0.0,
+            max=1.0,
+            help="Blend of input and translation: 0 is the input, 1 the translation.",
+        ),
+    ] = 1.0,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            autocompletion=one_of("jpg", "png", "webp", "avif", "tiff", "bmp"),
+            help="jpg, png, webp, avif, tiff or bmp. [default: that of the input]",
+        ),
+    ] = None,
+    quality: Annotated[
+        int, typer.Option(metavar="1-100", min=1, max=100, help="Quality of JPEG, WebP and AVIF.")
+    ] = 95,
+    name: Annotated[
+        str,
+        typer.Option(
+            metavar="TEMPLATE",
+            rich_help_panel=FILES,
+            help="Output names, made of {stem}, {model}, {domain} and {number}.",
+        ),
+    ] = "{stem}",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Translate again what is in OUT already.")
+    ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            rich_help_panel=FILES,
+            help="Try pictures again that failed in an earlier run and have not changed since.",
+        ),
+    ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Keep running and translate new pictures as they arrive, until Ctrl-C."
+        ),
+    ] = False,
+    follow_links: Annotated[
+        bool,
+        typer.Option(
+            "--follow-links", rich_help_panel=FILES, help="Follow symbolic links in input folders."
+        ),
+    ] = False,
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Also write input and output side by side into this folder."
+        ),
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Also write a web page of before/after sliders."),
+    ] = None,
+    strip_metadata: Annotated[
+        bool,
+        typer.Option("--strip-metadata", rich_help_panel=FILES, help="Write no EXIF and no XMP."),
+    ] = False,
+    strip_gps: Annotated[
+        bool,
+        typer.Option(
+            "--strip-gps", rich_help_panel=FILES, help="Keep EXIF and XMP, but not the location."
+        ),
+    ] = False,
+    salvage: Annotated[
+        bool,
+        typer.Option(
+            "--salvage",
+            rich_help_panel=FILES,
+            help="Translate the readable part of damaged pictures instead of refusing them.",
+        ),
+    ] = False,
+    max_megapixels: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            min=0.001,
+            rich_help_panel=FILES,
+            help="Refuse pictures larger than this. [default: by the machine's memory, at most 400]",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.1,
+            rich_help_panel=FILES,
+            help="Give up on a picture that takes longer than this to decode.",
+        ),
+    ] = 60.0,
+    runner: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=one_of(*RUNNERS),
+            rich_help_panel=HARDWARE,
+            help="auto, onnxruntime, openvino, tensorrt, torch or torch-compile.",
+        ),
+    ] = "auto",
+    device: Device = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=one_of("auto", "fp32", "bf16", "fp16"),
+            rich_help_panel=HARDWARE,
+            help="auto (close to fp32), fp32 (exact), bf16 or fp16.",
+        ),
+    ] = "auto",
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|N",
+            autocompletion=one_of("auto", "off"),
+            rich_help_panel=HARDWARE,
+            help="Split pictures that do not fit into memory into tiles of N pixels; the result is "
+            "that of the whole picture.",
+        ),
+    ] = "auto",
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            rich_help_panel=HARDWARE,
+            help="Pictures of one size translated at once. [default: chosen by their size]",
+        ),
+    ] = None,
+    layout: Layout = None,
+    range_: Range = None,
+    quiet: Quiet = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Translate pictures: files, folders or globs.
+
+    Folders are searched recursively, and OUT gets the same subfolders. Run the same command again
+    to translate only what is new or has changed.
+    """
+    from img2img.cli import translate
+    from img2img.inference.request import TranslateRequest
+
+    request = TranslateRequest(
+        inputs=tuple(inputs), out=out, model=model, direction=direction,
+        domains=tuple(domain or ()), labels=labels, runner=runner, device=device,
+        precision=precision, tile=translate.tile(tile), format=format, quality=quality,
+        name=name, size=translate.size(size), strength=strength, batch=batch,
+        overwrite=overwrite, retry_failed=retry_failed, watch=watch, follow_links=follow_links,
+        compare=compare, gallery=gallery,
+        metadata=translate.metadata(strip_metadata, strip_gps), salvage=salvage,
+        max_megapixels=max_megapixels, timeout=timeout, layout=layout, value_range=range_,
+    )  # fmt: skip
+    translate.run(request, json)

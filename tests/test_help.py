@@ -1,0 +1,78 @@
+"""Help that one likes: no line is too long, nothing is cut off, the examples can be typed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+import typer
+
+from img2img.cli.app import app
+from tests.conftest import Cli, Main
+
+COMMANDS = ["translate", "train", "export", "models", "bench", "doctor", "help"]
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_eighty_columns_and_is_whole(command: str, main: Main) -> None:
+    long = main(*command.split(), "--help").stdout
+    assert long and long == main(*command.split(), "-h").stdout
+    assert max(map(len, long.splitlines())) <= 80
+    # "..." stands only where arguments may be repeated.
+    assert (
+        re.sub(r"INPUT\.\.\.|COMMAND \.\.\.|\[MODEL\.\.\.\]|MODEL\.\.\.", "", long).count("...")
+        == 0
+    )
+    assert "TEXT" not in re.sub(r"--(?:name|licence) TEXT", "", long)
+    assert "INTEGER" not in long and "RANGE" not in long and "Path" not in long
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command(command: str, main: Main) -> None:
+    assert main("help", command).stdout == main(command, "--help").stdout
+
+
+def test_help_alone_and_of_nothing(main: Main) -> None:
+    assert main("help").stdout == main("--help").stdout
+    done = main("help", "translte")
+    assert done.returncode == 2 and "translate" in done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_examples_can_be_typed(command: str, main: Main) -> None:
+    text = main(command, "-h").stdout.split("Examples:\n")[1].replace("\\\n", " ")
+    examples = [shlex.split(line) for line in text.splitlines() if line.strip()]
+    assert 1 < len(examples) <= 4
+    root = typer.main.get_command(app)
+    for name, first, *rest in examples:
+        assert name == "img2img"
+        found = root.get_command(None, first)  # type: ignore[attr-defined]
+        assert found is not None, first
+        found.make_context(first, list(rest), resilient_parsing=False)
+
+
+def test_colour_only_on_a_terminal(cli: Cli) -> None:
+    assert "\x1b" not in cli("translate", "-h").stdout
+
+
+def test_quiet_leaves_results_and_errors(cli: Cli, photos: object, onnx_file: object) -> None:
+    (photos / "bad.png").write_bytes(b"no picture")  # type: ignore[operator]
+    loud = cli("translate", photos, "-o", "loud", "-m", onnx_file)
+    quiet = cli("translate", photos, "-o", "quiet", "-m", onnx_file, "--quiet")
+    assert quiet.returncode == loud.returncode == 1
+    assert quiet.stdout.startswith("3 translated")
+    lines = quiet.stderr.splitlines()
+    assert len(lines) == 1 and "bad.png" in lines[0] and len(loud.stderr.splitlines()) > 1
+
+
+def test_completion_knows_the_models() -> None:
+    from img2img.cli.options import model_names
+
+    assert [name for name, _ in model_names("pain")] == ["painting"]
+    assert model_names("nothing") == []
