@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2img.cli.console import duration, escaped, note, say_json
+from img2img.cli.console import duration, escaped, is_quiet, note, one_line, say_json
 
 if TYPE_CHECKING:
     from img2img.inference import Event, PictureEvent, Started, Summary, TileProgress, Watching
@@ -95,6 +95,8 @@ class Listener:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+        if is_quiet():
+            return
         self.bar = Progress(
             BarColumn(),
             TextColumn("{task.fields[seen]}/{task.total:.0f}"),
@@ -113,7 +115,7 @@ class Listener:
             return
         source = _named(event.source)
         if event.status == "failed":
-            note(f"failed: {source}: {event.reason}")
+            one_line(f"failed: {source}: {event.reason}")
         if event.status == "ignored" and event.reason not in _QUIET:
             note(f"left alone: {source}: {event.reason}")
         for text in event.notes:

@@ -165,7 +165,8 @@ def translate_command(
             metavar="N",
             min=0.001,
             rich_help_panel=FILES,
-            help="Refuse pictures larger than this. [default: by the machine's memory, at most 400]",
+            help="Refuse pictures larger than this. [default: by the machine's memory, at "
+            "most 400]",
         ),
     ] = None,
     timeout: Annotated[

@@ -120,7 +120,7 @@ def test_wrong_use(
         (["export", "six.safetensors", "-o", "nowhere/x.onnx"], 2, "no such folder"),
         (["export", "six.safetensors", "-o", "x.pb"], 2, "suffix .onnx"),
         (["export", "six.safetensors", "-o", "x.onnx"], 3, "takes 6 and gives 3"),
-        (["export", model_file, "-o", "x.onnx", "--io", "int8"], 2, "known are uint8 and float"),
+        (["export", model_file, "-o", "x.onnx", "--io", "int8"], 2, "give uint8 or float"),
         (["export", model_file, "-o", "x.onnx", "--static", "9"], 2, "such as 256x320"),
         (["export", model_file, "-o", "x.onnx", "--opset", "9"], 2, "opset 9 is not in 18 to 22"),
         (["export", model_file, "-o", "x.onnx", "--int8", "--fp16"], 2, "choose one"),

