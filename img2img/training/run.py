@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from img2img.augment import AdaptiveAugment
 from img2img.data import Request, epoch_order
 from img2img.errors import Diverged, EnvironmentFault
 from img2img.system.atomic import write_atomic
@@ -271,11 +272,14 @@ class Run:
 
     def save(self) -> None:
         """Write the state and the models."""
+        view = self.setup.view
+        # Both ask all processes.
         parts = self.processes.gather(self.method.state_dict())
+        seen = view.state_dict() if isinstance(view, AdaptiveAugment) else None
         if self.processes.first:
             config, step = self.config, self.step
             state = state_of(
-                self.method, self.average, self.setup.view, step, self.facts, parts, self.minutes()
+                self.method, self.average, seen, step, self.facts, parts, self.minutes()
             )
             run_folder.store_state(config.out, step, state)
             if step:  # an untrained network is no model

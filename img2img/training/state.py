@@ -15,17 +15,17 @@ from img2img.training.ema import Average
 def state_of(
     method: Method,
     average: Average | None,
-    view: JudgedView,
+    seen: dict[str, Any] | None,
     step: int,
     facts: dict[str, Any],
     parts: list[Any],
     minutes: float,
 ) -> dict[str, Any]:
-    """Plain data and tensors. `parts`: the method's own state in each process, by rank; `minutes`:
-    of training so far, in all."""
+    """Plain data and tensors. `seen`: the state of an adaptive view; `parts`: the method's own
+    state in each process, by rank; `minutes`: of training so far, in all."""
     scaler = method.descent.scaler
     return {
-        "view": view.state_dict() if isinstance(view, AdaptiveAugment) else None,
+        "view": seen,
         "step": step,
         "nets": {n: net.state_dict() for n, net in method.nets.items()},
         "optimizers": {n: o.state_dict() for n, o in method.optimizers.items()},
