@@ -53,7 +53,7 @@ def _help(command: TyperCommand | TyperGroup, ctx: Context, commands: Rows) -> s
             sections.setdefault("Arguments", []).append((name, _described(param)))
         elif isinstance(param, TyperOption) and not param.hidden:
             if param.required:
-                usage.append(f"{param.opts[0]} {param.metavar}")
+                usage.append(f"{min(param.opts, key=len)} {param.metavar}")
             heading = param.rich_help_panel or (
                 GENERAL if commands or param.name == "help" else "Options"
             )
@@ -98,8 +98,9 @@ def _row(name: str, text: str, column: int, width: int) -> list[str]:
 
 def _names(param: TyperOption) -> str:
     """`-o, --out FOLDER`; long names stand below each other."""
-    names = ", ".join(param.opts)
-    if param.opts[0].startswith("--"):
+    opts = sorted(param.opts, key=len)  # those of help come from a set, in any order
+    names = ", ".join(opts)
+    if opts[0].startswith("--"):
         names = " " * 4 + names
     return names if param.is_flag else f"{names} {param.metavar or 'TEXT'}"
 

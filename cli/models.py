@@ -129,7 +129,7 @@ def _overview(path: Path, info: ModelInfo, known: Shipped | None) -> list[str]:
     size = f"{info.long_side} px on the long side" if info.long_side else "each picture's own size"
     rows = {
         "file": str(path),
-        "size on disk": f"{path.stat().st_size / 1e6:.1f} MB",
+        "size on disk": _size(path.stat().st_size),
         "working size": size,
         "domains": ", ".join(info.domains),
         "licence": info.licence,
@@ -182,3 +182,8 @@ def _info(
 
     runner = OnnxRunner(path, "cpu")
     return runner.info, runner.export
+
+
+def _size(count: int) -> str:
+    """`2.0 MB`, `34 KB`."""
+    return f"{count / 1e6:.1f} MB" if count >= 10**6 else f"{-(-count // 1000)} KB"

@@ -203,7 +203,7 @@ def test_train_resume_translate_export(cli: Cli, pairs: Path, photos: Path, tmp_
     exported = cli("export", "run", "-o", "m.onnx")
     assert exported.returncode == 0, exported.stderr
     assert "max levels" in exported.stdout and exported.stderr == ""
-    shown = cli("models", "show", "m.onnx")
+    shown = cli("models", "show", "m.onnx", "--all")
     assert "name: mine" in shown.stdout and "step: 6" in shown.stdout
     for model in ("run", "m.onnx"):
         out = cli("translate", photos, "-o", f"out-{model}", "-m", model)

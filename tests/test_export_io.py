@@ -218,7 +218,7 @@ def test_the_file_says_what_a_stranger_needs(model_file: Path, onnx_file: Path, 
     assert facts["pictures"] == "made by img2img, photograph-like"
     assert {(r["batch"], r["height"] % 2) for r in facts["parity"]} == {(1, 0), (3, 0), (3, 1)}
     assert OnnxRunner(onnx_file).export == ExportInfo.from_json(properties[EXPORT_KEY], "x")
-    shown = cli("models", "show", onnx_file)
+    shown = cli("models", "show", onnx_file, "--all")
     assert shown.returncode == 0, shown.stderr
     for words in ("  io: uint8", "  height: any", "    3   97x65 ", "multiple_of: 8"):
         assert words in shown.stdout

@@ -272,7 +272,7 @@ def test_a_folder_is_translated(tmp_path: Path, photos: Path, cli: Cli) -> None:
 def test_other_commands_take_it_too(tmp_path: Path, cli: Cli) -> None:
     network(tmp_path / "far.onnx")
     entry = ("--layout", "nchw", "--range", "0..1")
-    shown = cli("models", "show", "far.onnx", *entry)
+    shown = cli("models", "show", "far.onnx", *entry, "--all")
     assert shown.returncode == 0 and "licence: unknown" in shown.stdout, shown.stderr
     assert "value_range: (0.0, 1.0)" in shown.stdout and "layout: NCHW" in shown.stdout
     assert cli("models", "show", "far.onnx").returncode == 3

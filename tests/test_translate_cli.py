@@ -346,7 +346,7 @@ def test_the_working_size_is_said_obeyed_and_remembered(
     ):
         done = cli(*command, "--size", size)
         assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
-    shown = cli("models", "show", path)
+    shown = cli("models", "show", path, "--all")
     assert "working_size: 48" in shown.stdout.splitlines()
     assert json.loads(cli("models", "show", "aerial2map", "--json").stdout)["working_size"] == 256
 

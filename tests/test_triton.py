@@ -150,4 +150,4 @@ def test_the_command_writes_a_repository(cli: Cli, tmp_path: Path) -> None:
     done = cli("export", "sketch2avatar", "--triton", "models", "--json")
     assert '"event": "triton"' in done.stdout
     done = cli("export", "sketch2avatar", "-o", "x.onnx", "--triton-batch", "4")
-    assert done.returncode == 2 and "go with --triton" in done.stderr
+    assert done.returncode == 2 and "need --triton" in done.stderr

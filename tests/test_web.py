@@ -486,7 +486,7 @@ def test_the_command_writes_a_page(cli: Cli, tmp_path: Path) -> None:
     (dist / "ort.wasm.min.mjs").write_bytes(b"/* ONNX Runtime Web v9.8.7 */")
     done = cli("export", "sketch2avatar", "--web", "page", "--web-runtime", "dist")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == f"onnxruntime-web 9.8.7; the page is tested with {VERSION}\n"
+    assert done.stderr == f"onnxruntime-web 9.8.7 is used; the page was tested with {VERSION}\n"
     assert "python -m http.server -d page" in done.stdout
     assert (tmp_path / "page" / "index.html").is_file()
     done = cli("export", "sketch2avatar", "--web", "page", "--web-runtime", "dist", "--json")
@@ -494,7 +494,7 @@ def test_the_command_writes_a_page(cli: Cli, tmp_path: Path) -> None:
     for arguments, words in [
         (["sketch2avatar"], "nothing to write"),
         (["sketch2avatar", "--web", "dist", "--web-runtime", "dist"], "is not empty"),
-        (["sketch2avatar", "-o", "x.onnx", "--web-runtime", "dist"], "goes with --web"),
+        (["sketch2avatar", "-o", "x.onnx", "--web-runtime", "dist"], "--web-runtime needs --web"),
     ]:
         done = cli("export", *arguments)
         assert done.returncode == 2 and words in done.stderr
