@@ -68,13 +68,15 @@ def _run() -> None:
 
 def _say_usage(error: Exception) -> None:
     """One line for what the option parser refuses; its text comes from `format_message`."""
+    import typer
+
     from img2img.cli.console import one_line
 
     context = getattr(error, "ctx", None)
     where = getattr(context, "command_path", "img2img")
     text = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
     if type(error).__name__ == "NoArgsIsHelpError":
-        print(text, file=sys.stderr)
+        typer.echo(text, err=True)  # which takes colours out where no terminal shows them
     else:
         one_line(f"img2img: {text}; see {where} --help")
     sys.exit(2)

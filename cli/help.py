@@ -48,7 +48,7 @@ def _help(command: TyperCommand | TyperGroup, ctx: Context, commands: Rows) -> s
     usage = [ctx.command_path]
     for param in command.get_params(ctx):
         if isinstance(param, TyperArgument):
-            name = (param.metavar or param.name).upper() + ("..." if param.nargs != 1 else "")
+            name = (param.metavar or param.name.upper()) + ("..." if param.nargs != 1 else "")
             usage.append(name if param.required else f"[{name}]")
             sections.setdefault("Arguments", []).append((name, _described(param)))
         elif isinstance(param, TyperOption) and not param.hidden:

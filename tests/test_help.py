@@ -58,7 +58,14 @@ def test_the_examples_can_be_typed(command: str, main: Main) -> None:
 
 
 def test_colour_only_on_a_terminal(cli: Cli) -> None:
-    assert "\x1b" not in cli("translate", "-h").stdout
+    for command in (["translate", "-h"], []):  # without a command the help goes to stderr
+        done = cli(*command, env={"NO_COLOR": ""})
+        assert "Options:" in done.stdout or "Commands:" in done.stderr
+        assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_what_is_typed_as_it_stands_is_shown_so(main: Main) -> None:
+    assert "[list|show]" in main("models", "-h").stdout
 
 
 def test_quiet_leaves_results_and_errors(cli: Cli, photos: object, onnx_file: object) -> None:
