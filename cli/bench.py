@@ -22,7 +22,6 @@ from img2img.cli.options import (
     one_of,
 )
 from img2img.errors import UsageError
-from img2img.model_format.find import taken_for_granted
 
 if TYPE_CHECKING:
     from img2img.diagnostics.bench import Row
@@ -108,6 +107,7 @@ def run(
 ) -> None:
     """Measure and print row by row; exit code 4 where nothing could be measured."""
     from img2img.diagnostics.bench import bench, default_size, parse_size
+    from img2img.model_format.find import taken_for_granted
 
     if min(batches) < 1:
         raise UsageError("--batch: give 1 or more")

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from img2img.errors import MissingExtra
+
 
 class Stopped(Exception):
     """A signal asked the command to stop, and it has stopped in a state that can be resumed."""
@@ -58,6 +60,18 @@ def stop_flag() -> Iterator[StopFlag]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def extra(name: str, what: str) -> Iterator[None]:
+    """Imports of the extra `name` stand inside: where a package of it is missing, MissingExtra says
+    that `what` needs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "img2img":
+            raise
+        raise MissingExtra(what, name) from None
 
 
 def one_line(text: str) -> None:

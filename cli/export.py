@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from img2img.cli.console import note, say, say_json
+from img2img.cli.console import extra, note, say, say_json
 from img2img.cli.options import BROWSER, TRITON, Debug, Direction, Json, Model, Quiet, one_of
-from img2img.errors import MissingExtra, UsageError
-from img2img.model_format.find import find_model, taken_for_granted
+from img2img.errors import UsageError
 
 if TYPE_CHECKING:
     from img2img.model_format.export_info import ExportInfo, Io, Parity, Precision
@@ -158,6 +157,8 @@ def run(
     direction: str | None,
 ) -> None:
     """Export `model` to the file `out` and print how close it is to the original."""
+    from img2img.model_format.find import find_model, taken_for_granted
+
     if fp16 and int8:
         raise UsageError("--fp16 and --int8: choose one of them")
     precision: Precision = "fp16" if fp16 else "int8" if int8 else "fp32"
@@ -172,12 +173,8 @@ def run(
     granted = taken_for_granted(model, direction)
     if granted:
         note(granted)
-    try:
+    with extra("train", "export"):
         from img2img.exporting.onnx import ExportOptions, export_onnx
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] == "img2img":
-            raise
-        raise MissingExtra("export", "train") from None
     options = ExportOptions(kind, size, batch, opset, precision)
     facts = export_onnx(source, out, options, pictures, note)
     if json:

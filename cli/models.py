@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,9 +13,11 @@ from img2img.cli.console import note, say, say_json
 from img2img.cli.export import table_of
 from img2img.cli.options import Debug, Json, Layout, Quiet, Range, model_names, one_of
 from img2img.errors import UsageError, proposal
-from img2img.model_format.export_info import ExportInfo
-from img2img.model_format.find import Shipped, default_name, find_model, shipped, weights_folder
-from img2img.model_format.info import ModelInfo
+
+if TYPE_CHECKING:
+    from img2img.model_format.export_info import ExportInfo
+    from img2img.model_format.find import Shipped
+    from img2img.model_format.info import ModelInfo
 
 EXAMPLES = """
 img2img models
@@ -65,6 +67,8 @@ def models_command(
 
 
 def _list(json: bool) -> None:
+    from img2img.model_format.find import default_name, shipped
+
     default = default_name()
     for model in shipped().values():
         if json:
@@ -87,6 +91,8 @@ def _list(json: bool) -> None:
 def _show(
     name: str, json: bool, everything: bool, layout: str | None, value_range: str | None
 ) -> None:
+    from img2img.model_format.find import find_model
+
     path = find_model(name)
     info, export = _info(path, layout, value_range)
     facts = None if export is None else dataclasses.asdict(export)
@@ -142,6 +148,8 @@ def _overview(path: Path, info: ModelInfo, known: Shipped | None) -> list[str]:
 
 def _shipped_as(path: Path) -> Shipped | None:
     """The row of the shipped models to which the file `path` belongs."""
+    from img2img.model_format.find import shipped, weights_folder
+
     if path.resolve().parent != weights_folder():
         return None
     return next((model for model in shipped().values() if path.name in model.files.values()), None)
@@ -151,6 +159,8 @@ def _sample(path: Path, known: Shipped | None) -> str | None:
     """Where pictures made by the model are: for a shipped model in the source tree, for a run the
     newest of its samples."""
     if known is not None:
+        from img2img.model_format.find import weights_folder
+
         file = weights_folder().parent / known.sample
         return str(file) if file.is_file() else f"{known.sample} in the source of img2img"
     samples = sorted((path.parent / "samples").glob("step-*.jpg"))

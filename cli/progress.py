@@ -90,13 +90,11 @@ class Listener:
         self._open_bar()
 
     def _open_bar(self) -> None:
-        if self.json or sys.stderr is None or not sys.stderr.isatty():
+        if self.json or is_quiet() or sys.stderr is None or not sys.stderr.isatty():
             return
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        if is_quiet():
-            return
         self.bar = Progress(
             BarColumn(),
             TextColumn("{task.fields[seen]}/{task.total:.0f}"),

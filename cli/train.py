@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from img2img.cli.console import say, stop_flag
-from img2img.errors import ConfigError, MissingExtra, UsageError, describe_os_error, proposal
+from img2img.cli.console import extra, say, stop_flag
+from img2img.errors import ConfigError, UsageError, describe_os_error, proposal
 
 if TYPE_CHECKING:
     from img2img.settings import SettingHelp
@@ -30,14 +30,9 @@ def run(
     json: bool,
     dry_run: bool,
 ) -> None:
-    try:
+    with extra("train", "train"):
+        from img2img.cli.train_progress import reporter
         from img2img.training import TrainConfig, resolve, train
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] == "img2img":
-            raise
-        raise MissingExtra("train", "train") from None
-
-    from img2img.cli.train_progress import reporter
 
     values = _from_file(config) if config else {}
     values |= {name: value for name, value in flags.items() if value is not None}
@@ -60,14 +55,10 @@ def print_settings(method: str) -> None:
         ConfigError: an unknown method.
         MissingExtra: the `train` extra is not installed.
     """
-    try:
+    with extra("train", "train"):
         from img2img.methods import METHODS
+        from img2img.settings import described
         from img2img.training import TrainConfig
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] == "img2img":
-            raise
-        raise MissingExtra("train", "train") from None
-    from img2img.settings import described
 
     if method not in METHODS:
         raise ConfigError(f"unknown method '{method}'.{proposal(method, METHODS)}")

@@ -64,10 +64,18 @@ def described(
                 _type(field.annotation),
                 _written(default),
                 _range(field.metadata),
-                field.description or "",
+                _meaning(settings, name),
             )
         )
     return rows
+
+
+def _meaning(settings: type[Settings], name: str) -> str:
+    """The description of a setting, or that of the class in which another default replaced it."""
+    fields = (
+        base.model_fields.get(name) for base in settings.__mro__ if issubclass(base, Settings)
+    )
+    return next((field.description for field in fields if field and field.description), "")
 
 
 _TYPES = {bool: "true or false", int: "integer", float: "number", str: "text", Path: "path"}

@@ -11,8 +11,8 @@ from torch import nn
 
 from img2img.errors import ConfigError, UsageError
 from img2img.nets.blocks import ReflectPad
-from img2img.nets.reach import Look, Seen
-from img2img.receptive_field import UnknownReach, widest
+from img2img.nets.reach import Look
+from img2img.receptive_field import Seen, UnknownReach, widest
 from img2img.runners.torch_local import TorchLocal
 from img2img.tiling.tiles import tile_for
 from tests.conftest import info_of, small_generator

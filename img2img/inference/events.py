@@ -151,6 +151,15 @@ class Summary:
         else:
             self.ignored += 1
 
+    def add(self, part: Summary) -> None:
+        """Add the counts of another summary."""
+        self.done += part.done
+        self.redone += part.redone
+        self.skipped += part.skipped
+        self.ignored += part.ignored
+        self.failed += part.failed
+        self.not_reached += part.not_reached
+
     @property
     def row(self) -> Row:
         """The event as plain JSON types."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from img2img._version import __version__
 from img2img.images import Reading
-from img2img.inference.events import Event, Note, PictureEvent, Started, Summary, Watching
+from img2img.inference.events import Event, Note, Started, Summary, Watching
 from img2img.inference.gallery import Gallery
 from img2img.inference.jobs import Job
 from img2img.inference.manifest import Manifest, Unrecorded
@@ -106,16 +106,10 @@ class _Work:
         self._manifest, self._should_stop = manifest, should_stop
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[Event]:
-        total = self.total
         part = yield from translate_jobs(
             jobs, self._network, self._options, self._manifest, self._should_stop
         )
-        total.done += part.done
-        total.redone += part.redone
-        total.skipped += part.skipped
-        total.ignored += part.ignored
-        total.failed += part.failed
-        total.not_reached += part.not_reached
+        self.total.add(part)
 
 
 def _translator(request: TranslateRequest, path: Path, jobs: Sequence[Job]) -> Translator:
@@ -210,6 +204,3 @@ def _gallery(request: TranslateRequest, translator: Translator, count: int) -> G
     if request.strength != 1:
         about["Strength"] = str(request.strength)
     return Gallery(request.gallery, about, count, title=f"{info.name}: before and after")
-
-
-__all__ = ["Event", "PictureEvent", "settings_of", "translate_folder"]

@@ -255,16 +255,7 @@ def load(model: str | Path | None = None, **options: Unpack[TranslatorOptions]) 
 
 
 def model_path(model: str | Path | None, runner: str, direction: str | None = None) -> Path:
-    """The file of a model: by name, run folder or path; None: the default model.
-
-    Raises UsageError where there is none, with the name that may have been meant.
-    """
-    wish = default_name() if model is None else str(model)
-    try:
-        return find_model(wish, suffixes_for(runner), direction)
-    except UsageError as error:
-        for suffix in suffixes_for("auto"):
-            near = Path(wish + suffix)
-            if not Path(wish).exists() and near.is_file():
-                raise UsageError(f"{wish}: no such model; did you mean {near}?") from None
-        raise error
+    """The file of a model: by name, run folder or path; None: the default model. Raises as
+    `find_model`."""
+    name = default_name() if model is None else str(model)
+    return find_model(name, suffixes_for(runner), direction)

@@ -34,11 +34,11 @@ class CycleGANConfig(GanSettings):
     `lambda_identity` is relative to `lambda_a` and `lambda_b`, as in the reference.
     """
 
-    generator: str = Field("resnet", description="generator network")
+    generator: str = "resnet"
     norm_statistics: NormStatistics = Field(
         "batch", description="whether a trained batch norm uses the picture's own statistics"
     )
-    gan: Gan = Field("lsgan", description="adversarial objective")
+    gan: Gan = "lsgan"
     lambda_a: float = Field(10.0, ge=0, description="weight of the cycle A -> B -> A")
     lambda_b: float = Field(10.0, ge=0, description="weight of the cycle B -> A -> B")
     lambda_identity: float = Field(

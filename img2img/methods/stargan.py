@@ -43,22 +43,22 @@ class StarGANConfig(GanSettings):
     lists groups of which at most one holds (hair colours): setting one clears the others.
     """
 
-    generator: str = Field("resnet", description="generator network")
-    discriminator: str = Field("stargan", description="discriminator network")
+    generator: str = "resnet"
+    discriminator: str = "stargan"
     attributes: tuple[str, ...] = Field(
         (), description="domains to learn, in order; columns of the table, or folders; none: all"
     )
     exclusive: tuple[tuple[str, ...], ...] = Field(
         (), description="groups of domains of which at most one holds, such as hair colours"
     )
-    gan: Gan = Field("wgan-gp", description="adversarial objective")
+    gan: Gan = "wgan-gp"
     penalty: Penalty = Field("gp", description="penalty on the critic's gradient")
     lambda_class: float = Field(1.0, ge=0, description="weight of the domain classification")
     lambda_reconstruction: float = Field(
         10.0, ge=0, description="weight of the L1 distance after translating back"
     )
     n_critic: int = Field(5, ge=1, description="critic steps for one generator step")
-    lr: float = Field(1e-4, gt=0, description="learning rate of Adam")
+    lr: float = Field(1e-4, gt=0)
 
 
 class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):

@@ -65,14 +65,14 @@ class StylizeConfig(GanSettings):
     installed. `content_layer`: of VGG19. `lambda_adversarial` 0 leaves the discriminator out.
     """
 
-    generator: str = Field("resnet", description="generator network")
+    generator: str = "resnet"
     norm_statistics: NormStatistics = Field(
         "running", description="whether a trained batch norm uses the picture's own statistics"
     )
     lr: float = Field(5e-4, gt=0, description="learning rate of the generator's Adam")
     lr_discriminator: float = Field(4e-4, gt=0, description="learning rate of the discriminator")
-    beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the mean square")
-    gan: Gan = Field("lsgan", description="adversarial objective")
+    beta2: float = Field(0.99, ge=0, lt=1)
+    gan: Gan = "lsgan"
     style: str = Field("", description="folder of paintings, or one picture")
     style_size: int = Field(
         0, ge=0, le=4096, description="shorter side of a painting in pixels; 0: the crop size"

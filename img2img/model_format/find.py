@@ -113,6 +113,9 @@ def find_model(
         return path
     models = shipped()
     if model not in models:
+        near = next((p for s in SUFFIXES if (p := Path(model + s)).is_file()), None)
+        if near is not None:
+            raise UsageError(f"{model}: no such model; did you mean {near}?")
         if path.suffix in SUFFIXES or len(path.parts) > 1:
             raise UsageError(f"{model}: no such model file")
         raise UsageError(f"no model named '{model}'.{proposal(model, models)}")

@@ -19,7 +19,8 @@ from img2img.nets.blocks import (
     round_up,
     set_norm_statistics,
 )
-from img2img.nets.reach import Look, Seen
+from img2img.nets.reach import Look
+from img2img.receptive_field import Seen
 from img2img.settings import Settings
 
 Tiling = Literal["exact", "statistics"]

@@ -9,7 +9,7 @@ from torch import nn
 
 from img2img.errors import ConfigError
 from img2img.nets.blocks import BatchNorm, InstanceNorm, ReflectPad
-from img2img.receptive_field import Seen, UnknownReach, widest
+from img2img.receptive_field import Seen, UnknownReach
 
 # Each place of what they give depends on that place of what they take.
 _POINTWISE = (
@@ -77,6 +77,3 @@ def _upsampled(layer: nn.Upsample, seen: Seen) -> Seen:
     if layer.mode != "nearest" or not isinstance(factor, (int, float)):
         raise UnknownReach("its Upsample is not the repetition of pixels by one factor")
     return seen.enlarged(factor)
-
-
-__all__ = ["Look", "Seen", "widest"]

@@ -18,7 +18,8 @@ from img2img.nets.blocks import (
     upsample_conv,
 )
 from img2img.nets.generator import Generator
-from img2img.nets.reach import Look, Seen, widest
+from img2img.nets.reach import Look
+from img2img.receptive_field import Seen, widest
 from img2img.settings import Settings
 
 

@@ -76,6 +76,11 @@ class TrainConfig(Settings):
     sample_every: int = Field(1000, ge=1, description="steps between two sample sheets")
     save_every: int = Field(1000, ge=1, description="steps between two saved states")
 
+    @property
+    def per_step(self) -> int:
+        """Pictures that make one step."""
+        return self.batch_size * self.accumulate
+
     @model_validator(mode="after")
     def _ends(self) -> Self:
         if self.schedule == "time" and self.max_minutes is None:

@@ -39,7 +39,7 @@ def publish(
         "data_fingerprint": facts["data_fingerprint"],
         "pictures": len(data),
         "step": step,
-        "batch_size": config.batch_size * config.accumulate,
+        "batch_size": config.per_step,
         "load_size": config.load_size,
         "seed": config.seed,
         "precision": facts["precision"],

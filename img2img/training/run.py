@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +53,7 @@ class Tally:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
             self.counts[name] = self.counts.get(name, 0) + 1
 
-    def means(self, across: Any) -> dict[str, float]:
+    def means(self, across: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """The means, averaged over the processes by `across`; starts anew."""
         means = {n: float(across(v / self.counts[n])) for n, v in self.sums.items()}
         self.sums, self.counts = {}, {}
@@ -164,7 +163,7 @@ class Run:
     def requests(self, step: int) -> list[Request]:
         """What a step is made of: one request for each micro-batch."""
         config, data = self.config, self.setup.data
-        per_step, size = config.batch_size * config.accumulate, config.batch_size
+        per_step, size = config.per_step, config.batch_size
         epoch = step // self.setup.per_epoch
         first = (step % self.setup.per_epoch) * per_step
         chosen = epoch_order(config.seed, epoch, len(data))[first : first + per_step]

@@ -183,7 +183,7 @@ def set_up(
     held_out: Dataset = kind.open(
         settings, config.data, "held-out", loading(config.crop_size), progress
     )
-    per_step = config.batch_size * config.accumulate
+    per_step = config.per_step
     whole = len(data) // per_step if h.processes.count > 1 else -(-len(data) // per_step)
     per_epoch = max(1, whole)
     epochs = config.epochs + config.epochs_decay
