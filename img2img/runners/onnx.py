@@ -48,6 +48,11 @@ class OnnxRunner(Runner):
                 f"{path}: holds {stored} weights, which onnxruntime computes as they are; "
                 f"--precision {precision} needs another file or another runner"
             )
+        # A page or a server may serve such a file as it is; here it is not known what it takes.
+        if file.export is None and file.model.io != ExportInfo().io:
+            raise ModelError(
+                f"{path}: its graph is of io {file.model.io}, its metadata says otherwise"
+            )
         self._path, self._device, self._lock = path, device, threading.Lock()
         self._providers = providers_for(device, self.precision, tensorrt)
         name, settings = self._providers[0]
