@@ -33,6 +33,11 @@ READY = "document.querySelector('#status').textContent === 'Ready.'"
 DONE = "!document.querySelector('#save').disabled"
 STATUS = "document.querySelector('#status').textContent"
 BAD = "document.querySelector('#status.bad') !== null"
+HEAR_STATUS = """(() => {
+    window.heard = [];
+    new MutationObserver(() => window.heard.push(document.querySelector('#status').textContent))
+        .observe(document.querySelector('#status'), {childList: true});
+})()"""
 
 
 # What is written
@@ -430,9 +435,14 @@ def test_a_network_that_fails_is_said_in_words(
         index.write_text(whole.replace('"output": "output"', '"output": "other"'))
         tab.open(server.url)
         tab.wait(READY)
+        tab.run(HEAR_STATUS)
         tab.drop("#drop", tmp_path / "p.png")
         tab.wait(BAD)
+        # The network is loaded again at once; what went wrong stays readable meanwhile.
+        tab.wait("document.querySelector('progress').hidden && window.heard.length > 0")
         assert tab.run(STATUS).startswith("The picture could not be translated: ")
+        heard = tab.run("window.heard")
+        assert not [text for text in heard if text.startswith("Loading")], heard
         index.write_text(whole)
         (folder / "model.onnx").write_bytes(b"cut off")
         tab.open(server.url)

@@ -21,6 +21,11 @@
 
   // Loading
 
+  // While a network is loaded again, why it was has to stay readable.
+  function sayLoading(text) {
+    say(source?.words || text, source?.bad);
+  }
+
   function start() {
     ready = false;
     running = 0;
@@ -31,7 +36,7 @@
       part("progress").hidden = true;
       say("The network could not be started. This page has to be served by a web server, for example with: python -m http.server", true);
     };
-    say("Loading the network");
+    sayLoading("Loading the network");
     part("progress").hidden = false;
     worker.postMessage({ settings });
   }
@@ -47,7 +52,7 @@
     if (data.loaded) {
       const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
       part("progress").value = data.loaded / data.total;
-      say(`Loading the network: ${megabytes(data.loaded)} of ${megabytes(data.total)} MB`);
+      sayLoading(`Loading the network: ${megabytes(data.loaded)} of ${megabytes(data.total)} MB`);
     } else if (data.ready) {
       ready = true;
       part("progress").hidden = true;
@@ -74,9 +79,8 @@
     const words = memory
       ? "This size needs more memory than a page can use. Choose a smaller one."
       : `The picture could not be translated: ${error}`;
-    start();
     source = { ...source, words, bad: true };
-    say(words, true);
+    start();
   }
 
   // Pictures in
