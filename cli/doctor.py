@@ -29,6 +29,6 @@ def doctor_command(json: Json = False, debug: Debug = False) -> None:
         if json:
             say_json(dataclasses.asdict(row))
         else:
-            say(f"{row.status:8}{row.what}" + (f"  ->  {row.mend}" if row.mend else ""))
+            say(f"{row.status:8}{row.what}" + (f"  ->  {row.fix}" if row.fix else ""))
     if problems:
         raise typer.Exit(1)

@@ -24,7 +24,7 @@ def in_words(summary: Summary, out: Path) -> str:
     if summary.redone:
         parts.append(f"{summary.redone} of them again, since something had changed")
     if summary.skipped:
-        parts.append(f"{summary.skipped} there already (--overwrite translates them again)")
+        parts.append(f"{summary.skipped} already there (--overwrite translates them again)")
     if summary.ignored:
         parts.append(f"{summary.ignored} other files left alone")
     if summary.failed:

@@ -1,4 +1,4 @@
-"""What a caller can mend, as a tree of exceptions.
+"""What a caller can fix, as a tree of exceptions.
 
     Img2ImgError                 anything below; one line for the user, no traceback
     +- UsageError         (2)    a wrong argument or a wrong combination of arguments
@@ -23,7 +23,7 @@ from collections.abc import Iterable
 
 
 class Img2ImgError(Exception):
-    """Base of every error a user can mend; its text is one line: what, which file, what to do."""
+    """Base of every error a user can fix; its text is one line: what, which file, what to do."""
 
     exit_code = 2
 

@@ -106,7 +106,7 @@ def _range(metadata: Collection[Any]) -> str:
     return ", ".join(limits)
 
 
-def _written(default: Any) -> str:
+def _written(default: object) -> str:
     if default is None or default == "":
         return "none"
     if isinstance(default, bool):

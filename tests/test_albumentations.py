@@ -15,7 +15,7 @@ from img2img.data import Albument, Feed, Loading, PairedData, Request, UnpairedD
 from img2img.errors import ConfigError, MissingExtra
 from img2img.training import TrainConfig, train
 from tests.conftest import ROOT, Cli, into
-from tests.test_data import piles
+from tests.test_data import two_sets
 from tests.test_loop import config_of, data  # noqa: F401 - `data` is a fixture
 from tests.test_training import Stop, final, same
 from tests.test_workers import assert_same, plan, taken
@@ -109,10 +109,10 @@ def test_a_pair_moves_as_one(pairs: Path, tmp_path: Path) -> None:
     assert grey.batch([0]).a.shape == (1, 1, 48, 48)
 
 
-def test_piles_draw_separately(tmp_path: Path, pairs: Path) -> None:
+def test_sets_draw_separately(tmp_path: Path, pairs: Path) -> None:
     file = write(tmp_path / "flip.json", {"HorizontalFlip": {"p": 0.5}})
-    piles(tmp_path / "piles", 8, 8)
-    for root in (tmp_path / "piles", pairs):
+    two_sets(tmp_path / "sets", 8, 8)
+    for root in (tmp_path / "sets", pairs):
         opened = UnpairedData(root, "train", Loading(6, albument=Albument(file)))
         ramp = np.tile(np.arange(6, dtype=np.uint8)[None, :, None], (6, 1, 3)).reshape(-1)
         for store in opened.stores:

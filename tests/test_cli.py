@@ -40,7 +40,7 @@ def test_translate_a_folder(cli: Cli, photos: Path, onnx_file: Path, tmp_path: P
         "one.jpg", os.path.join("sub", "one.jpg"), "two.png",
     ]  # fmt: skip
     again = cli("translate", photos, "-o", "out", "-m", onnx_file)
-    assert "3 there already" in again.stdout and again.returncode == 0
+    assert "3 already there" in again.stdout and again.returncode == 0
 
 
 def test_translate_json_formats_and_torch(

@@ -28,7 +28,7 @@ def test_the_layout_is_chosen_with_a_reason() -> None:
         for d, p in ((CUDA, "bf16"), (CUDA, "fp32"), (CPU, "bf16"))
     ]
     assert chosen == ["channels_last", "contiguous", "contiguous"]
-    assert choose_memory_format("channels_last", CPU, "fp32") == ("channels_last", "as told")
+    assert choose_memory_format("channels_last", CPU, "fp32") == ("channels_last", "as set")
 
 
 def test_compiling_is_chosen_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ def test_channels_last_trains_resumes_and_publishes(pairs: Path, tmp_path: Path)
     more: dict[str, Any] = {"memory_format": "channels_last", "batch_size": 2, "ema": 0.9}
     train(config_of(pairs, tmp_path / "whole", **more), into(events))
     start = next(e for e in events if e["event"] == "start")
-    assert (start["memory_format"], start["memory_format_reason"]) == ("channels_last", "as told")
+    assert (start["memory_format"], start["memory_format_reason"]) == ("channels_last", "as set")
     assert (start["compile"], start["compile_reason"][:24]) == ("plain", "compiling was not faster")
     train(config_of(pairs, tmp_path / "cut", **more), should_stop=Stop(5))
     train(config_of(pairs, tmp_path / "cut", **more))
@@ -100,7 +100,7 @@ def test_wrong_compiled_gradients_are_found(
     monkeypatch.setattr(torch.nn.Module, "compile", wrong)
     monkeypatch.setattr(
         "img2img.training.setup.choose_compilation",
-        lambda *a: Compilation(True, "for the test", wished=wish == "on"),
+        lambda *a: Compilation(True, "for the test", requested=wish == "on"),
     )
     events: list[dict[str, Any]] = []
     config = config_of(pairs, tmp_path / "run", steps=2)

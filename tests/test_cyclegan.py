@@ -143,7 +143,7 @@ def test_the_pool_resumes_exactly_and_size_zero_is_no_pool() -> None:
     assert torch.equal(ImagePool(0)(x), x) and not ImagePool(0)(x).requires_grad
 
 
-def test_the_two_piles_move_apart() -> None:
+def test_the_two_sets_move_apart() -> None:
     trainer = trainer_of()
     trainer.augment = Augment(16, True, 0)
     seen: list[torch.Tensor] = []

@@ -56,9 +56,9 @@ def test_the_place_of_the_pictures_changes_nothing(pairs: Path, tmp_path: Path) 
 
 
 def test_every_layout_lives_on_a_device(tmp_path: Path) -> None:
-    piles(tmp_path / "piles", 3, 5)
+    two_sets(tmp_path / "sets", 3, 5)
     people(tmp_path / "people")
-    for kind, root in ((UnpairedData, "piles"), (LabelledData, "people")):
+    for kind, root in ((UnpairedData, "sets"), (LabelledData, "people")):
         here, there = (kind(tmp_path / root, "train", Loading(6)) for _ in range(2))
         assert settle(there.stores, "yes", torch.device("cpu"))
         assert {store.kind for store in there.stores} == {"device"}
@@ -273,7 +273,7 @@ def test_the_fingerprint_tells_a_change(pairs: Path) -> None:
 # --- unpaired
 
 
-def piles(root: Path, a: int, b: int, names: tuple[str, str] = ("trainA", "trainB")) -> None:
+def two_sets(root: Path, a: int, b: int, names: tuple[str, str] = ("trainA", "trainB")) -> None:
     for name, count, mark in ((names[0], a, 10), (names[1], b, 200)):
         (root / name).mkdir(parents=True)
         for k in range(count):
@@ -285,9 +285,9 @@ def piles(root: Path, a: int, b: int, names: tuple[str, str] = ("trainA", "train
 @pytest.mark.parametrize(
     "names", [("trainA", "trainB"), ("train/A", "train/B"), ("A/train", "B/train")]
 )
-def test_unpaired_piles(tmp_path: Path, names: tuple[str, str]) -> None:
-    piles(tmp_path, 3, 5, names)
-    piles(tmp_path, 2, 4, tuple(n.replace("train", "test") for n in names))  # type: ignore[arg-type]
+def test_unpaired_sets(tmp_path: Path, names: tuple[str, str]) -> None:
+    two_sets(tmp_path, 3, 5, names)
+    two_sets(tmp_path, 2, 4, tuple(n.replace("train", "test") for n in names))  # type: ignore[arg-type]
     data = UnpairedData(tmp_path, "train", Loading(6))
     assert len(data) == 5
     batch = data.batch(range(5), epoch=0)
@@ -311,11 +311,11 @@ def test_pairs_used_unpaired_keep_the_truth_hidden(pairs: Path) -> None:
     assert held_out.paired and torch.equal(held_out.a, 255 - held_out.b)
 
 
-def test_a_missing_or_empty_pile_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no two piles"):
+def test_a_missing_or_empty_set_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no two sets"):
         UnpairedData(tmp_path, "train", Loading(6))
-    piles(tmp_path, 2, 0)
-    with pytest.raises(DataError, match="pile B holds no pictures"):
+    two_sets(tmp_path, 2, 0)
+    with pytest.raises(DataError, match="set B holds no pictures"):
         UnpairedData(tmp_path, "train", Loading(6))
 
 

@@ -53,13 +53,13 @@ def test_the_commands_that_compare(cli: Cli, photos: Path, tmp_path: Path) -> No
     assert {p.relative_to(sheets).as_posix() for p in sheets.rglob("*.*")} == names
     assert Image.open(sheets / "one.jpg").size == (2 * 40 + 6, 30)
     text = (tmp_path / "photos.html").read_text()
-    assert "3 there already" in text and all(f"<bdi>{name}</bdi>" in text for name in names)
+    assert "3 already there" in text and all(f"<bdi>{name}</bdi>" in text for name in names)
 
 
 def test_the_program_that_compares(tmp_path: Path) -> None:
     run(program("compare-and-gallery.md"), tmp_path)
     text = (tmp_path / "page.html").read_text()
-    assert "1 translated, 1 there already, 1 failed" in text and "Negatives" in text
+    assert "1 translated, 1 already there, 1 failed" in text and "Negatives" in text
     assert Image.open(tmp_path / "sheet.png").size == (126, 40)
 
 

@@ -41,28 +41,28 @@ def test_two_wheels_of_one_import_name(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, **{"albumentations": "2.0.8", "albumentationsx": "1.0"})
     (row,) = problems()
     assert "albumentations and albumentationsx overwrite each other" in row.what
-    assert row.mend.startswith("pip uninstall -y albumentations albumentationsx && pip install ")
+    assert row.fix.startswith("pip uninstall -y albumentations albumentationsx && pip install ")
 
 
 def test_the_successor_under_another_licence_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, albumentations=None, albumentationsx="2.5.1")
     (row,) = [f for f in doctor.examine() if "albumentationsx" in f.what]
     assert row.status == "problem" and "AGPL" in row.what
-    assert row.mend.startswith("pip uninstall -y albumentationsx && pip install 'albumentations>=")
+    assert row.fix.startswith("pip uninstall -y albumentationsx && pip install 'albumentations>=")
     assert os.environ["NO_ALBUMENTATIONS_UPDATE"] == "1"
 
 
 def test_a_missing_package_of_a_present_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, onnxscript=None)
     (row,) = problems()
-    assert (row.what, row.mend) == ("onnxscript is missing", installed.hint("train"))
+    assert (row.what, row.fix) == ("onnxscript is missing", installed.hint("train"))
 
 
 def test_an_absent_extra_is_a_note_not_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, **dict.fromkeys(doctor.requirements()["train"]))
     assert problems() == []
     notes = [row for row in doctor.examine() if row.status == "note"]
-    assert [row.mend for row in notes] == [installed.hint("train")]
+    assert [row.fix for row in notes] == [installed.hint("train")]
 
 
 def test_a_wheel_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_a_wheel_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(doctor.importlib, "import_module", load)
     (row,) = problems()
-    assert "does not load: libfoo.so.3" in row.what and "--force-reinstall" in row.mend
+    assert "does not load: libfoo.so.3" in row.what and "--force-reinstall" in row.fix
 
 
 def test_requirements_are_read_for_this_machine() -> None:
@@ -96,7 +96,7 @@ def test_a_damaged_shipped_model_is_found(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr("img2img.model_format.find.weights_folder", lambda: tmp_path)
     (row,) = problems()
     assert "damaged" in row.what
-    assert row.mend.startswith("pip install --force-reinstall --no-deps ")
+    assert row.fix.startswith("pip install --force-reinstall --no-deps ")
 
 
 def test_missing_weights_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -146,5 +146,5 @@ def test_an_openvino_that_does_not_load_is_a_problem(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("img2img.runners.openvino._core", broken)
     first, choice = doctor._openvino()
     assert first.status == "problem" and "libtbb.so.12" in first.what
-    assert first.mend == "pip install --force-reinstall openvino"
+    assert first.fix == "pip install --force-reinstall openvino"
     assert choice.status == "ok" and "onnxruntime" in choice.what

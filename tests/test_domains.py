@@ -48,7 +48,7 @@ def test_what_the_wishes_mean() -> None:
     ]  # fmt: skip
 
 
-def test_wishes_that_cannot_be() -> None:
+def test_impossible_domains_are_refused() -> None:
     folders = model_of("cat", "dog", one_hot=True)
     rows: list[tuple[ModelInfo, list[str], bool, str]] = [
         (HAIR, [], False, "several domains: Dark, Fair, Glasses; choose with --domain NAME"),

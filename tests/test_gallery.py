@@ -192,7 +192,7 @@ def test_pictures_done_earlier_come_from_their_files(tmp_path: Path) -> None:
         page.add_files(tmp_path / "in.png", tmp_path / "bad.png", "sub/bad.png")
         page.add_files(tmp_path / "gone.png", tmp_path / "out.png", "sub/gone.png")
     text = path.read_text()
-    assert "1 there already, 2 failed" in text
+    assert "1 already there, 2 failed" in text
     assert text.count('data-status="there"') == 1 and text.count('data-status="failed"') == 2
     assert "<p>result: " in text and "<p>source: no such file or folder</p>" in text
     assert str(tmp_path) not in text

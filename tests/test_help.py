@@ -9,6 +9,9 @@ import pytest
 import typer
 
 from img2img.cli.app import app
+from img2img.methods import METHODS
+from img2img.model_format.find import shipped
+from img2img.training.presets import presets_of
 from tests.conftest import Cli, Main
 
 COMMANDS = ["translate", "train", "export", "models", "bench", "doctor", "help"]
@@ -83,3 +86,21 @@ def test_completion_knows_the_models() -> None:
 
     assert [name for name, _ in model_names("pain")] == ["painting"]
     assert model_names("nothing") == []
+
+
+def _help_of(command: str, option: str) -> str:
+    found = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
+    return next(p.help for p in found.params if option in p.opts)
+
+
+def test_the_help_names_every_method_preset_and_model() -> None:
+    """The command line imports no training code to print its help, so the names stand there as text."""
+    presets = {name for method in METHODS.values() for name in presets_of(method)}
+    assert set(re.findall(r"[\w-]+", _help_of("train", "method"))) - {"or"} == set(METHODS)
+    said = _help_of("train", "--preset")
+    assert presets == set(re.findall(r"[\w-]+", said)) - {"for", "stylize", "or"}
+    assert f"[default: {next(iter(shipped()))}]" in _help_of("translate", "--model")
+    sizes = {name: method.defaults.get("batch_size", 1) for name, method in METHODS.items()}
+    said = _help_of("train", "--batch-size")
+    told = dict(re.findall(r"(\w+) (\d+)(?=[,\]])", said.partition("[default: 1;")[2]))
+    assert told == {name: str(size) for name, size in sizes.items() if size != 1}

@@ -128,7 +128,7 @@ def test_the_other_project_is_noticed(environment: Path, monkeypatch: pytest.Mon
     assert installed.stranger() == "0.2.0"
     row = doctor._rivals()[0]
     assert row.status == "problem" and "img2img 0.2.0 is another project" in row.what
-    assert "uninstall -y img2img && " in row.mend and "img2img-translate==0.1.0" in row.mend
+    assert "uninstall -y img2img && " in row.fix and "img2img-translate==0.1.0" in row.fix
 
 
 def test_nothing_names_the_other_project() -> None:

@@ -258,7 +258,7 @@ def test_precision_is_chosen_with_a_reason() -> None:
     cpu = torch.device("cpu")
     chosen, reason = choose_precision("auto", cpu)
     assert chosen in ("fp32", "bf16") and "CPU" in reason
-    assert choose_precision("fp32", cpu) == ("fp32", "as told")
+    assert choose_precision("fp32", cpu) == ("fp32", "as set")
     with pytest.raises(ConfigError, match="use bf16 or fp32"):
         choose_precision("fp16", cpu)
 

@@ -20,7 +20,7 @@ from img2img.system.atomic import process_alive
 from img2img.training import train
 from img2img.training.events import TrainingEvent
 from tests.conftest import into
-from tests.test_data import people, piles
+from tests.test_data import people, two_sets
 from tests.test_loop import config_of, data, losses  # noqa: F401 - `data` is a fixture
 from tests.test_training import Stop, final, same
 
@@ -60,9 +60,9 @@ def test_workers_make_the_batches_that_are_made_here(
 
 
 def test_every_layout_can_be_sent_to_a_worker(tmp_path: Path) -> None:
-    piles(tmp_path / "piles", 3, 5)
+    two_sets(tmp_path / "sets", 3, 5)
     people(tmp_path / "people")
-    for kind, root, count in ((UnpairedData, "piles", 5), (LabelledData, "people", 7)):
+    for kind, root, count in ((UnpairedData, "sets", 5), (LabelledData, "people", 7)):
         opened = kind(tmp_path / root, "train", Loading(6))
         expected = taken(Feed(opened), plan(count))
         assert_same(taken(Feed(opened, 1), plan(count)), expected)

@@ -102,7 +102,7 @@ class AugmentConfig(Settings):
         }
         low, high = self.jitter_scale
         changed["jitter_scale"] = (low**self.strength, high**self.strength)
-        # More than half would only turn the pile over; who asks for more than half gets it.
+        # More than half would mostly flip the pictures; larger values are allowed.
         changed["vflip"] = min(self.vflip * self.strength, max(self.vflip, 0.5))
         return self.model_copy(update=changed | {"strength": 1.0})
 

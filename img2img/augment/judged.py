@@ -4,7 +4,7 @@
     d_view.begin(step)
     logits = D(d_view(cat([a, fake], 1), condition_channels=3))
 
-Every call draws anew, as in the papers: real and generated pictures are compared as piles, not one
+Every call draws anew, as in the papers: real and generated pictures are compared as sets, not one
 by one. What is concatenated on channels moves together; colours change on the judged picture only,
 the condition (the first `condition_channels`) keeps its own. Values may leave [-1, 1]: nothing is
 clamped, for a clamp would stop the gradient, and a discriminator has no need of the range.

@@ -17,12 +17,16 @@ import random
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from img2img.errors import ConfigError, MissingExtra, describe_os_error
 from img2img.images import Pixels
+
+if TYPE_CHECKING:
+    from albumentations import BaseCompose
 
 _STREAM = 5  # of the draws made from a run's seed; the others stand in store, unpaired, pool ...
 _FORMATS = (".yaml", ".yml", ".json")
@@ -89,7 +93,7 @@ class Albument:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_pipelines": {}}
 
-    def _pipeline(self, count: int) -> Any:
+    def _pipeline(self, count: int) -> BaseCompose:
         """The pipeline that treats `count` pictures alike."""
         if count not in self._pipelines:
             pipeline = self._parse()
@@ -97,7 +101,7 @@ class Albument:
             self._pipelines[count] = pipeline
         return self._pipelines[count]
 
-    def _parse(self) -> Any:
+    def _parse(self) -> BaseCompose:
         A = _albumentations()
         try:
             with warnings.catch_warnings(record=True) as told:
@@ -115,14 +119,14 @@ class Albument:
                 raise ConfigError(f"{self.path}: {_line(warning.message)}")
         return pipeline if isinstance(pipeline, A.BaseCompose) else A.Compose([pipeline])
 
-    def _read(self) -> Any:
+    def _read(self) -> object:
         if self.path.suffix.lower() == ".json":
             return json.loads(self._text)
         import yaml  # albumentations brings it
 
         return yaml.safe_load(self._text)
 
-    def _same(self, given: Pixels, made: Any) -> Pixels:
+    def _same(self, given: Pixels, made: object) -> Pixels:
         if not isinstance(made, np.ndarray) or made.dtype != np.uint8:
             kind = getattr(made, "dtype", type(made).__name__)
             raise ConfigError(
@@ -149,7 +153,7 @@ def _line(error: object) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _albumentations() -> Any:
+def _albumentations() -> ModuleType:
     # Importing it asks the network for a newer version otherwise, and takes seconds: only here.
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     try:

@@ -1,4 +1,4 @@
-"""JPEG files decoded by torchvision, on a GPU by its JPEG hardware, as a wish of the user's.
+"""JPEG files decoded by torchvision, on a GPU by its JPEG hardware, on request.
 
 Its pixels differ from Pillow's by a few levels, so that it is never chosen by itself.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any, Literal
+from types import ModuleType
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,14 +22,14 @@ JpegDecoder = Literal["pillow", "torchvision"]
 _ORIENTATION = 0x0112
 
 
-def check_decoder(wish: JpegDecoder) -> None:
-    """Raise EnvironmentFault when torchvision is wished for and cannot be loaded."""
-    if wish == "torchvision":
+def check_decoder(wanted: JpegDecoder) -> None:
+    """Raise EnvironmentFault when torchvision is asked for and cannot be loaded."""
+    if wanted == "torchvision":
         _torchvision()
 
 
 @functools.cache
-def _torchvision() -> Any:
+def _torchvision() -> ModuleType:
     try:
         from torchvision import io
     except (ImportError, RuntimeError) as error:  # RuntimeError: built for another torch

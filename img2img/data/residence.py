@@ -16,7 +16,7 @@ _SHARE = 0.25
 
 
 def settle(
-    stores: Sequence[Store], wish: OnDevice, device: torch.device, free: int | None = None
+    stores: Sequence[Store], wanted: OnDevice, device: torch.device, free: int | None = None
 ) -> bool:
     """Move all pictures of `stores` to `device` if they belong there, and say so.
 
@@ -29,17 +29,17 @@ def settle(
         EnvironmentFault: `yes`, and the device has no room for them.
     """
     changed = any(store.albument is not None for store in stores)
-    if wish == "yes" and changed:
+    if wanted == "yes" and changed:
         raise ConfigError("on_device=yes and albumentations exclude each other: it needs the CPU")
     needed = sum(store.bytes for store in stores)
-    if wish == "auto":
+    if wanted == "auto":
         if device.type != "cuda" or changed:
             return False
         if free is None:
             free, _ = torch.cuda.mem_get_info(device)
         if needed > free * _SHARE:
             return False
-    elif wish == "no":
+    elif wanted == "no":
         return False
     try:
         for store in stores:

@@ -1,9 +1,9 @@
-"""Unpaired pictures: two piles, A and B.
+"""Unpaired pictures: two sets, A and B.
 
 DATA/trainA + DATA/trainB (+ testA/testB or valA/valB)
 DATA/train/A + DATA/train/B (+ DATA/test/A, ...)
 DATA/A + DATA/B                      held-out pictures are split off
-side-by-side pairs                   each half goes to its pile; `paired_truth` for figures
+side-by-side pairs                   each half goes to its set; `paired_truth` for figures
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from img2img.images import find_pictures, to_network
 
 @dataclass(frozen=True)
 class UnpairedBatch:
-    """`a`: (N, C, H, W) of pile A, `b` of pile B, without relation; `paired` when they are the two
+    """`a`: (N, C, H, W) of set A, `b` of set B, without relation; `paired` when they are the two
     sides of a hidden pair, which happens for held-out pictures only."""
 
     a: Tensor
@@ -48,11 +48,11 @@ class UnpairedBatch:
 
 
 class UnpairedData:
-    """Two piles; an epoch is as long as the longer one. Picture i of an epoch is A[i mod |A|] with
+    """Two sets; an epoch is as long as the longer one. Picture i of an epoch is A[i mod |A|] with
     a random picture of B, drawn from (seed, epoch, i) (the reference's `unaligned` mode).
 
     Raises:
-        DataError: a pile is missing or empty, pictures unreadable: all listed at once.
+        DataError: a set is missing or empty, pictures unreadable: all listed at once.
     """
 
     domains: tuple[str, ...] = ()
@@ -64,29 +64,29 @@ class UnpairedData:
             raise DataError(f"{root}: no such folder of training data")
         self.root, self.split, self.loading = root, split, loading
         self._pairs: PairedData | None = None
-        piles = _piles(root, split, loading.held_out)
-        if piles is None:
+        sets = _sets(root, split, loading.held_out)
+        if sets is None:
             try:
                 self._pairs = PairedData(root, split, loading, on_progress)
             except DataError as error:
                 if "no pairs" not in str(error):
                     raise
-                raise DataError(f"{root}: no two piles of pictures found. {_LAYOUTS}") from None
+                raise DataError(f"{root}: no two sets of pictures found. {_LAYOUTS}") from None
             self.names, self.stores = self._pairs.names, self._pairs.stores
             return
-        for name, pile in zip("AB", piles, strict=True):
-            if split == "train" and not pile:
-                raise DataError(f"{root}: pile {name} holds no pictures. {_LAYOUTS}")
-        self._files = piles
+        for name, files in zip("AB", sets, strict=True):
+            if split == "train" and not files:
+                raise DataError(f"{root}: set {name} holds no pictures. {_LAYOUTS}")
+        self._files = sets
         half = replace(loading, cache_bytes=loading.cache_bytes // 2)
         self.stores = [
-            Store(f"{split}-{name}", len(pile), partial(read_one, pile, half, channels),
-                  (channels,), half, root, pile)
-            for name, pile, channels in zip("ab", piles, loading.channels, strict=True)
+            Store(f"{split}-{name}", len(files), partial(read_one, files, half, channels),
+                  (channels,), half, root, files)
+            for name, files, channels in zip("ab", sets, loading.channels, strict=True)
         ]  # fmt: skip
         for store in self.stores:
             store.check(on_progress)
-        self.names = [str(p.relative_to(root)) for p in max(piles, key=len)]
+        self.names = [str(p.relative_to(root)) for p in max(sets, key=len)]
 
     def __len__(self) -> int:
         if self._pairs is not None:
@@ -111,7 +111,7 @@ class UnpairedData:
                 return UnpairedBatch(a, b, list(indices), paired=True)
             (a,), (b,) = (store.batch(indices) for store in self.stores)
             return UnpairedBatch(a, b, list(indices))
-        # Without relation, so each pile has draws of its own.
+        # Without relation, so each set has draws of its own.
         draws = [self.loading.draws(epoch, indices, which) for which in (0, 1)]
         if self._pairs is not None:
             (a,) = self._pairs.store.batch(indices, draws[0], only=0)
@@ -133,7 +133,7 @@ _LAYOUTS = (
 )
 
 
-def _piles(root: Path, split: Split, held_out: int | None) -> tuple[list[Path], list[Path]] | None:
+def _sets(root: Path, split: Split, held_out: int | None) -> tuple[list[Path], list[Path]] | None:
     training = _folders(root, "train")
     given = _folders(root, "test") or _folders(root, "val")
     whole = training or _folders(root, None)

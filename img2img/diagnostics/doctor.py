@@ -22,7 +22,17 @@ from img2img.system import cpu
 from img2img.system.cuda import cuda_device_count
 from img2img.system.threads import wait_policy
 
-EXTRAS = ("train", "features", "gpu", "tensorboard", "heic", "openvino", "docs", "dev")
+# What each extra adds.
+EXTRAS = {
+    "train": "training, export and .safetensors models",
+    "features": "VGG19, which train stylize needs",
+    "gpu": "CUDA's libraries for onnxruntime",
+    "tensorboard": "training curves in TensorBoard",
+    "heic": "reading HEIC files",
+    "openvino": "a runner that translates many pictures faster on most CPUs",
+    "docs": "building this documentation",
+    "dev": "running the tests",
+}
 
 # Input pixels, as those of a thousand photographs.
 _LONG_JOB = 10**10
@@ -43,11 +53,11 @@ _RIVALS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. `mend` is the command that helps, where one does."""
+    """One line of the report. `fix` is the command that helps, where one does."""
 
     status: Literal["ok", "note", "problem"]
     what: str
-    mend: str = ""
+    fix: str = ""
 
 
 def examine() -> list[Finding]:
@@ -105,14 +115,14 @@ def _requirements() -> list[Finding]:
     for extra, names in groups.items():
         if extra in ("dev", "gpu"):
             continue
-        mend = installed.hint(extra) if extra else installed.reinstall(dependencies=True)
+        fix = installed.hint(extra) if extra else installed.reinstall(dependencies=True)
         missing = [n for n in names if version_of(n) is None]
         # Other packages may bring parts of an extra; the first one is what it is installed for.
         if extra and names[0] in missing:
-            rows.append(Finding("note", f"extra '{extra}' is not installed", mend))
+            rows.append(Finding("note", f"extra '{extra}' is not installed: {EXTRAS[extra]}", fix))
             continue
         for name in missing:
-            rows.append(Finding("problem", f"{name} is missing", mend))
+            rows.append(Finding("problem", f"{name} is missing", fix))
         rows += [_load(name) for name in names if name not in missing]
     return rows
 
@@ -190,8 +200,8 @@ def _devices() -> list[Finding]:
             runner = open_runner(find_model(name, (".onnx",)), device)
             rows.append(Finding("ok", f"device {device}: {runner.description}"))
         except Img2ImgError as error:
-            mend = installed.hint("gpu") if device != "cpu" else installed.reinstall()
-            rows.append(Finding("problem", f"device {device}: {error}", mend))
+            fix = installed.hint("gpu") if device != "cpu" else installed.reinstall()
+            rows.append(Finding("problem", f"device {device}: {error}", fix))
     if version_of("torch") is not None:
         rows += _torch_devices()
     return [*rows, _processor(), *_openvino()]
@@ -224,8 +234,8 @@ def _openvino() -> list[Finding]:
                     precisions.append(precision)
             rows.append(Finding("ok", f"device cpu: openvino {', '.join(precisions)}"))
         except Img2ImgError as error:
-            mend = installed.pip("install", "--force-reinstall", "openvino")
-            rows.append(Finding("problem", f"device cpu: {error}", mend))
+            fix = installed.pip("install", "--force-reinstall", "openvino")
+            rows.append(Finding("problem", f"device cpu: {error}", fix))
     try:
         runner = open_runner(path, pixels=_LONG_JOB)
         found = f"a long job with {name} takes {runner.description}: {runner.reason}"
@@ -258,8 +268,8 @@ def _torch_devices() -> list[Finding]:
         return rows
     except Exception as error:
         line = first_line(error)
-        mend = installed.pip("install", "--force-reinstall", "torch")
-        return [Finding("problem", f"torch: {line}", mend)]
+        fix = installed.pip("install", "--force-reinstall", "torch")
+        return [Finding("problem", f"torch: {line}", fix)]
 
 
 def _weights() -> list[Finding]:

@@ -126,7 +126,9 @@ def _strips(height: int, width: int) -> Iterator[slice]:
         yield slice(top, min(top + step, height))
 
 
-def _rows(pixels: Pixels, width: int, height: int, rows: slice, filter: Image.Resampling) -> Any:
+def _rows(
+    pixels: Pixels, width: int, height: int, rows: slice, filter: Image.Resampling
+) -> NDArray:
     """Rows of the whole picture resized to (height, width): uint8 from uint8, else float32."""
     scale = pixels.shape[0] / height
     reach = _REACH[filter] * max(scale, 1.0) + 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -31,7 +31,7 @@ def write_tiff(
     many = max(1, _STRIP // (width * channels * samples.dtype.itemsize))
     strips = [_strip(samples[k : k + many]) for k in range(0, height, many)]
     sizes = [len(s) for s in strips]
-    directory: Any = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
+    directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
     if exif:
         _add_exif(directory, exif)
 
@@ -73,7 +73,7 @@ def _strip(rows: Pixels) -> bytes:
     return zlib.compress(differences.tobytes(), 1)
 
 
-def _add_exif(directory: Any, data: bytes) -> None:
+def _add_exif(directory: TiffImagePlugin.ImageFileDirectory_v2, data: bytes) -> None:
     exif = Image.Exif()
     exif.load(data)
     for tag in exif:

@@ -171,7 +171,7 @@ class Gallery:
         """Publish the page. Nothing more can be added. After `discard`, nothing happens."""
         if self._stack is None:
             return
-        words = {"translated": "translated", "there": "there already", "failed": "failed"}
+        words = {"translated": "translated", "there": "already there", "failed": "failed"}
         told = [f"{n} {words[status]}" for status, n in self.counts.items() if n]
         counts = (", ".join(told) or "no picture").encode()
         foot = self._foot.replace(b"{{side}}", str(self.side).encode())

@@ -17,7 +17,7 @@ from img2img.inference.jobs import Job
 
 FOLDER = ".img2img"
 NAME = "manifest.jsonl"
-THERE = "the output is there already"
+THERE = "the output already exists"
 _OTHER = "the output was made by another model or with other settings; --overwrite replaces it"
 
 

@@ -32,7 +32,9 @@ Gan = Literal[
     "hellinger",
     "js",
 ]
-Critic = Callable[[Tensor], Tensor | Sequence[Tensor]]
+Judgement = Tensor | Sequence[Tensor]
+"""What a discriminator answers: logits, or those of several scales."""
+Critic = Callable[[Tensor], Judgement]
 """A discriminator, or a function that picks the judgement out of what one answers."""
 
 
@@ -290,6 +292,6 @@ def objective_of(gan: str) -> Objective:
     return GANS[gan]
 
 
-def scales(answer: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+def scales(answer: Judgement) -> Sequence[Tensor]:
     """What D answers, one tensor for each scale."""
     return [answer] if isinstance(answer, Tensor) else answer

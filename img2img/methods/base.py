@@ -18,6 +18,7 @@ from img2img.data.store import Loading, Progress, Split
 from img2img.errors import Diverged
 from img2img.losses import (
     Gan,
+    Judgement,
     Penalty,
     check_objective,
     clip_weights,
@@ -241,7 +242,7 @@ def adversary_loss(
     looks. `observe_real` gets the answer to the real pictures and their number."""
     answers: list[Any] = []
 
-    def listening(x: Tensor) -> Any:
+    def listening(x: Tensor) -> Judgement:
         answers.append(D(x))
         return answers[-1]
 

@@ -13,7 +13,7 @@ from img2img.data import LabelledBatch, LabelledData
 from img2img.data.dataset import Folder
 from img2img.data.store import Loading, Progress, Split
 from img2img.errors import ConfigError, proposal
-from img2img.losses import Gan, Penalty, classification_loss, generator_loss, l1_loss
+from img2img.losses import Gan, Judgement, Penalty, classification_loss, generator_loss, l1_loss
 from img2img.methods.base import (
     GanSettings,
     Method,
@@ -141,7 +141,7 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
             fake = self.G(x, target)
         classes: list[Tensor] = []
 
-        def source(pictures: Tensor) -> Any:
+        def source(pictures: Tensor) -> Judgement:
             answer, named = self.D(pictures)
             classes.append(named)
             return answer

@@ -147,7 +147,7 @@ class ModelInfo:
             )
 
 
-def _tupled(value: object) -> Any:
+def _tupled(value: object) -> object:
     return tuple(value) if isinstance(value, (list, tuple, map)) else value
 
 

@@ -177,7 +177,7 @@ def upsample_conv(
     cin: int, cout: int, upsample: Upsample, kernel: int, bias: bool, padding: Padding
 ) -> list[nn.Module]:
     """Double H and W: a transposed convolution (kernel 3 or 4), or nearest resize and a 3x3
-    convolution padded as told (Odena et al., "Deconvolution and Checkerboard Artifacts", 2016)."""
+    convolution with `padding` (Odena et al., "Deconvolution and Checkerboard Artifacts", 2016)."""
     if upsample == "resize":
         return [nn.Upsample(scale_factor=2.0), *padded_conv(cin, cout, 3, padding, bias)]
     extra = 1 if kernel == 3 else 0

@@ -53,7 +53,7 @@ class Discriminator(nn.Module, ABC):
     shrinking: ClassVar[tuple[str, ...]] = ("layers",)
     """The settings that, made smaller, let smaller pictures in; proposed in this order."""
 
-    def __init__(self, config: Any):
+    def __init__(self, config: DiscriminatorConfig):
         super().__init__()
         self.config = config
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from img2img.errors import EnvironmentFault, ModelError, UsageError, first_line
 from img2img.system import cpu
 from img2img.system.cuda import cuda_device_count
 from img2img.system.threads import sleeping
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession, NodeArg
 
 CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
@@ -40,7 +44,7 @@ class Session:
         raw: onnxruntime's own session.
     """
 
-    def __init__(self, raw: Any):
+    def __init__(self, raw: InferenceSession):
         self.raw = raw
         self.inputs = tuple(map(_place, raw.get_inputs()))
         self.outputs = tuple(map(_place, raw.get_outputs()))
@@ -60,7 +64,7 @@ class Session:
         return binding.copy_outputs_to_cpu()[0]
 
 
-def _place(value: Any) -> Place:
+def _place(value: NodeArg) -> Place:
     shape = tuple(size if isinstance(size, int) else None for size in value.shape)
     return Place(value.name, value.type, shape)
 
@@ -151,7 +155,7 @@ def providers_for(device: str, precision: str, tensorrt: bool = False) -> Provid
     )
 
 
-def _onnxruntime() -> Any:
+def _onnxruntime() -> ModuleType:
     try:
         import onnxruntime
     except ImportError as error:

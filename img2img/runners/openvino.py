@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from img2img.errors import EnvironmentFault, MissingExtra, ModelError, UsageError, first_line
 from img2img.model_format.export_info import ExportInfo
@@ -19,6 +19,9 @@ from img2img.runners.openvino_local import OpenVinoLocal
 from img2img.system import cpu
 from img2img.system.out_of_memory import is_memory_error, memory_faults
 from img2img.tiling.locality import Local
+
+if TYPE_CHECKING:
+    from openvino import Core, InferRequest, Model
 
 _TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
@@ -45,7 +48,7 @@ class OpenVinoRunner(Runner):
             what = export.precision if export.precision != "fp32" else "one fixed size"
             raise UsageError(f"{path}: an export in {what}; use --runner onnxruntime")
         check_channels(self.info, str(path))
-        self._core: Any = _core()
+        self._core = _core()
         _check_precision(self.precision, self._core)
         self._path = path
         self._local: Local | None = None
@@ -71,7 +74,9 @@ class OpenVinoRunner(Runner):
     def _release(self) -> None:
         self._request = self._local = None
 
-    def _compiled(self, data: bytes, check: Callable[[Any], None] = lambda model: None) -> Any:
+    def _compiled(
+        self, data: bytes, check: Callable[[Model], None] = lambda model: None
+    ) -> InferRequest:
         """A request that runs the graph `data` in the precision that was asked for."""
         settings = {
             "INFERENCE_PRECISION_HINT": _TYPES[self.precision],
@@ -93,7 +98,7 @@ class OpenVinoRunner(Runner):
             )
         return compiled.create_infer_request()
 
-    def _check_inputs(self, model: Any) -> None:
+    def _check_inputs(self, model: Model) -> None:
         path = self._path
         wide = [self.info.in_channels, *([len(self.info.domains)] if self.info.domains else [])]
         types = {port.get_element_type().get_type_name() for port in model.inputs}
@@ -110,7 +115,7 @@ class OpenVinoRunner(Runner):
                 )
 
 
-def _core() -> Any:
+def _core() -> Core:
     try:
         import openvino
     except ImportError as error:
@@ -120,7 +125,7 @@ def _core() -> Any:
     return openvino.Core()
 
 
-def _check_precision(precision: str, core: Any) -> None:
+def _check_precision(precision: str, core: Core) -> None:
     """OpenVINO also lists what it can imitate, so the processor itself is asked as well."""
     if precision == "fp32":
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from img2img.errors import EnvironmentFault, MissingExtra, UsageError, first_line
@@ -87,7 +88,7 @@ class TorchRunner(Runner):
         self._generator = self._plain = self._local = None
 
 
-def _check_precision(torch: Any, kind: str, precision: str) -> None:
+def _check_precision(torch: ModuleType, kind: str, precision: str) -> None:
     if precision == "fp16" and kind == "cpu":
         raise UsageError("torch computes fp16 on cuda and mps; on the CPU use bf16 or fp32")
     lacking = precision == "bf16" and (

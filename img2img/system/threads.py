@@ -10,7 +10,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnxruntime import SessionOptions
 
 Rates = dict[int, float]
 # Fewer threads are taken when they lose no more than this.
@@ -40,7 +43,7 @@ def wait_policy(environment: MutableMapping[str, str] = os.environ) -> str:
     return ", ".join(f"{name}={environment[name]}" for name in _CHOICES if name in environment)
 
 
-def sleeping(options: Any) -> Any:
+def sleeping(options: SessionOptions) -> SessionOptions:
     """The onnxruntime `SessionOptions`, with idle threads that sleep, and not spin, both within an
     operator and between operators."""
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -25,7 +25,7 @@ BLEND = 8
 _SHARE = 0.5
 _SMALLEST = 64
 
-Wish = Literal["auto", "off"] | int
+TileSize = Literal["auto", "off"] | int
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,7 @@ def tile_for(
     runner: Tileable,
     height: int,
     width: int,
-    wish: Wish = "auto",
+    wanted: TileSize = "auto",
     memory_limit: int | None = None,
 ) -> int | None:
     """The side in pixels of the tiles' cores for a picture, or None for the picture as a whole.
@@ -264,21 +264,21 @@ def tile_for(
     Args:
         runner: the opened model.
         height, width: of the picture, in pixels.
-        wish: `off`: whole. A number: tiles of this side, unless one is the whole picture. `auto`:
+        wanted: `off`: whole. A number: tiles of this side, unless one is the whole picture. `auto`:
             whole where the estimated memory of one pass is within `memory_limit`, else the largest
             tiles that are; where even small ones are not, those.
         memory_limit: in bytes; by default half of what is free.
 
     Raises UsageError for a number where the model cannot be translated in tiles, or below 1.
     """
-    if wish == "off":
+    if wanted == "off":
         return None
     step, least = runner.info.multiple_of, runner.info.minimum
-    if isinstance(wish, int):
-        if wish < 1:
-            raise UsageError(f"a tile of {wish} pixels; give 1 or more, auto or off")
+    if isinstance(wanted, int):
+        if wanted < 1:
+            raise UsageError(f"a tile of {wanted} pixels; give 1 or more, auto or off")
         runner.local()
-        tile = _round_up(max(wish, least), step)
+        tile = _round_up(max(wanted, least), step)
         return None if max(height, width) <= tile else tile
     try:
         local = runner.local()

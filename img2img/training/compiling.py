@@ -54,7 +54,7 @@ def compile_generators(
     why = why or "it failed in another process"
     for net in nets:
         net._compiled_call_impl = None
-    if how.wished:
+    if how.requested:
         raise ConfigError(f"compile=on: {why}; use compile=off")
     return f"the generators are not compiled: {why}"
 

@@ -19,33 +19,35 @@ Choice = tuple[Literal["contiguous", "channels_last"], str]
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose_device(wish: str) -> torch.device:
+def choose_device(wanted: str) -> torch.device:
     """`auto` takes CUDA, then MPS, then the CPU. Raises EnvironmentFault for an absent device."""
-    if wish == "auto":
+    if wanted == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        device = torch.device(wish)
+        device = torch.device(wanted)
     except RuntimeError:
-        raise UsageError(f"unknown device '{wish}'; known: auto, cpu, cuda, cuda:N, mps") from None
+        raise UsageError(
+            f"unknown device '{wanted}'; known: auto, cpu, cuda, cuda:N, mps"
+        ) from None
     absent = (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
         device.type == "mps" and not torch.backends.mps.is_available()
     )
     if absent:
-        raise EnvironmentFault(f"device '{wish}' is not here; see img2img doctor")
+        raise EnvironmentFault(f"device '{wanted}' is not here; see img2img doctor")
     return device
 
 
-def choose_precision(wish: Precision, device: torch.device) -> tuple[str, str]:
+def choose_precision(wanted: Precision, device: torch.device) -> tuple[str, str]:
     """The precision of the forward pass and why it was chosen. Weights stay float32.
 
     Raises ConfigError for fp16 where nothing gains from it.
     """
-    if wish == "fp16" and device.type != "cuda":
+    if wanted == "fp16" and device.type != "cuda":
         raise ConfigError(f"fp16 is for CUDA; on {device.type} use bf16 or fp32")
-    if wish != "auto":
-        return wish, "as told"
+    if wanted != "auto":
+        return wanted, "as set"
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported():
             return "bf16", "this GPU computes it"
@@ -59,10 +61,10 @@ def choose_precision(wish: Precision, device: torch.device) -> tuple[str, str]:
     return "fp32", f"bf16 is not proven on {device.type}"
 
 
-def choose_memory_format(wish: MemoryFormat, device: torch.device, precision: str) -> Choice:
+def choose_memory_format(wanted: MemoryFormat, device: torch.device, precision: str) -> Choice:
     """How the networks' weights lie in memory, as `contiguous` or `channels_last`, and why."""
-    if wish != "auto":
-        return wish, "as told"
+    if wanted != "auto":
+        return wanted, "as set"
     if device.type == "cuda" and precision != "fp32":
         return "channels_last", "tensor cores read it so"
     if device.type == "cuda":
@@ -78,13 +80,13 @@ class Compilation:
     """Whether generators are compiled, with CUDA graphs or not, and why.
 
     Attributes:
-        wished: the user said so, so that failing is an error.
+        requested: the user said so, so that failing is an error.
         graphs: CUDA graphs replay the kernels of a pass.
     """
 
     on: bool
     reason: str
-    wished: bool = False
+    requested: bool = False
     graphs: bool = False
 
     @property
@@ -99,7 +101,7 @@ class Compilation:
 
 
 def choose_compilation(
-    wish: Compile, graphs: CudaGraphs, device: torch.device, processes: int, checkpointing: bool
+    wanted: Compile, graphs: CudaGraphs, device: torch.device, processes: int, checkpointing: bool
 ) -> Compilation:
     """Whether torch.compile pays here. CUDA graphs only with one process, since the averaging of
     gradients between processes is not part of them.
@@ -107,11 +109,11 @@ def choose_compilation(
     Raises:
         ConfigError: compile=on together with checkpointing, which the compiler decides by itself.
     """
-    if checkpointing and wish == "on":
+    if checkpointing and wanted == "on":
         raise ConfigError("compile=on chooses itself what to recompute; use checkpointing=false")
     replayed = graphs == "auto" and device.type == "cuda" and processes == 1
-    if wish != "auto":
-        return Compilation(wish == "on", "as told", wish == "on", replayed and wish == "on")
+    if wanted != "auto":
+        return Compilation(wanted == "on", "as set", wanted == "on", replayed and wanted == "on")
     if device.type != "cuda":
         return Compilation(False, _unproven("compiling", device))
     if checkpointing:

@@ -11,7 +11,7 @@ import importlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from img2img.errors import ConfigError
 from img2img.nets.blocks import share_statistics
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -115,15 +117,15 @@ class Processes:
             value /= self.count
         return value
 
-    def agree(self, wish: bool) -> bool:
+    def agree(self, mine: bool) -> bool:
         """True for all when any process says yes."""
         if self.count == 1:
-            return wish
-        flag = torch.tensor([int(wish)], device=_message_device())
+            return mine
+        flag = torch.tensor([int(mine)], device=_message_device())
         dist.all_reduce(flag, dist.ReduceOp.MAX)
         return bool(flag.item())
 
-    def gather(self, value: Any) -> list[Any]:
+    def gather(self, value: T) -> list[T]:
         """Every process's value, by rank."""
         if self.count == 1:
             return [value]

@@ -11,6 +11,7 @@ from typing import Any
 
 import tomli_w
 import torch
+from pydantic import BaseModel
 
 from img2img._version import __version__
 from img2img.data import Dataset
@@ -123,5 +124,5 @@ def _without_folders(settings: Mapping[str, Any], paths: tuple[str, ...]) -> dic
     return {k: Path(v).name if k in paths and v else v for k, v in settings.items()}
 
 
-def _plain(settings: Any) -> dict[str, Any]:
+def _plain(settings: BaseModel) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude_none=True)

@@ -23,17 +23,10 @@ from img2img.errors import EnvironmentFault, ModelError, describe_os_error
 from img2img.model_format.checkpoint import load_state, save_state
 from img2img.system.atomic import lock_file, sweep_stale, write_atomic
 from img2img.training.events import Listener, Warned
+from img2img.training.state import compare_facts
 
 Row = dict[str, Any]
 _KEPT_STATES = 2
-# A resumed run must agree with its state in these, or it would learn something else.
-_BINDING = ("method", "settings", "crop_size", "domains")
-# A difference in these is said; the run goes on, no longer the uninterrupted one to the bit.
-_LOOSE = (
-    "batch_size", "load_size", "centre_crop", "flip", "augment", "diffaugment", "ada", "seed",
-    "precision", "memory_format", "compiled", "ema", "clip_grad", "accumulate", "data_fingerprint",
-    "albumentations_digest", "jpeg_decoder", "threads", "processes",
-)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -120,34 +113,6 @@ def newest_state(out: Path, now: Mapping[str, Any], listen: Listener) -> dict[st
                 raise
             listen(Warned(f"{error}; going back to the state before it"))
             continue
-        _compare(path, state["facts"], now, listen)
+        compare_facts(path, state["facts"], now, listen)
         return state
     return None
-
-
-def _compare(path: Path, then: Mapping[str, Any], now: Mapping[str, Any], listen: Listener) -> None:
-    binding = [d for n in _BINDING for d in _differences(n, then.get(n), now.get(n))]
-    if binding:
-        raise ModelError(
-            f"{path}: this run was started with other settings ({'; '.join(binding)}); "
-            "use another -o, or the settings of config.toml"
-        )
-    loose = [
-        d
-        for n in _LOOSE
-        if n in then and n in now
-        for d in _differences(n, then.get(n), now.get(n))
-    ]
-    if loose:
-        listen(Warned(f"the resume is not bit-exact: {'; '.join(loose)}"))
-
-
-def _differences(name: str, then: Any, now: Any) -> list[str]:
-    if isinstance(then, dict) and isinstance(now, dict):
-        keys = sorted(then.keys() | now.keys())
-        return [d for k in keys for d in _differences(f"{name}.{k}", then.get(k), now.get(k))]
-    if then == now:
-        return []
-    if name == "data_fingerprint":
-        return ["the training pictures changed"]
-    return [f"{name} was {then!r}, now {now!r}"]

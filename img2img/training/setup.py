@@ -13,6 +13,7 @@ from img2img.augment import AdaptiveAugment, Augment, AugmentConfig, DiffAugment
 from img2img.data import Albument, Dataset, Feed, Loading, settle
 from img2img.data.jpeg import check_decoder
 from img2img.errors import ConfigError, proposal
+from img2img.losses import Judgement
 from img2img.methods import METHODS, Method
 from img2img.settings import Settings
 from img2img.training.compiling import compile_generators
@@ -300,8 +301,8 @@ def _view(config: TrainConfig, undecided: float) -> JudgedView:
     return JudgedView(config.seed)
 
 
-def _observer(view: AdaptiveAugment) -> Callable[[Any, int], None]:
-    def observe(answer: Any, count: int) -> None:
+def _observer(view: AdaptiveAugment) -> Callable[[Judgement, int], None]:
+    def observe(answer: Judgement, count: int) -> None:
         maps = [answer] if isinstance(answer, Tensor) else answer
         view.update(torch.cat([m.detach().flatten() for m in maps]), count)
 

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from img2img.augment import AdaptiveAugment, JudgedView
+from img2img.errors import ModelError
 from img2img.methods import Method
 from img2img.training.ema import Average
+from img2img.training.events import Listener, Warned
+
+# A resumed run must agree with its state in these, or it would learn something else.
+_BINDING = ("method", "settings", "crop_size", "domains")
+# A difference in these is said; the run goes on, no longer the uninterrupted one to the bit.
+_LOOSE = (
+    "batch_size", "load_size", "centre_crop", "flip", "augment", "diffaugment", "ada", "seed",
+    "precision", "memory_format", "compiled", "ema", "clip_grad", "accumulate", "data_fingerprint",
+    "albumentations_digest", "jpeg_decoder", "threads", "processes",
+)  # fmt: skip
 
 
 def state_of(
@@ -71,3 +83,39 @@ def _lay_out(optimizer: torch.optim.Optimizer) -> None:
         for name, value in kept.items():
             if value.shape == parameter.shape and value.stride() != parameter.stride():
                 kept[name] = torch.empty_like(parameter).copy_(value)
+
+
+def compare_facts(
+    path: Path, then: Mapping[str, Any], now: Mapping[str, Any], listen: Listener
+) -> None:
+    """Compare the facts of a state with those of the present call; what makes the resume not
+    bit-exact is a warning.
+
+    Raises:
+        ModelError: the state at `path` belongs to another training; the differences are named.
+    """
+    binding = [d for n in _BINDING for d in _differences(n, then.get(n), now.get(n))]
+    if binding:
+        raise ModelError(
+            f"{path}: this run was started with other settings ({'; '.join(binding)}); "
+            "use another -o, or the settings of config.toml"
+        )
+    loose = [
+        d
+        for n in _LOOSE
+        if n in then and n in now
+        for d in _differences(n, then.get(n), now.get(n))
+    ]
+    if loose:
+        listen(Warned(f"the resume is not bit-exact: {'; '.join(loose)}"))
+
+
+def _differences(name: str, then: object, now: object) -> list[str]:
+    if isinstance(then, dict) and isinstance(now, dict):
+        keys = sorted(then.keys() | now.keys())
+        return [d for k in keys for d in _differences(f"{name}.{k}", then.get(k), now.get(k))]
+    if then == now:
+        return []
+    if name == "data_fingerprint":
+        return ["the training pictures changed"]
+    return [f"{name} was {then!r}, now {now!r}"]
