@@ -61,7 +61,6 @@ def opened(name: str, precision: str, model: Path, device: str = "cpu") -> Runne
 
 
 COMPILED = "torch-compile"
-slow_to_compile = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +84,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("kind", "name", "precision"),
     [
-        # One compilation takes fifteen seconds; the smallest network is compiled always.
-        pytest.param(k, *case, marks=slow_to_compile if case[0] == COMPILED and k != "grey" else [])
+        # One compilation takes fifteen seconds.
+        pytest.param(k, *case, marks=pytest.mark.slow if case[0] == COMPILED else [])
         for k in ("unet", "resnet", "grey", "domains")
         for case in CASES
     ],
@@ -581,7 +580,9 @@ print("then", runner.infer(x).shape)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_AS is kept on Linux only")
-@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "torch"])
+@pytest.mark.parametrize(
+    "name", ["onnxruntime", "openvino", pytest.param("torch", marks=pytest.mark.slow)]
+)
 def test_a_full_memory_is_a_memory_fault_and_the_runner_goes_on(
     name: str, models: dict[str, Path]
 ) -> None:

@@ -255,6 +255,7 @@ def test_ctrl_c_while_the_command_loads() -> None:
     assert (done.returncode, done.stderr) == (130, "")
 
 
+@pytest.mark.slow
 def test_what_the_system_refuses_is_no_defect(cli: Cli, photos: Path, onnx_file: Path) -> None:
     """Names that are too long, and folders that may not be entered."""
     drop = without_override()

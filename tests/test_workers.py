@@ -48,7 +48,7 @@ def assert_same(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> None:
         assert x.keys() == y.keys() and all(equal(x[n], y[n]) for n in x)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_workers_make_the_batches_that_are_made_here(
     workers: int, pairs: Path, tmp_path: Path
 ) -> None:
@@ -59,6 +59,7 @@ def test_workers_make_the_batches_that_are_made_here(
     assert_same(taken(Feed(paired, workers), plan(6)), expected)
 
 
+@pytest.mark.slow
 def test_every_layout_can_be_sent_to_a_worker(tmp_path: Path) -> None:
     two_sets(tmp_path / "sets", 3, 5)
     people(tmp_path / "people")
@@ -68,6 +69,7 @@ def test_every_layout_can_be_sent_to_a_worker(tmp_path: Path) -> None:
         assert_same(taken(Feed(opened, 1), plan(count)), expected)
 
 
+@pytest.mark.slow
 def test_only_a_few_batches_are_made_ahead(pairs: Path) -> None:
     drawn: list[Request] = []
 
@@ -199,10 +201,8 @@ def test_workers_end_with_a_training_that_is_killed(pairs: Path, tmp_path: Path)
 # --- in a training
 
 
-@pytest.mark.parametrize(
-    "method",
-    ["pix2pix", *(pytest.param(m, marks=pytest.mark.slow) for m in ("cyclegan", "stargan"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["pix2pix", "cyclegan", "stargan"])
 def test_a_training_with_workers_cut_and_resumed_is_the_one_without(
     method: str,
     data: dict[str, Path],  # noqa: F811
@@ -241,6 +241,7 @@ def test_on_the_device_or_from_a_file_the_training_is_the_same(
         assert same(whole["nets"], final(tmp_path / name)["nets"])
 
 
+@pytest.mark.slow
 def test_a_second_loss_saves_and_the_same_command_goes_on(
     data: dict[str, Path],  # noqa: F811
     tmp_path: Path,
