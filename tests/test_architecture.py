@@ -18,12 +18,12 @@ LEVELS = {
     "errors": 1,
     "receptive_field": 2, "settings": 2, "system": 2,
     "images": 3, "losses": 3, "nets": 3, "augment": 3,
-    "features": 4, "model_format": 4, "metrics": 4,
-    "data": 5, "tiling": 5,
+    "features": 4, "model_format": 4,
+    "data": 5, "metrics": 5, "tiling": 5,
     "methods": 6, "onnx_format": 6,
     "runners": 7,
     "training": 8, "inference": 8, "exporting": 8,
-    "diagnostics": 9,
+    "diagnostics": 9, "evaluation": 9,
     "cli": 10,
 }  # fmt: skip
 PURE = {"nets", "losses", "augment"}

@@ -48,7 +48,7 @@ def test_ssim_is_the_papers() -> None:
     y = np.clip(x + random.normal(0, 40, x.shape), 0, 255)
     given = metrics.ssim(torch.from_numpy(x)[None], torch.from_numpy(y)[None])
     expected = np.mean([plain_ssim(x[k], y[k]) for k in range(2)])
-    assert math.isclose(given.item(), expected, rel_tol=1e-9)
+    assert math.isclose(given.item(), expected, rel_tol=1e-7)
     same = torch.from_numpy(x)[None]
     assert math.isclose(metrics.ssim(same, same).item(), 1)
 

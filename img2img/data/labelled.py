@@ -83,15 +83,7 @@ class LabelledData:
         if not root.is_dir():
             raise DataError(f"{root}: no such folder of training data")
         self.root, self.loading = root, loading
-        table = _table_of(root)
-        self.one_hot = table is None
-        if table is not None:
-            self.domains, rows = read_table(table, root, attributes)
-            rows = _part_of_table(rows, split, loading.held_out)
-        else:
-            self.domains, rows = _folders(root, split, attributes, loading.held_out)
-        if not rows and split == "train":
-            raise DataError(f"{root}: no labelled pictures found. {_LAYOUTS}")
+        self.domains, rows, self.one_hot = rows_of(root, split, attributes, loading.held_out)
         self.rows, self.names = rows, [row.name for row in rows]
         channels, files = loading.channels[0], [row.path for row in rows]
         read = partial(read_one, files, loading, channels)
@@ -126,6 +118,25 @@ _LAYOUTS = (
     "Expected a folder for each domain in train/ (or directly inside), or a table list_attr.txt or "
     "*.csv beside images/."
 )
+
+
+def rows_of(
+    root: Path, split: Split, attributes: Sequence[str] = (), held_out: int | None = None
+) -> tuple[tuple[str, ...], list[Row], bool]:
+    """The domains, the labelled pictures of one split, and whether a label is one-hot (folders).
+
+    Raises:
+        DataError: as `LabelledData`, except that no picture is decoded.
+    """
+    table = _table_of(root)
+    if table is not None:
+        domains, rows = read_table(table, root, attributes)
+        rows = _part_of_table(rows, split, held_out)
+    else:
+        domains, rows = _folders(root, split, attributes, held_out)
+    if not rows and split == "train":
+        raise DataError(f"{root}: no labelled pictures found. {_LAYOUTS}")
+    return domains, rows, table is None
 
 
 def _table_of(root: Path) -> Path | None:

@@ -71,7 +71,7 @@ class PairedData:
         if not root.is_dir():
             raise DataError(f"{root}: no such folder of training data")
         self.root, self.loading = root, loading
-        self.pairs = _split(root, split, loading.held_out)
+        self.pairs = pairs_of(root, split, loading.held_out)
         if split == "train" and not self.pairs:
             raise DataError(f"{root}: no pairs of pictures found. {_LAYOUTS}")
         self.names = [pair.name for pair in self.pairs]
@@ -131,7 +131,12 @@ _LAYOUTS = (
 )
 
 
-def _split(root: Path, split: Split, held_out: int | None) -> list[Pair]:
+def pairs_of(root: Path, split: Split, held_out: int | None = None) -> list[Pair]:
+    """The pairs of one split of a folder; empty where no layout of pairs is found.
+
+    Raises:
+        DataError: files of A and B that have no partner, by name.
+    """
     training = _pairs_of(root, "train")
     for name in ("val", "test"):
         given = _pairs_of(root, name)

@@ -30,7 +30,7 @@ from img2img.data.store import (
     hold_out,
     pixels_of,
 )
-from img2img.data.unpaired import UnpairedBatch, _folders, _sets
+from img2img.data.unpaired import UnpairedBatch, _folders, sets_of
 from img2img.errors import DataError
 from img2img.images import Pixels, find_pictures
 
@@ -148,7 +148,7 @@ def _sides(
 ) -> tuple[list[Path], list[Path], Path]:
     """Photographs, paintings, and the folder of the paintings."""
     if style is None:
-        sides = _sets(root, split, loading.held_out)
+        sides = sets_of(root, split, loading.held_out)
         if sides is None:
             raise DataError(
                 f"{root}: no style set. Expected A/ (photographs) and B/ (paintings) or trainA/ "
@@ -156,7 +156,7 @@ def _sides(
             )
         if split == "train":
             return sides[0], sides[1], root
-        whole = _sets(root, "train", loading.held_out)
+        whole = sets_of(root, "train", loading.held_out)
         return sides[0], whole[1] if whole else [], root
     if not style.exists():
         raise DataError(f"{style}: no such style picture or folder")

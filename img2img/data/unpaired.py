@@ -64,7 +64,7 @@ class UnpairedData:
             raise DataError(f"{root}: no such folder of training data")
         self.root, self.split, self.loading = root, split, loading
         self._pairs: PairedData | None = None
-        sets = _sets(root, split, loading.held_out)
+        sets = sets_of(root, split, loading.held_out)
         if sets is None:
             try:
                 self._pairs = PairedData(root, split, loading, on_progress)
@@ -133,7 +133,10 @@ _LAYOUTS = (
 )
 
 
-def _sets(root: Path, split: Split, held_out: int | None) -> tuple[list[Path], list[Path]] | None:
+def sets_of(
+    root: Path, split: Split, held_out: int | None = None
+) -> tuple[list[Path], list[Path]] | None:
+    """The files of A and of B of one split of a folder; None where no two sets are found."""
     training = _folders(root, "train")
     given = _folders(root, "test") or _folders(root, "val")
     whole = training or _folders(root, None)

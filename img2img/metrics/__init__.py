@@ -1,12 +1,18 @@
-"""How close a translated image is to the true one. `METRICS` is the table: the validation of a
-training computes every entry, and the contract tests run over it."""
+"""How close a translated image is to the true one, and how far sets of images are apart (`sets`).
+
+`METRICS` is the table of the figures of a pair: `evaluate` and the validation of a training compute
+its entries, and the contract tests run over it.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from img2img.metrics.paired import l1, psnr, ssim
+from img2img.errors import ConfigError
+from img2img.features import find_features
+from img2img.metrics.paired import l1, ms_ssim, psnr, ssim
+from img2img.metrics.perceptual import vgg19_distance
 
 
 @dataclass(frozen=True)
@@ -19,18 +25,36 @@ class Metric:
         unit: of the figure; empty for a plain number.
         higher_is_better: which way is closer.
         least_side: images with a shorter side, in pixels, are left out.
+        network: in FEATURES, whose weights it needs; empty for none.
     """
 
     of: Callable[[Tensor, Tensor], Tensor]
     unit: str
     higher_is_better: bool
     least_side: int = 1
+    network: str = ""
+
+    def available(self) -> bool:
+        """Whether the weights that it needs are here."""
+        if not self.network:
+            return True
+        try:
+            find_features(self.network)
+        except ConfigError:
+            return False
+        return True
 
 
 METRICS: dict[str, Metric] = {
     "l1": Metric(l1, "8-bit levels", higher_is_better=False),
     "psnr": Metric(psnr, "dB", higher_is_better=True),
     "ssim": Metric(ssim, "", higher_is_better=True, least_side=11),
+    "ms_ssim": Metric(ms_ssim, "", higher_is_better=True, least_side=176),
+    "vgg19_distance": Metric(
+        vgg19_distance, "", higher_is_better=False, least_side=16, network="vgg19"
+    ),
 }
+# What a training computes of its held-out pictures unless it is told otherwise: quick ones.
+DEFAULT_METRICS = ("l1", "psnr", "ssim")
 
-__all__ = ["METRICS", "Metric"]
+__all__ = ["DEFAULT_METRICS", "METRICS", "Metric"]

@@ -1,6 +1,8 @@
-"""How far a translated picture is from the true one: L1, PSNR, SSIM."""
+"""How far a translated picture is from the true one: L1, PSNR, SSIM, MS-SSIM."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -26,18 +28,60 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     Gaussian window 11x11 of sigma 1.5, K1 0.01, K2 0.03, averaged over the channels and the
     pixels whose window lies inside (Wang et al., "Image quality assessment", 2004). Returns (N,).
     """
-    channels = x.shape[1]
-    offsets = torch.arange(11, dtype=torch.float64, device=x.device) - 5
-    line = torch.exp(-(offsets**2) / (2 * 1.5**2))
-    line = line / line.sum()
+    luminance, contrast = _similarities(x, y)
+    return (luminance * contrast).double().flatten(1).mean(1)
 
-    def smooth(z: Tensor) -> Tensor:
-        z = F.conv2d(z, line.view(1, 1, 11, 1).repeat(channels, 1, 1, 1), groups=channels)
-        return F.conv2d(z, line.view(1, 1, 1, 11).repeat(channels, 1, 1, 1), groups=channels)
 
-    x, y = x.double(), y.double()
-    mx, my = smooth(x), smooth(y)
-    vx, vy, vxy = smooth(x * x) - mx * mx, smooth(y * y) - my * my, smooth(x * y) - mx * my
+def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Multi-scale structural similarity of each picture, 0..1; inputs (N, C, H, W) in 0..255, sides
+    >= 176: contrast and structure at five scales, halved by averaging, luminance at the last.
+
+    Weights of Wang et al., "Multiscale structural similarity", 2003; a negative contrast counts as
+    0. Channels are combined before the scales are. Returns (N,).
+    """
+    found = torch.ones(len(x), dtype=torch.float64, device=x.device)
+    for scale, weight in enumerate(_SCALE_WEIGHTS):
+        if scale:
+            x, y = (F.avg_pool2d(z, 2) for z in (x, y))
+        luminance, contrast = _similarities(x, y)
+        last = scale == len(_SCALE_WEIGHTS) - 1
+        part = luminance * contrast if last else contrast
+        found = found * part.double().flatten(1).mean(1).clamp(min=0) ** weight
+    return found
+
+
+_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+
+
+def _similarities(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The luminance term and the product of contrast and structure, each (N, C, H - 10, W - 10).
+
+    Values are taken relative to mid-grey: the squares that are subtracted from each other stay
+    small enough for float32, which is three times as fast here.
+    """
+    x, y = x.float() - 127.5, y.float() - 127.5
+    mx, my = _smooth(x), _smooth(y)
+    vx, vy, vxy = _smooth(x * x) - mx * mx, _smooth(y * y) - my * my, _smooth(x * y) - mx * my
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    score = ((2 * mx * my + c1) * (2 * vxy + c2)) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
-    return score.flatten(1).mean(1)
+    mx, my = mx + 127.5, my + 127.5
+    return (2 * mx * my + c1) / (mx**2 + my**2 + c1), (2 * vxy + c2) / (vx + vy + c2)
+
+
+def _smooth(z: Tensor) -> Tensor:
+    """The Gaussian mean where the window lies inside. Sums of shifted pictures: a convolution of so
+    few channels takes ten times as long on a CPU."""
+    for dim in (2, 3):
+        length = z.shape[dim] - len(_WINDOW) + 1
+        total = z.narrow(dim, 0, length) * _WINDOW[0]
+        for place, weight in enumerate(_WINDOW[1:], 1):
+            total.add_(z.narrow(dim, place, length), alpha=weight)
+        z = total
+    return z
+
+
+def _gaussian(width: int, sigma: float) -> list[float]:
+    values = [math.exp(-((k - width // 2) ** 2) / (2 * sigma**2)) for k in range(width)]
+    return [value / sum(values) for value in values]
+
+
+_WINDOW = _gaussian(11, 1.5)

@@ -11,7 +11,7 @@ from torch import Tensor
 from img2img.data import Dataset
 from img2img.images import Picture, Pixels, contact_sheet, from_network, write_picture
 from img2img.methods import Method
-from img2img.metrics import METRICS
+from img2img.metrics import DEFAULT_METRICS, METRICS
 
 
 def to_pixels(x: Tensor) -> list[Pixels]:
@@ -48,7 +48,7 @@ def validate(
             x, y = ((columns[n].float() + 1) * 127.5 for n in (name, f"truth {name}"))
             x = x.round().clamp(0, 255)
             prefix = "" if name == "output" else f"{name}: "
-            for short, metric in METRICS.items():
+            for short, metric in ((n, METRICS[n]) for n in DEFAULT_METRICS):
                 if min(x.shape[2:]) >= metric.least_side:
                     figures.setdefault(prefix + short, []).append(metric.of(x, y))
     sheet = Picture(contact_sheet(rows, titles), format="JPEG")

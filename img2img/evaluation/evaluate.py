@@ -1,0 +1,218 @@
+"""One evaluation from its request to its report: the library beneath `img2img evaluate`."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from img2img._version import __version__
+from img2img.errors import ConfigError, UsageError, proposal
+from img2img.evaluation.figures import figures_of
+from img2img.evaluation.gather import Asked, Extractor, Gathered, Translate, gather
+from img2img.evaluation.report import Report
+from img2img.evaluation.sources import Item, Material, for_model, two_folders
+from img2img.features import FEATURES, open_features
+from img2img.images import Pixels
+from img2img.inference.translator import Translator, model_path
+from img2img.metrics import METRICS
+
+# The networks of a default evaluation, where their weights are found. Each has a reason: Lite0 sees
+# kinds of things best, MobileNetV2 is the judge that no training uses, Inception gives the FID.
+DEFAULT_NETWORKS = ("lite0", "mobilenetv2", "inception")
+MOST = 5000
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """What to judge, and how.
+
+    Attributes:
+        model, data: a model (name, run folder or file) and a folder in a layout of training, of
+            which the held-out part is used; or
+        fake, real: translated pictures and real ones, of any tool.
+        paired: whether pictures of the same name belong together; None: where all names agree.
+        metrics: of pairs, names in METRICS; empty: all whose networks are there.
+        networks: for sets; empty: the default ones that are found; `none`: none.
+        size: long side in pixels to which pictures are reduced; None: what the model states, for
+            folders their own size; 0: their own size.
+        most: at most so many pictures of each set, chosen by the seed; 0: all.
+        seed: of every choice and interval.
+        direction: AtoB or BtoA, for a run folder of both.
+        backwards: the data's B is the model's input; None: as the model file says.
+        runner, device, precision: as for `Translator`.
+    """
+
+    model: str | Path | None = None
+    data: Path | None = None
+    fake: Path | None = None
+    real: Path | None = None
+    paired: bool | None = None
+    metrics: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    size: int | None = None
+    most: int = MOST
+    seed: int = 0
+    direction: str | None = None
+    backwards: bool | None = None
+    runner: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+
+    def check(self) -> None:
+        """Raise UsageError for what cannot be meant, ConfigError for unknown names."""
+        folders = self.fake is not None or self.real is not None
+        if folders and (self.model is not None or self.data is not None):
+            raise UsageError("give a model and its data, or --fake and --real, not both")
+        if folders and (self.fake is None or self.real is None):
+            raise UsageError("--fake and --real belong together: translated and real pictures")
+        if not folders and (self.model is None or self.data is None):
+            raise UsageError("give a model and a folder of data, or --fake DIR --real DIR")
+        for name in self.metrics:
+            if name not in METRICS:
+                raise ConfigError(f"unknown metric '{name}'.{proposal(name, METRICS)}")
+        for name in self.networks:
+            if name != "none" and name not in FEATURES:
+                raise ConfigError(f"unknown feature network '{name}'.{proposal(name, FEATURES)}")
+        if self.most < 0:
+            raise UsageError(f"at most {self.most} pictures; give 0 (all) or more")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A report, and what it was made from, for pages.
+
+    Attributes:
+        report: figures and protocol.
+        material: the pictures.
+        found: what was gathered from them.
+        side: long side in pixels to which they were reduced; 0: their own size.
+    """
+
+    report: Report
+    material: Material
+    found: Gathered
+    side: int
+
+
+def evaluate(
+    request: EvaluateRequest, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Evaluated:
+    """Judge a model or a folder of translated pictures.
+
+    `progress` is told (pictures done, pictures in all).
+
+    Raises:
+        UsageError, ConfigError: an impossible request; a network's weights are missing.
+        DataError: folders without pictures, without partners, or not one picture can be read.
+        ModelError, EnvironmentFault: the model cannot be opened.
+    """
+    request.check()
+    networks = networks_of(request.networks)
+    metrics = request.metrics or tuple(n for n, m in METRICS.items() if m.available())
+    with subject(request) as (material, side, translate, facts):
+        some = material.some(request.most, request.seed)
+        found = gather(some, Asked(side, metrics, networks), translate, progress)
+    figures, warnings = figures_of(found, request.seed)
+    if len(some.judged) < len(material.judged):
+        warnings.append(
+            f"{len(some.judged)} of {len(material.judged)} pictures were used; --most 0 takes all"
+        )
+    title = str(facts.pop("title"))
+    protocol = facts | {
+        "long_side": side,
+        "paired": some.paired,
+        "seed": request.seed,
+        "most": request.most,
+        "judged": len(found.rows),
+        "reals": len(found.reals.names),
+        "networks": {network.name: sha256_of(network) for network in networks},
+        "img2img": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+    report = Report(title, protocol, figures, tuple(warnings), found.rows, found.problems)
+    return Evaluated(report, some, found, side)
+
+
+def networks_of(names: tuple[str, ...]) -> list[Extractor]:
+    """The feature networks to use: those named, or the default ones that are found.
+
+    Raises:
+        ConfigError: the weights of a named one are missing or not the known ones.
+    """
+    if names == ("none",):
+        return []
+    if names:
+        return [open_features(name) for name in dict.fromkeys(names)]
+    found: list[Extractor] = []
+    for name in DEFAULT_NETWORKS:
+        try:
+            found.append(open_features(name))
+        except ConfigError:
+            continue
+    return found
+
+
+def sha256_of(network: Extractor) -> str:
+    """Of the weight file that the network was read from."""
+    return FEATURES[network.name].sha256
+
+
+@contextmanager
+def subject(
+    request: EvaluateRequest,
+) -> Iterator[tuple[Material, int, Translate | None, dict[str, object]]]:
+    """The pictures of a request, the long side to reduce them to, how a model translates them, and
+    facts for the protocol. The model is closed at the end."""
+    if request.fake is not None and request.real is not None:
+        material = two_folders(request.fake, request.real, request.paired)
+        title = f"{request.fake.name} against {request.real.name}"
+        yield material, request.size or 0, None, {"title": title, "model": None}
+        return
+    assert request.model is not None and request.data is not None
+    path = model_path(request.model, request.runner, request.direction)
+    with Translator(
+        path,
+        runner=request.runner,
+        device=request.device,
+        precision=request.precision,
+        size=request.size,
+    ) as translator:
+        info = translator.info
+        material = for_model(
+            request.data, info.method, is_backwards(request, info.direction), info.domains
+        )
+
+        def translate(pixels: Pixels, item: Item) -> Pixels:
+            return translator(pixels)
+
+        facts = {
+            "title": f"{info.name} on {request.data.name}",
+            "model": info.name,
+            "model_sha256": digest_of(path),
+            "method": info.method,
+            "steps": info.training.get("step"),
+            "runner": translator.description,
+        }
+        yield material, translator.size, translate, facts
+
+
+def is_backwards(request: EvaluateRequest, direction: str) -> bool:
+    """Whether the data's B is the model's input."""
+    if request.backwards is not None:
+        return request.backwards
+    return direction.replace(" ", "") in ("B->A", "BtoA")
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,173 @@
+"""What was gathered -> figures, each with its interval, its number of pictures, and warnings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from img2img.errors import DataError
+from img2img.evaluation.gather import Collected, Gathered
+from img2img.metrics import METRICS
+from img2img.metrics.sets import (
+    Estimate,
+    bootstrap,
+    frechet_distance,
+    halves,
+    inception_score,
+    kernel_distance,
+    manifolds,
+    mean_of,
+)
+
+# Under so many pictures a distance between sets says little.
+FEW = 200
+# With so many pictures a Frechet distance with Inception is the figure that papers print.
+PUBLISHED = 2048
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a report.
+
+    Attributes:
+        value, low, high: the figure and its 95 % interval; without one both are NaN.
+        n: pictures that it was computed from.
+        unit: empty for a plain number.
+        better: `higher`, `lower`, or empty where neither is.
+        floor: the same distance between two halves of the real pictures: what "no difference"
+            measures with so few; NaN where there is none.
+        about: in a few words what it tells.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    unit: str = ""
+    better: str = ""
+    floor: float = math.nan
+    about: str = ""
+
+
+def figures_of(found: Gathered, seed: int = 0) -> tuple[dict[str, Figure], list[str]]:
+    """The figures by name, and what to be careful about."""
+    figures = _of_rows(found)
+    warnings: list[str] = []
+    for network in found.fakes.features:
+        if network in found.reals.features and len(found.reals.features[network]) > 1:
+            try:
+                figures |= _of_sets(network, found.reals, found.fakes, seed)
+            except DataError as error:
+                warnings.append(f"{network}: {error}")
+        if len(found.inputs.names) == len(found.fakes.names) > 0:
+            figures |= _likeness(network, found.inputs, found.fakes)
+    warnings += _careful(found)
+    return figures, warnings
+
+
+_FAITHFUL = {
+    "structure": ("", "higher", "SSIM of the luminance at a quarter of the size, with the input"),
+    "change": ("8-bit levels", "", "mean absolute difference to the input"),
+    "unchanged": ("share", "lower", "pictures that differ from the input by under 4 levels"),
+}
+
+
+def _of_rows(found: Gathered) -> dict[str, Figure]:
+    figures = {}
+    names = dict.fromkeys(name for row in found.rows.values() for name in row)
+    for name in names:
+        values = torch.tensor([row[name] for row in found.rows.values() if name in row]).double()
+        finite = values[values.isfinite()]
+        shown = mean_of(finite) if len(finite) else Estimate(math.inf, math.inf, math.inf)
+        if name in METRICS:
+            metric = METRICS[name]
+            better = "higher" if metric.higher_is_better else "lower"
+            unit, about = metric.unit, "distance to the truth, mean over the pictures"
+        else:
+            unit, better, about = _FAITHFUL[name]
+        figures[name] = _figure(shown, len(values), unit, better, about=about)
+    return figures
+
+
+def _figure(
+    shown: Estimate, n: int, unit: str, better: str, floor: float = math.nan, about: str = ""
+) -> Figure:
+    low, high = (x if math.isfinite(x) else math.nan for x in (shown.low, shown.high))
+    return Figure(shown.value, low, high, n, unit, better, floor, about)
+
+
+def _of_sets(network: str, reals: Collected, fakes: Collected, seed: int) -> dict[str, Figure]:
+    real, fake = reals.features[network], fakes.features[network]
+    n = min(len(real), len(fake))
+    named = _names(network)
+    half_a, half_b = halves(real, seed)
+
+    def floor(distance: Callable[[Tensor, Tensor], float]) -> float:
+        return distance(half_a, half_b) if len(half_a) > 3 else math.nan
+
+    figures = {
+        named["fd"]: _figure(
+            bootstrap(frechet_distance, real, fake, seed), n, "", "lower",
+            floor(frechet_distance), "Frechet distance of the features",
+        ),
+        named["kd"]: _figure(
+            kernel_distance(real, fake, seed), n, "", "lower",
+            floor(lambda a, b: kernel_distance(a, b, seed).value),
+            "kernel distance of the features, unbiased",
+        ),
+    }  # fmt: skip
+    spread = manifolds(real, fake)
+    for name, better_when, about in (
+        ("precision", spread.precision, "share of the fakes that lie among the reals: quality"),
+        ("density", spread.density, "how densely the reals lie around the fakes: quality"),
+        ("recall", spread.recall, "share of the reals that lie among the fakes: diversity"),
+        ("coverage", spread.coverage, "share of the reals with a fake near by: diversity"),
+    ):
+        figures[f"{name}_{network}"] = _figure(better_when, n, "", "higher", about=about)
+    if network in fakes.logits:
+        figures[named["is"]] = _figure(
+            inception_score(fakes.logits[network], seed), len(fake), "", "higher",
+            inception_score(reals.logits[network], seed).value,
+            "certainty and variety of the classes seen; the floor is that of the reals",
+        )  # fmt: skip
+    return figures
+
+
+def _names(network: str) -> dict[str, str]:
+    """The established names belong to Inception's features alone."""
+    if network == "inception":
+        return {"fd": "fid", "kd": "kid", "is": "inception_score"}
+    return {short: f"{short}_{network}" for short in ("fd", "kd", "is")}
+
+
+def _likeness(network: str, inputs: Collected, fakes: Collected) -> dict[str, Figure]:
+    like = F.cosine_similarity(inputs.features[network], fakes.features[network])
+    about = "cosine similarity of input and output in the network's features: subject kept"
+    return {f"likeness_{network}": _figure(mean_of(like), len(like), "", "", about=about)}
+
+
+def _careful(found: Gathered) -> list[str]:
+    warnings = []
+    counts = {"translated": len(found.fakes.names), "real": len(found.reals.names)}
+    for what, count in counts.items():
+        if found.fakes.features and 0 < count < FEW:
+            warnings.append(
+                f"{count} {what} pictures: distances between sets say little under {FEW}; compare "
+                "them with their floor, and only with figures of the same number of pictures"
+            )
+    if "inception" in found.fakes.features and min(counts.values()) < PUBLISHED:
+        warnings.append(
+            f"FID falls with the number of pictures: under {PUBLISHED} it does not compare with "
+            "figures of papers"
+        )
+    if found.problems:
+        done = len(found.rows)
+        warnings.append(
+            f"{len(found.problems)} pictures could not be used; figures are over {done}"
+        )
+    return warnings

@@ -1,0 +1,277 @@
+"""One pass over the pictures: figures of each picture, features of the sets, small copies.
+
+Nothing whole is kept but what the sets' figures need: `most` rows of features for each network and
+`most` copies of 64 pixels, so that memory does not grow with the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from img2img.errors import DataError, PictureError
+from img2img.evaluation.sources import Item, Material
+from img2img.images import LUMA, Pixels
+from img2img.metrics import METRICS
+from img2img.metrics.paired import ssim
+
+SMALL = 64  # side of the copies for the critic and the collapse figures
+_READERS = 3
+_AHEAD = 8
+_BATCH = 16
+_MOST_WAITING = 48  # pictures of different sizes that wait for more of their size
+_NONE = torch.zeros(0, 3, SMALL, SMALL, dtype=torch.uint8)
+UNCHANGED = 4.0  # mean difference in 8-bit levels under which a picture counts as left alone
+
+Translate = Callable[[Pixels, Item], Pixels]
+
+
+class Extractor(Protocol):
+    """A frozen network: `features` of uint8 (N, 3, H, W) are float (N, width)."""
+
+    name: str
+
+    def features(self, x: Tensor) -> Tensor: ...
+
+
+@dataclass
+class Collected:
+    """What one set of pictures gave.
+
+    Attributes:
+        names: of the pictures that were read, in order.
+        features: (N, D) by network.
+        logits: (N, classes) by network that has classes.
+        small: uint8 (N, 3, 64, 64).
+    """
+
+    names: list[str] = field(default_factory=list)
+    features: dict[str, Tensor] = field(default_factory=dict)
+    logits: dict[str, Tensor] = field(default_factory=dict)
+    small: Tensor = field(
+        default_factory=lambda: torch.zeros(0, 3, SMALL, SMALL, dtype=torch.uint8)
+    )
+
+
+@dataclass
+class Gathered:
+    """All that the figures are computed from.
+
+    Attributes:
+        inputs, fakes, reals: each set; `inputs` is empty for two folders.
+        rows: figures of each judged picture, by name of the figure.
+        problems: pictures that could not be read or translated, with the reason.
+    """
+
+    inputs: Collected = field(default_factory=Collected)
+    fakes: Collected = field(default_factory=Collected)
+    reals: Collected = field(default_factory=Collected)
+    rows: dict[str, dict[str, float]] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to compute for each picture.
+
+    Attributes:
+        side: long side in pixels to which pictures are reduced; 0: their own size.
+        paired: names in METRICS, where there is a truth.
+        networks: for the features of the sets.
+    """
+
+    side: int = 0
+    paired: Sequence[str] = ()
+    networks: Sequence[Extractor] = ()
+
+
+def gather(
+    material: Material,
+    asked: Asked,
+    translate: Translate | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Gathered:
+    """Read, and with `translate` make, every picture once.
+
+    Raises:
+        DataError: not one picture could be judged.
+    """
+    found = Gathered()
+    total = len(material.judged) + (0 if material.paired else len(material.reals))
+    done = 0
+    sets = {name: _Filling(asked.networks) for name in ("inputs", "fakes", "reals")}
+    for item, source, fake, truth in _judged(material, asked.side, translate, found.problems):
+        done += 1
+        progress(done, total)
+        if fake is None:
+            continue
+        row: dict[str, float] = {}
+        if source is not None:
+            sets["inputs"].add(item.name, source)
+            row |= faithfulness(source, fake)
+        if truth is not None:
+            row |= _paired(fake, truth, asked.paired)
+            sets["reals"].add(item.name, truth)
+        sets["fakes"].add(item.name, fake)
+        found.rows[item.name] = row
+    if not material.paired:
+        for item, pixels in _read(material.reals, asked.side, found.problems):
+            done += 1
+            progress(done, total)
+            if pixels is not None:
+                sets["reals"].add(item.name, pixels)
+    if not found.rows:
+        first = next(iter(found.problems.items()), ("", "no pictures"))
+        raise DataError(f"no picture could be judged; the first problem: {first[0]}: {first[1]}")
+    found.inputs, found.fakes, found.reals = (each.end() for each in sets.values())
+    return found
+
+
+def _judged(
+    material: Material, side: int, translate: Translate | None, problems: dict[str, str]
+) -> Iterator[tuple[Item, Pixels | None, Pixels | None, Pixels | None]]:
+    """Each judged picture with its input and its truth, as far as there are any."""
+    truths: Iterator[tuple[Item, Pixels | None]] | None = None
+    if material.paired:
+        truths = _read(material.reals, side, problems)
+    for item, pixels in _read(material.judged, side, problems):
+        truth = next(truths)[1] if truths is not None else None
+        if pixels is None or (truths is not None and truth is None):
+            yield item, None, None, None
+            continue
+        source, fake = None, pixels
+        if translate is not None:
+            try:
+                source, fake = pixels, _coloured(translate(pixels, item))
+            except PictureError as error:
+                problems[item.name] = str(error)
+                yield item, None, None, None
+                continue
+        if truth is not None and truth.shape != fake.shape:
+            problems[item.name] = (
+                f"{fake.shape[1]}x{fake.shape[0]} pixels, its truth has "
+                f"{truth.shape[1]}x{truth.shape[0]}"
+            )
+            fake = None  # type: ignore[assignment]
+        yield item, source, fake, truth
+
+
+def _coloured(pixels: Pixels) -> Pixels:
+    return np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels
+
+
+def _read(
+    items: Sequence[Item], side: int, problems: dict[str, str]
+) -> Iterator[tuple[Item, Pixels | None]]:
+    """In order, a few ahead; None for one that cannot be read."""
+
+    def attempt(item: Item) -> Pixels | str:
+        try:
+            return item.read(side)
+        except (PictureError, OSError) as error:
+            return str(error)
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        coming = iter(items)
+        waiting = [(item, pool.submit(attempt, item)) for item in islice(coming, _AHEAD)]
+        while waiting:
+            item, future = waiting.pop(0)
+            waiting += [(item, pool.submit(attempt, item)) for item in islice(coming, 1)]
+            made = future.result()
+            if isinstance(made, str):
+                problems[item.name] = made
+            yield item, None if isinstance(made, str) else made
+
+
+def _paired(fake: Pixels, truth: Pixels, names: Sequence[str]) -> dict[str, float]:
+    x, y = (_planes(pixels).float() for pixels in (fake, truth))
+    return {
+        name: float(METRICS[name].of(x, y))
+        for name in names
+        if min(x.shape[2:]) >= METRICS[name].least_side
+    }
+
+
+def _planes(pixels: Pixels) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+
+
+def faithfulness(source: Pixels, fake: Pixels) -> dict[str, float]:
+    """How much of a photograph is left, and how much was done to it.
+
+    `structure`: SSIM of the luminance at a quarter of the size, which looks at shapes and not at
+    texture; absent under 44 pixels. `change`: mean absolute difference in 8-bit levels.
+    `unchanged`: 1 where that is under 4 levels, else 0.
+    """
+    row = {"change": float(np.abs(source.astype(np.int16) - fake).mean())}
+    row["unchanged"] = float(row["change"] < UNCHANGED)
+    if min(source.shape[:2]) >= 44:
+        x, y = (F.avg_pool2d(_luminance(p), 4) for p in (source, fake))
+        row["structure"] = float(ssim(x, y))
+    return row
+
+
+def _luminance(pixels: Pixels) -> Tensor:
+    grey: NDArray[np.float32] = (pixels.astype(np.float32) @ LUMA).astype(np.float32)
+    return torch.from_numpy(grey)[None, None]
+
+
+class _Filling:
+    """A set that grows picture by picture; networks run over pictures of one size together."""
+
+    def __init__(self, networks: Sequence[Extractor]):
+        self._networks = networks
+        self._names: list[str] = []
+        self._waiting: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
+        self._features: dict[str, dict[int, Tensor]] = {n.name: {} for n in networks}
+        self._logits: dict[str, dict[int, Tensor]] = {}
+        self._small: list[Tensor] = []
+
+    def add(self, name: str, pixels: Pixels) -> None:
+        place = len(self._names)
+        self._names.append(name)
+        x = _planes(pixels)
+        small = F.interpolate(x.float(), (SMALL, SMALL), mode="bilinear", antialias=True)
+        self._small.append(small.round().clamp(0, 255).byte())
+        if self._networks:
+            some = self._waiting.setdefault(tuple(x.shape), [])
+            some.append((place, x))
+            if len(some) >= _BATCH:
+                self._run(self._waiting.pop(tuple(x.shape)))
+            elif sum(map(len, self._waiting.values())) >= _MOST_WAITING:
+                largest = max(self._waiting, key=lambda shape: len(self._waiting[shape]))
+                self._run(self._waiting.pop(largest))
+
+    def _run(self, some: list[tuple[int, Tensor]]) -> None:
+        x = torch.cat([each for _, each in some])
+        for network in self._networks:
+            both = getattr(network, "both", None)
+            features, logits = both(x) if both else (network.features(x), None)
+            for k, (place, _) in enumerate(some):
+                self._features[network.name][place] = features[k]
+                if logits is not None:
+                    self._logits.setdefault(network.name, {})[place] = logits[k]
+
+    def end(self) -> Collected:
+        for some in self._waiting.values():
+            self._run(some)
+        self._waiting.clear()
+        return Collected(
+            self._names,
+            {name: _stacked(rows) for name, rows in self._features.items() if rows},
+            {name: _stacked(rows) for name, rows in self._logits.items()},
+            torch.cat(self._small) if self._small else _NONE,
+        )
+
+
+def _stacked(rows: Mapping[int, Tensor]) -> Tensor:
+    return torch.stack([rows[place] for place in sorted(rows)])

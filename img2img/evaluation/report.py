@@ -1,0 +1,100 @@
+"""What an evaluation found: as JSON, as CSV of the pictures, as a table to read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from img2img.evaluation.figures import Figure
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of one evaluation.
+
+    Attributes:
+        title: what was judged.
+        protocol: how: sizes, seed, counts, versions, digests of the files that were used.
+        figures: by name.
+        warnings: what to be careful about.
+        rows: figures of each picture.
+        problems: pictures that could not be used, with the reason.
+    """
+
+    title: str
+    protocol: Mapping[str, Any]
+    figures: Mapping[str, Figure]
+    warnings: tuple[str, ...] = ()
+    rows: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> str:
+        """One object; figures that do not exist (NaN) and infinite ones are null and "inf"."""
+        return json.dumps(
+            {
+                "schema": SCHEMA,
+                "title": self.title,
+                "protocol": dict(self.protocol),
+                "figures": {name: _plain(asdict(f)) for name, f in self.figures.items()},
+                "warnings": list(self.warnings),
+                "problems": dict(self.problems),
+                "pictures": {name: _plain(row) for name, row in self.rows.items()},
+            },
+            indent=1,
+            ensure_ascii=False,
+        )
+
+    def as_csv(self) -> str:
+        """A line for each picture; an empty field where a figure does not exist."""
+        names = list(dict.fromkeys(name for row in self.rows.values() for name in row))
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["picture", *names])
+        for picture, row in self.rows.items():
+            writer.writerow([picture, *(f"{row[n]:.6g}" if n in row else "" for n in names)])
+        return text.getvalue()
+
+    def lines(self) -> list[str]:
+        """The figures as lines of text: name, value, interval, floor."""
+        width = max((len(name) for name in self.figures), default=0)
+        lines = []
+        for name, figure in self.figures.items():
+            arrow = {"higher": "higher is better", "lower": "lower is better"}.get(figure.better, "")
+            parts = [f"{name:{width}}  {shown(figure.value):>8}", f"{interval(figure):19}"]
+            floor = f"floor {shown(figure.floor)}" if math.isfinite(figure.floor) else ""
+            unit = figure.unit or ""
+            parts.append(", ".join(p for p in (unit, floor, arrow) if p))
+            lines.append("  ".join(parts).rstrip())
+        return lines
+
+
+def shown(value: float) -> str:
+    """Four figures, as in the table and on the page."""
+    if math.isnan(value):
+        return "-"
+    if math.isinf(value):
+        return "inf"
+    return f"{value:.4g}" if abs(value) < 10000 else f"{value:.0f}"
+
+
+def interval(figure: Figure) -> str:
+    """`[low, high]`, or nothing where there is none."""
+    if math.isnan(figure.low) or math.isnan(figure.high):
+        return ""
+    return f"[{shown(figure.low)}, {shown(figure.high)}]"
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    def plain(value: object) -> object:
+        if isinstance(value, float) and not math.isfinite(value):
+            return None if math.isnan(value) else "inf" if value > 0 else "-inf"
+        return value
+
+    return {name: plain(value) for name, value in values.items()}

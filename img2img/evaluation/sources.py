@@ -1,0 +1,179 @@
+"""Where the pictures of an evaluation are: two folders, or the held-out part of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from img2img.data.labelled import rows_of
+from img2img.data.paired import pairs_of
+from img2img.data.store import listing
+from img2img.data.unpaired import sets_of
+from img2img.errors import DataError, PictureError, UsageError
+from img2img.images import Pixels, find_pictures, read_picture, resize_pixels, working_shape
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture: a file, or the left (0) or right (1) half of one.
+
+    Attributes:
+        name: relative to its folder, for reports.
+        path: of the file.
+        half: which half of a side-by-side file, or None.
+        label: of its domains, one number each, for labelled pictures.
+    """
+
+    name: str
+    path: Path
+    half: int | None = None
+    label: tuple[float, ...] = ()
+
+    def read(self, side: int = 0) -> Pixels:
+        """uint8 (H, W, 3); its long side reduced to `side` pixels where it is larger and `side` is
+        not 0.
+
+        Raises:
+            PictureError: it cannot be decoded, or has no two halves.
+        """
+        pixels = read_picture(self.path).pixels
+        if self.half is not None:
+            width = pixels.shape[1]
+            if width % 2:
+                raise PictureError(f"{self.path}: a side-by-side picture of odd width {width}")
+            pixels = np.ascontiguousarray(np.split(pixels, 2, 1)[self.half])
+        height, width = pixels.shape[:2]
+        height, width = working_shape(height, width, side)
+        return resize_pixels(pixels, width, height)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What there is to compare.
+
+    Attributes:
+        inputs: what a model translates; empty for two folders.
+        fakes: translated pictures; empty for a model, which makes them.
+        reals: of the target domain.
+        paired: picture k of `reals` is the truth of picture k of the inputs or fakes.
+        domains: names of the labels' entries.
+    """
+
+    inputs: tuple[Item, ...] = ()
+    fakes: tuple[Item, ...] = ()
+    reals: tuple[Item, ...] = ()
+    paired: bool = False
+    domains: tuple[str, ...] = ()
+
+    @property
+    def judged(self) -> tuple[Item, ...]:
+        """The pictures that are judged, or that they are made from."""
+        return self.fakes or self.inputs
+
+    def some(self, most: int, seed: int) -> Material:
+        """At most `most` pictures of each set, chosen by the seed; 0: all. Pairs stay pairs."""
+
+        def chosen(items: tuple[Item, ...]) -> tuple[Item, ...]:
+            if not most or len(items) <= most:
+                return items
+            order = np.random.default_rng([seed, 17]).permutation(len(items))[:most]
+            return tuple(items[k] for k in sorted(order))
+
+        return Material(
+            chosen(self.inputs), chosen(self.fakes), chosen(self.reals), self.paired, self.domains
+        )
+
+
+def two_folders(fake: Path, real: Path, paired: bool | None) -> Material:
+    """Translated pictures and real ones, as files of any tool.
+
+    With `paired` None they are pairs where both folders hold the same names (without suffix).
+
+    Raises:
+        UsageError: no such folder.
+        DataError: a folder without pictures; or `paired`, and the names differ: which are missing
+            where.
+    """
+    fakes, reals = _by_stem(fake), _by_stem(real)
+    same = fakes.keys() == reals.keys()
+    if paired and not same:
+        lacking = [f"{real}: no partner for {fakes[s].name}" for s in fakes.keys() - reals.keys()]
+        lacking += [f"{fake}: no partner for {reals[s].name}" for s in reals.keys() - fakes.keys()]
+        raise DataError(
+            listing(f"{len(lacking)} pictures without a partner of the same name", sorted(lacking))
+        )
+    return Material(
+        fakes=tuple(fakes.values()),
+        reals=tuple(reals.values()),
+        paired=same if paired is None else paired,
+    )
+
+
+def _by_stem(folder: Path) -> dict[str, Item]:
+    items = {}
+    for item in folder_of(folder):
+        stem = str(Path(item.name).with_suffix("").as_posix())
+        items[item.name if stem in items else stem] = item
+    return items
+
+
+def folder_of(folder: Path) -> tuple[Item, ...]:
+    """The pictures of a folder and its sub-folders, by name.
+
+    Raises:
+        UsageError: no such folder.
+        DataError: it holds no pictures.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder of pictures")
+    items = tuple(Item(p.relative_to(folder).as_posix(), p) for p in find_pictures(folder))
+    if not items:
+        raise DataError(f"{folder}: no pictures found")
+    return items
+
+
+def for_model(
+    data: Path, method: str, backwards: bool = False, attributes: Sequence[str] = ()
+) -> Material:
+    """What a model of `method` is judged on: the held-out part of a folder in one of the layouts of
+    training. A folder of plain pictures gives inputs only.
+
+    Args:
+        data: the folder.
+        method: the model's training method.
+        backwards: the model translates B to A.
+        attributes: the model's domains, for labelled pictures.
+
+    Raises:
+        UsageError: no such folder.
+        DataError: no pictures, or files without a partner.
+    """
+    if not data.is_dir():
+        raise UsageError(f"{data}: no such folder of pictures")
+    if attributes:
+        _, rows, _ = rows_of(data, "held-out", attributes)
+        items = tuple(Item(row.name, row.path, None, row.label) for row in rows)
+        return _checked(data, Material(items, reals=items, domains=tuple(attributes)))
+    sets = None if method == "pix2pix" else sets_of(data, "held-out")
+    if sets is not None:
+        a, b = (tuple(Item(p.relative_to(data).as_posix(), p) for p in side) for side in sets)
+        return _checked(data, Material(b, reals=a) if backwards else Material(a, reals=b))
+    pairs = pairs_of(data, "held-out")
+    if not pairs or (method == "stylize" and all(pair.b is None for pair in pairs)):
+        return Material(folder_of(data))
+    a = tuple(Item(p.name, p.a, 0 if p.b is None else None) for p in pairs)
+    b = tuple(Item(p.name, p.b or p.a, 1 if p.b is None else None) for p in pairs)
+    inputs, reals = (b, a) if backwards else (a, b)
+    return Material(inputs, reals=reals, paired=True)
+
+
+def _checked(data: Path, material: Material) -> Material:
+    if not material.inputs or not material.reals:
+        raise DataError(
+            f"{data}: no held-out pictures; a folder with a test/ or val/ part, or more "
+            "pictures, is needed"
+        )
+    return material

@@ -1,0 +1,50 @@
+"""Distances in the features of frozen networks, between a translated picture and the true one."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from img2img.features import VGG19, find_features, load_vgg19
+
+_LAYERS = ("relu1_2", "relu2_2", "relu3_4", "relu4_1")
+# Long sides are reduced to this: the cost falls with its square, and shapes and texture are still
+# there. Changing it changes every figure.
+_SIDE = 128
+
+
+def vgg19_distance(x: Tensor, y: Tensor) -> Tensor:
+    """How different two pictures look to VGG19, 0 for equal ones; inputs (N, C, H, W) in 0..255,
+    sides >= 16. Returns (N,).
+
+    Squared distance of the features of four layers, each scaled to unit length over its channels,
+    averaged over the places and the layers, as LPIPS without its learned weights (arXiv
+    1801.03924). The long side is reduced to 128 pixels first. It is not LPIPS and does not compare
+    with its figures.
+    """
+    network = _network()
+    maps = [network(_seen(z), _LAYERS) for z in (x, y)]
+    parts = []
+    for name in _LAYERS:
+        a, b = (F.normalize(found[name].float(), dim=1, eps=1e-6) for found in maps)
+        parts.append((a - b).square().sum(1).flatten(1).mean(1))
+    return torch.stack(parts).mean(0)
+
+
+@functools.cache
+def _network() -> VGG19:
+    return load_vgg19(find_features("vgg19"), deepest=_LAYERS[-1]).eval()
+
+
+def _seen(x: Tensor) -> Tensor:
+    if x.shape[1] == 1:
+        x = x.repeat(1, 3, 1, 1)
+    x = x.float()
+    longer = max(x.shape[2:])
+    if longer > _SIDE:
+        size = [max(16, round(side * _SIDE / longer)) for side in x.shape[2:]]
+        x = F.interpolate(x, size, mode="bilinear", antialias=True)
+    return x / 127.5 - 1

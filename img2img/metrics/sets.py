@@ -1,0 +1,214 @@
+"""How far two sets of pictures are apart, from their features: Frechet and kernel distances,
+precision and recall, density and coverage, Inception score.
+
+Features are float tensors (N, D), one row for each picture. A distance depends on the network that
+made them and falls with N: two figures compare only where both agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from img2img.errors import DataError
+
+_Z = 1.959964  # of the normal distribution: 95 % lie within
+_ROWS = 2048  # of a matrix of distances that is never whole in memory
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def frechet_distance(a: Tensor, b: Tensor) -> float:
+    """|mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)), A and B the unbiased covariances of the rows
+    (arXiv 1706.08500; with Inception's features it is the FID).
+
+    The trace of the root is the nuclear norm of X_a X_b^T / sqrt((n_a - 1)(n_b - 1)), X the centred
+    features: with fewer pictures than features that matrix is the small one.
+
+    Raises:
+        DataError: fewer than two pictures in a set.
+    """
+    _need(2, a, b)
+    a, b = a.double(), b.double()
+    mu_a, mu_b = a.mean(0), b.mean(0)
+    x, y = a - mu_a, b - mu_b
+    da, db = len(a) - 1, len(b) - 1
+    if max(len(a), len(b)) <= a.shape[1]:
+        root = torch.linalg.svdvals(x @ y.T).sum() / (da * db) ** 0.5
+    else:
+        values, vectors = torch.linalg.eigh(x.T @ x / da)
+        half = vectors * values.clamp(min=0).sqrt()
+        product = half.T @ (y.T @ y / db) @ half
+        root = torch.linalg.eigvalsh(product).clamp(min=0).sqrt().sum()
+    spread = x.square().sum() / da + y.square().sum() / db
+    return max(0.0, float((mu_a - mu_b).square().sum() + spread - 2 * root))
+
+
+def kernel_distance(
+    a: Tensor, b: Tensor, seed: int = 0, subsets: int = 100, size: int = 100
+) -> Estimate:
+    """The unbiased squared maximum mean discrepancy with the kernel (x.y / D + 1)^3, averaged over
+    random subsets, and the interval of that mean over repeated draws of the pictures (arXiv
+    1801.01401; with Inception's features it is the KID). May be negative for equal sets.
+
+    The interval comes from the variation between disjoint groups of pictures, so it needs no
+    resampling with repetition, which would bias the kernel of a picture with itself.
+
+    Raises:
+        DataError: fewer than 4 pictures in a set.
+    """
+    _need(4, a, b)
+    a, b = a.double(), b.double()
+    size = min(size, len(a), len(b))
+    drawn = torch.Generator().manual_seed(seed)
+    values = []
+    for _ in range(subsets):
+        x = a[torch.randperm(len(a), generator=drawn)[:size]]
+        y = b[torch.randperm(len(b), generator=drawn)[:size]]
+        values.append(_discrepancy(x, y))
+    mean = sum(values) / subsets
+    groups = min(20, len(a) // 2, len(b) // 2)
+    parts = [
+        _discrepancy(x, y)
+        for x, y in zip(
+            a[torch.randperm(len(a), generator=drawn)].tensor_split(groups),
+            b[torch.randperm(len(b), generator=drawn)].tensor_split(groups),
+            strict=True,
+        )
+    ]
+    error = _Z * float(torch.tensor(parts).std() / groups**0.5)
+    return Estimate(mean, mean - error, mean + error)
+
+
+def _discrepancy(x: Tensor, y: Tensor) -> float:
+    width = x.shape[1]
+
+    def kernel(u: Tensor, v: Tensor) -> Tensor:
+        return (u @ v.T / width + 1) ** 3
+
+    def apart(u: Tensor) -> Tensor:
+        """The mean over pairs of different rows."""
+        k = kernel(u, u)
+        return (k.sum() - k.diagonal().sum()) / (len(u) * (len(u) - 1))
+
+    return float(apart(x) + apart(y) - 2 * kernel(x, y).mean())
+
+
+def inception_score(logits: Tensor, seed: int = 0, splits: int = 10) -> Estimate:
+    """exp E KL(p(y|x) | p(y)) of a classifier's logits (N, classes): high where each picture is of
+    one class for certain and all classes occur (arXiv 1606.03498). Mean over `splits` random parts
+    and the interval of that mean. It knows nothing of the real pictures.
+
+    Raises:
+        DataError: fewer than two pictures a part.
+    """
+    splits = min(splits, len(logits) // 2)
+    if splits < 2:
+        raise DataError(f"{len(logits)} pictures are too few for an Inception score; 4 are needed")
+    order = torch.randperm(len(logits), generator=torch.Generator().manual_seed(seed))
+    scores = []
+    for part in logits.double()[order].tensor_split(splits):
+        log_p = part.log_softmax(1)
+        p = log_p.exp()
+        scores.append((p * (log_p - p.mean(0).log())).sum(1).mean().exp())
+    values = torch.stack(scores)
+    mean, error = float(values.mean()), _Z * float(values.std() / splits**0.5)
+    return Estimate(mean, mean - error, mean + error)
+
+
+@dataclass(frozen=True)
+class Manifolds:
+    """Quality and diversity apart, all in 0..1 (density may exceed 1).
+
+    Attributes:
+        precision: share of fakes within the reach of a real picture: quality.
+        recall: share of reals within the reach of a fake one: diversity (arXiv 1904.06991).
+        density: how many reals' reaches hold a fake picture, over k: quality, less swayed by outliers.
+        coverage: share of reals whose reach holds a fake: diversity (arXiv 2002.09797).
+    """
+
+    precision: Estimate
+    recall: Estimate
+    density: Estimate
+    coverage: Estimate
+
+
+def manifolds(real: Tensor, fake: Tensor, k: int = 5) -> Manifolds:
+    """Compare the neighbourhoods: a picture's reach is the distance to its k-th neighbour among its
+    own set. The intervals are those of a mean over the pictures.
+
+    Raises:
+        DataError: a set has no more than k pictures.
+    """
+    _need(k + 1, real, fake)
+    real, fake = real.double(), fake.double()
+    reach_real, reach_fake = _reach(real, k), _reach(fake, k)
+    counts, held, covered = [], [], torch.zeros(len(real), dtype=torch.bool)
+    recalled = torch.zeros(len(real), dtype=torch.bool)
+    for part in fake.split(_ROWS):
+        distances = torch.cdist(part, real)
+        within = distances <= reach_real
+        counts.append(within.sum(1))
+        held.append(within.any(1))
+        covered |= within.any(0)
+        start = sum(map(len, counts)) - len(part)
+        recalled |= (distances <= reach_fake[start : start + len(part), None]).any(0)
+    return Manifolds(
+        precision=mean_of(torch.cat(held).double()),
+        recall=mean_of(recalled.double()),
+        density=mean_of(torch.cat(counts).double() / k),
+        coverage=mean_of(covered.double()),
+    )
+
+
+def _reach(x: Tensor, k: int) -> Tensor:
+    parts = [torch.cdist(part, x).kthvalue(k + 1, dim=1).values for part in x.split(_ROWS)]
+    return torch.cat(parts)
+
+
+def mean_of(values: Tensor) -> Estimate:
+    """The mean of (N,) values and its 95 % interval by the central limit theorem."""
+    values = values.double()
+    mean = float(values.mean())
+    error = _Z * float(values.std() / len(values) ** 0.5) if len(values) > 1 else float("inf")
+    return Estimate(mean, mean - error, mean + error)
+
+
+def bootstrap(
+    figure: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor, seed: int = 0, times: int = 20
+) -> Estimate:
+    """`figure(a, b)` with the interval of 1.96 standard deviations over resampled pictures.
+
+    The interval is centred on the figure itself: resampling repeats pictures, which raises a Frechet
+    distance, so the resampled values' own quantiles would lie beside it.
+    """
+    drawn = torch.Generator().manual_seed(seed)
+    values = []
+    for _ in range(times):
+        x = a[torch.randint(len(a), (len(a),), generator=drawn)]
+        y = b[torch.randint(len(b), (len(b),), generator=drawn)]
+        values.append(figure(x, y))
+    value, error = figure(a, b), _Z * float(torch.tensor(values, dtype=torch.float64).std())
+    return Estimate(value, value - error, value + error)
+
+
+def halves(x: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Two random halves of the rows, as equal as can be."""
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    return x[order[: len(x) // 2]], x[order[len(x) // 2 :]]
+
+
+def _need(count: int, *sets: Tensor) -> None:
+    least = min(map(len, sets))
+    if least < count:
+        raise DataError(f"{least} pictures are too few; each set needs at least {count}")
