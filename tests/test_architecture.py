@@ -33,7 +33,7 @@ TRAINING_CODE = {"methods", "training", "data", "losses", "augment"}
 LIGHT = ("cli", "images", "inference", "onnx_format", "tiling", "diagnostics", "system",
          "errors", "installed", "_version", "receptive_field", "model_format.info", "model_format.checkpoint", "model_format.find",
          "model_format.domains", "model_format.labels", "model_format.export_info", "runners", "exporting.graphs",
-         "exporting.web", "exporting.web_runtime", "exporting.triton")  # fmt: skip
+         "exporting.web", "exporting.web_runtime", "exporting.triton", "evaluation.human")  # fmt: skip
 HEAVY_RUNNERS = {"runners.torch", "runners.torch_local"}
 
 

@@ -24,9 +24,9 @@ from img2img.inference.gallery import (
     MAX_SHEET_SIDE,
     Gallery,
     compare_sheet,
-    shown_name,
     side_for,
 )
+from img2img.system.pages import shown_name
 from tests.conftest import picture
 
 NASTY = [

@@ -6,8 +6,6 @@ import hashlib
 import html
 import importlib.util
 import json
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,8 @@ from img2img.errors import EnvironmentFault, UsageError, describe_os_error
 from img2img.exporting.graphs import Graph, read_graph
 from img2img.exporting.web_runtime import WebRuntime
 from img2img.system.atomic import write_atomic
+from img2img.system.pages import asset, fill
 
-_ASSETS = Path(__file__).resolve().parent.parent / "assets"
 _PARTS = ("look.css", "web.css", "slider.js", "web.js", "worker.js")
 _MARK = '<meta name="generator" content="img2img '
 _NOTICES = "ThirdPartyNotices.txt"
@@ -56,10 +54,10 @@ def write_page(model: Path, folder: Path, runtime: WebRuntime) -> list[Path]:
         raise UsageError(f"{model}: exported for one fixed size; a page needs one for any size")
     notices = _notices()
     files = {f"ort/{name}": data for name, data in runtime.files.items()}
-    files["ort/LICENSE"] = _asset("onnxruntime-licence.txt").encode()
+    files["ort/LICENSE"] = asset("onnxruntime-licence.txt").encode()
     files |= {f"ort/{_NOTICES}": notices} if notices else {}
     files["model.onnx"] = graph.data
-    files |= {name: _asset(name).encode() for name in _PARTS}
+    files |= {name: asset(name).encode() for name in _PARTS}
     sha = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for data in files.values()))
     stamp = sha.hexdigest()[:12]
     files["index.html"] = _index(graph, runtime, stamp, bool(notices)).encode()
@@ -108,11 +106,7 @@ def _index(graph: Graph, runtime: WebRuntime, stamp: str, notices: bool) -> str:
         "settings": settings.replace("<", "\\u003c"),
         "stamp": stamp,
     }
-    return _filled(_asset("web.html"), values)
-
-
-def _filled(template: str, values: Mapping[str, str]) -> str:
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
+    return fill(asset("web.html"), values)
 
 
 def _notices() -> bytes:
@@ -123,7 +117,3 @@ def _notices() -> bytes:
         if path.is_file():
             return path.read_bytes()
     return b""
-
-
-def _asset(name: str) -> str:
-    return (_ASSETS / name).read_text(encoding="utf-8")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import html
 import io
-import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ from img2img.errors import EnvironmentFault, PictureError, UsageError, describe_
 from img2img.images import Pixels, on_white, read_picture, resize_pixels
 from img2img.images.values import to_8_bits
 from img2img.system.atomic import atomic_path, sweep_stale
+from img2img.system.pages import asset, fill, policy, shown_name
 
 # A sheet of two and the gap stays below the 16383 pixels a side that WebP holds.
 MAX_SHEET_SIDE = 8188
@@ -35,9 +34,6 @@ QUALITY = 80
 _WEBP_METHOD = 2
 
 Status = Literal["translated", "there", "failed"]
-_ASSETS = Path(__file__).resolve().parent.parent / "assets"
-# Controls, lone surrogates, line separators, and what turns the direction of writing.
-_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def compare_sheet(before: Pixels, after: Pixels) -> Pixels:
@@ -62,19 +58,6 @@ def compare_sheet(before: Pixels, after: Pixels) -> Pixels:
 def side_for(count: int) -> int:
     """The longer side in pixels of the pictures in a page of `count` of them."""
     return next((side for most, side in SIDES if count <= most), LEAST_SIDE)
-
-
-def shown_name(name: str) -> str:
-    """`name` for people: what would be invisible, or turn the direction of writing, as an escape
-    (`\\n`, `\\u202e`); a byte of a name that is not UTF-8 as `\\xff`."""
-
-    def escaped(match: re.Match[str]) -> str:
-        code = ord(match[0])
-        if 0xDC80 <= code <= 0xDCFF:
-            return f"\\x{code - 0xDC00:02x}"
-        return repr(match[0])[1:-1]
-
-    return _HIDDEN.sub(escaped, name)
 
 
 class Gallery:
@@ -266,8 +249,8 @@ def _lines(notes: Sequence[str]) -> str:
 def _page(title: str, about: Mapping[str, str]) -> tuple[bytes, bytes, bytes]:
     """What stands before the counts, from there to the entries, and behind these; in the last part
     `{{size}}` and `{{side}}` are left to fill in."""
-    style = _asset("look.css") + _asset("gallery.css")
-    script = _asset("slider.js") + _asset("gallery.js")
+    style = asset("look.css") + asset("gallery.css")
+    script = asset("slider.js") + asset("gallery.js")
     values = {
         "title": _text(title),
         "about": "".join(
@@ -276,24 +259,11 @@ def _page(title: str, about: Mapping[str, str]) -> tuple[bytes, bytes, bytes]:
         ),
         "style": style,
         "script": script,
-        "policy": f"default-src 'none'; img-src data:; style-src '{_hashed(style)}'; "
-        f"script-src '{_hashed(script)}'; base-uri 'none'; form-action 'none'",
+        "policy": policy(style, script),
         "version": __version__,
     }
     # Taken apart before it is filled, so that a title may hold such marks.
-    head, rest = _asset("gallery.html").split("{{counts}}")
+    head, rest = asset("gallery.html").split("{{counts}}")
     middle, foot = rest.split("{{entries}}")
-    return _filled(head, values), _filled(middle, values), _filled(foot, values)
-
-
-def _filled(template: str, values: Mapping[str, str]) -> bytes:
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values.get(match[1], match[0]), template).encode()
-
-
-def _hashed(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return "sha256-" + base64.b64encode(digest).decode()
-
-
-def _asset(name: str) -> str:
-    return (_ASSETS / name).read_text(encoding="utf-8")
+    first, second, third = (fill(part, values).encode() for part in (head, middle, foot))
+    return first, second, third

@@ -1,0 +1,50 @@
+"""What self-contained HTML pages share: parts in `assets`, marks to fill, a policy, shown names."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+_ASSETS = Path(__file__).resolve().parent.parent / "assets"
+# Controls, lone surrogates, line separators, and what turns the direction of writing.
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def asset(name: str) -> str:
+    """The text of a file in `img2img/assets`."""
+    return (_ASSETS / name).read_text(encoding="utf-8")
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """`template` with each `{{name}}` replaced by its value; marks without a value stay."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values.get(match[1], match[0]), template)
+
+
+def policy(style: str, script: str) -> str:
+    """A Content-Security-Policy under which a page has no network: it shows `data:` pictures, and
+    has this `style` and this `script` (the texts of its elements) and no other."""
+    return (
+        f"default-src 'none'; img-src data:; style-src '{_hashed(style)}'; "
+        f"script-src '{_hashed(script)}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def shown_name(name: str) -> str:
+    """`name` for people: what would be invisible, or turn the direction of writing, as an escape
+    (`\\n`, `\\u202e`); a byte of a name that is not UTF-8 as `\\xff`."""
+
+    def escaped(match: re.Match[str]) -> str:
+        code = ord(match[0])
+        if 0xDC80 <= code <= 0xDCFF:
+            return f"\\x{code - 0xDC00:02x}"
+        return repr(match[0])[1:-1]
+
+    return _HIDDEN.sub(escaped, name)
+
+
+def _hashed(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return "sha256-" + base64.b64encode(digest).decode()
