@@ -16,7 +16,9 @@ from img2img._version import __version__
 from img2img.errors import ConfigError, UsageError, proposal
 from img2img.evaluation.figures import figures_of
 from img2img.evaluation.gather import Asked, Extractor, Gathered, Translate, gather
+from img2img.evaluation.page import Section
 from img2img.evaluation.report import Report
+from img2img.evaluation.showing import sections_of
 from img2img.evaluation.sources import Item, Material, for_model, two_folders
 from img2img.features import FEATURES, open_features
 from img2img.images import Pixels
@@ -92,13 +94,13 @@ class Evaluated:
         report: figures and protocol.
         material: the pictures.
         found: what was gathered from them.
-        side: long side in pixels to which they were reduced; 0: their own size.
+        sections: of pictures to show.
     """
 
     report: Report
     material: Material
     found: Gathered
-    side: int
+    sections: tuple[Section, ...]
 
 
 def evaluate(
@@ -119,6 +121,7 @@ def evaluate(
     with subject(request) as (material, side, translate, facts):
         some = material.some(request.most, request.seed)
         found = gather(some, Asked(side, metrics, networks), translate, progress)
+        sections = sections_of(some, found, side, translate, request.seed)
     figures, warnings = figures_of(found, request.seed)
     if len(some.judged) < len(material.judged):
         warnings.append(
@@ -139,7 +142,7 @@ def evaluate(
         "python": platform.python_version(),
     }
     report = Report(title, protocol, figures, tuple(warnings), found.rows, found.problems)
-    return Evaluated(report, some, found, side)
+    return Evaluated(report, some, found, tuple(sections))
 
 
 def networks_of(names: tuple[str, ...]) -> list[Extractor]:

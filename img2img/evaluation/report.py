@@ -66,11 +66,10 @@ class Report:
         width = max((len(name) for name in self.figures), default=0)
         lines = []
         for name, figure in self.figures.items():
-            arrow = {"higher": "higher is better", "lower": "lower is better"}.get(figure.better, "")
+            arrow = f"{figure.better} is better" if figure.better else ""
             parts = [f"{name:{width}}  {shown(figure.value):>8}", f"{interval(figure):19}"]
             floor = f"floor {shown(figure.floor)}" if math.isfinite(figure.floor) else ""
-            unit = figure.unit or ""
-            parts.append(", ".join(p for p in (unit, floor, arrow) if p))
+            parts.append(", ".join(p for p in (figure.unit, floor, arrow) if p))
             lines.append("  ".join(parts).rstrip())
         return lines
 

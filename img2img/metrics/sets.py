@@ -133,7 +133,8 @@ class Manifolds:
     Attributes:
         precision: share of fakes within the reach of a real picture: quality.
         recall: share of reals within the reach of a fake one: diversity (arXiv 1904.06991).
-        density: how many reals' reaches hold a fake picture, over k: quality, less swayed by outliers.
+        density: how many reals' reaches hold a fake picture, over k: quality, less swayed by
+            outliers.
         coverage: share of reals whose reach holds a fake: diversity (arXiv 2002.09797).
     """
 
@@ -189,8 +190,8 @@ def bootstrap(
 ) -> Estimate:
     """`figure(a, b)` with the interval of 1.96 standard deviations over resampled pictures.
 
-    The interval is centred on the figure itself: resampling repeats pictures, which raises a Frechet
-    distance, so the resampled values' own quantiles would lie beside it.
+    The interval is centred on the figure itself: resampling repeats pictures, which raises a
+    Frechet distance, so the resampled values' own quantiles would lie beside it.
     """
     drawn = torch.Generator().manual_seed(seed)
     values = []

@@ -1,0 +1,187 @@
+"""`img2img evaluate`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from img2img.cli.console import escaped, is_quiet, note, say
+from img2img.cli.options import Debug, Device, Direction, Json, Quiet
+from img2img.errors import UsageError
+
+if TYPE_CHECKING:
+    from img2img.evaluation.evaluate import Evaluated, EvaluateRequest
+
+EXAMPLES = """
+img2img evaluate runs/maps data/maps -o report
+img2img evaluate --fake out --real photos -o report
+img2img evaluate painting photos --compare drawing -o report
+"""
+
+_SECONDS = 5.0  # between two lines of progress
+
+
+def evaluate_command(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="Model to judge: its name, run folder or file.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DATA]",
+            help="Folder in a layout of training, of which the held-out part is used, or a "
+            "folder of pictures to translate.",
+            show_default=False,
+        ),
+    ] = None,
+    fake: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Translated pictures of any tool, instead of a model."),
+    ] = None,
+    real: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Real pictures to compare --fake with.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="DIR",
+            help="Folder for report.json, pictures.csv and the page report.html.",
+        ),
+    ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Another model to judge on the same DATA, beside the first. Repeatable.",
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Figure of pairs: l1, psnr, ssim, ms_ssim or vgg19_distance. Repeatable. "
+            "[default: all whose weights are installed]",
+        ),
+    ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Network that compares sets: lite0, mobilenetv2, vgg19, inception, or none. "
+            "Repeatable. [default: all but vgg19 whose weights are installed]",
+        ),
+    ] = None,
+    paired: Annotated[
+        bool | None,
+        typer.Option(
+            "--paired/--unpaired",
+            help="With --fake and --real: whether pictures of one name belong together. "
+            "[default: paired where all names agree]",
+            show_default=False,
+        ),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Long side in pixels to which pictures are reduced first; 0: not at all. "
+            "[default: the model's working size; folders are not reduced]",
+        ),
+    ] = None,
+    most: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="At most so many pictures of each set; 0: all."),
+    ] = 5000,
+    human: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Write human.html into --out: a page that shows N real and translated pictures to "
+            "people and scores whether they can tell them apart.",
+        ),
+    ] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of everything that is drawn.")] = 0,
+    direction: Direction = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Judge a model on held-out data, or a folder of translated pictures against real ones.
+
+    Prints each figure with its 95 % interval. docs/reference/metrics.md says what each tells.
+    """
+    from img2img.evaluation.evaluate import EvaluateRequest
+
+    request = EvaluateRequest(
+        model, data, fake, real, paired, tuple(metric or ()), tuple(features or ()), size, most,
+        seed, direction, device=device,
+    )  # fmt: skip
+    request.check()
+    if human and out is None:
+        raise UsageError("--human writes a page into the report's folder; give it with -o DIR")
+    if compare and model is None:
+        raise UsageError("--compare takes models; give MODEL and DATA")
+    _run(request, compare or [], out, human, json)
+
+
+def _run(
+    request: EvaluateRequest, others: list[str], out: Path | None, human: int, json: bool
+) -> None:
+    import dataclasses
+
+    from img2img.evaluation.evaluate import evaluate
+    from img2img.evaluation.writing import write_reports
+
+    requests = [request, *(dataclasses.replace(request, model=other) for other in others)]
+    results = []
+    for each in requests:
+        result = evaluate(each, _Progress())
+        results.append(result)
+        if json:
+            say(result.report.as_json())
+        else:
+            _print(result)
+    if out is not None:
+        for path in write_reports(out, results):
+            note(f"wrote {escaped(str(path))}")
+        if human:
+            from img2img.evaluation.people import write_human
+
+            note(f"wrote {escaped(str(write_human(request, results[0], out, human)))}")
+    if any(result.report.problems for result in results):
+        raise typer.Exit(1)
+
+
+def _print(result: Evaluated) -> None:
+    report = result.report
+    say(f"{escaped(report.title)}: {report.protocol['judged']} pictures")
+    for line in report.lines():
+        say("  " + line)
+    for warning in report.warnings:
+        note(warning)
+    for name, reason in list(report.problems.items())[:20]:
+        note(f"not used: {escaped(name)}: {escaped(reason)}")
+
+
+class _Progress:
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _SECONDS
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() >= self._next and not is_quiet():
+            self._next = time.monotonic() + _SECONDS
+            print(f"{done} of {total} pictures", file=sys.stderr, flush=True)
