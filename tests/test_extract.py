@@ -1,0 +1,186 @@
+"""Feature networks for sets of pictures: architectures, preparation, independence of the batch."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from img2img.errors import ConfigError
+from img2img.features import FEATURES, Features, extract, open_features
+from img2img.features.extract import resize
+from img2img.features.inception import InceptionV3
+from img2img.features.lite0 import Lite0
+from img2img.features.mobilenetv2 import MobileNetV2
+from tests.conftest import picture
+
+INSTALLED = ("vgg19", "lite0", "mobilenetv2")
+
+
+def opened(name: str) -> Features:
+    """A network with its real weights; skips where its package is not installed."""
+    try:
+        return open_features(name)
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+def pictures(count: int, height: int = 40, width: int = 56) -> Tensor:
+    some = [np.array(picture(width, height, seed)) for seed in range(count)]
+    return torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2).contiguous()
+
+
+def filled(net: nn.Module) -> nn.Module:
+    """Weights and statistics with which signals neither fade nor grow, from a seed."""
+    generator = torch.Generator().manual_seed(0)
+    for name, value in net.state_dict().items():
+        if name.endswith("running_var"):
+            value.uniform_(0.5, 1.5, generator=generator)
+        elif name.endswith("running_mean"):
+            value.normal_(0, 0.1, generator=generator)
+        elif value.ndim == 4:
+            value.normal_(0, (2 / value[0].numel()) ** 0.5, generator=generator)
+    return net
+
+
+@pytest.fixture
+def inception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with Inception's names and random weights that counts as the known one."""
+    import dataclasses
+
+    path = tmp_path / FEATURES["inception"].file
+    torch.save(filled(InceptionV3()).state_dict(), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    row = dataclasses.replace(FEATURES["inception"], sha256=digest)
+    monkeypatch.setitem(FEATURES, "inception", row)
+    return path
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_a_pictures_features_are_its_own(name: str) -> None:
+    network = opened(name)
+    x = pictures(3)
+    whole = network.features(x)
+    assert whole.dtype == torch.float32 and whole.shape == (3, network.width)
+    assert torch.equal(whole, network.features(x)) and whole.isfinite().all()
+    # Alone and in another order: the same bits.
+    assert torch.equal(whole[[1]], network.features(x[[1]]))
+    assert torch.equal(whole.flip(0), network.features(x.flip(0)))
+    # A picture without detail has the same features in every size.
+    plain = torch.full((1, 3, 20, 31), 90, dtype=torch.uint8)
+    small, large = network.features(plain), network.features(plain.repeat(1, 1, 20, 9))
+    assert torch.allclose(small, large, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(whole[0], whole[1], atol=1e-2)
+    assert network.features(x[:0]).shape == (0, network.width)
+    assert not any(p.requires_grad for p in network._net.parameters())
+
+
+def test_only_pictures_are_taken() -> None:
+    network = opened("mobilenetv2")
+    for wrong in (pictures(1).float(), pictures(1)[0], pictures(1)[:, :1]):
+        with pytest.raises(ValueError, match=r"uint8 \(N, 3, H, W\)"):
+            network.features(wrong)
+    with pytest.raises(ValueError, match="mobilenetv2 has no classes"):
+        network.logits(pictures(1))
+    assert network.classes == 0
+
+
+def test_lite0_knows_what_imagenet_knows() -> None:
+    """A picture of a shape that the classifier names: the weights, the padding and the order of the
+    channels fit together, or it would not be sure."""
+    network = opened("lite0")
+    disc = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    assert network.logits(disc).shape == (1, network.classes) == (1, 1000)
+    features = network.features(disc)
+    assert torch.equal(network.logits_of(features), network.logits(disc))
+
+
+def test_the_sizes_are_those_of_the_papers() -> None:
+    def count(net: nn.Module) -> int:
+        return sum(p.numel() for p in net.parameters())
+
+    assert count(Lite0()) == 4_652_008
+    assert count(MobileNetV2()) == 3_504_872 - 1_281_000  # without the classifier
+    assert count(InceptionV3()) == 21_785_568 + 2049 * 1008  # torchvision's trunk, 1008 classes
+
+
+def test_a_file_with_other_names_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(Lite0().state_dict(), path)
+    with pytest.raises(ConfigError, match="not the known weights of lite0"):
+        open_features("lite0", path)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        extract._KINDS["mobilenetv2"].load(path)
+
+
+def test_inception_by_path(inception: Path) -> None:
+    network = open_features("inception", inception)
+    assert (network.name, network.width, network.classes, network.side) == (
+        "inception", 2048, 1008, 299,
+    )  # fmt: skip
+    x = pictures(2)
+    features = network.features(x)
+    assert features.shape == (2, 2048)
+    assert torch.equal(features[1:], network.features(x[1:]))
+    net = InceptionV3()
+    net.load_state_dict(torch.load(inception, weights_only=True))
+    direct = net((resize(x[:1], 299, "bicubic") - 128) / 128)
+    assert torch.equal(features[:1], direct)
+    assert torch.allclose(network.logits(x), features @ net.fc.weight.T, atol=1e-3)
+
+
+def test_the_pools_of_fids_network() -> None:
+    """Average pools leave the padding out; the last block takes the maximum."""
+    net = InceptionV3()
+    means = nn.functional.avg_pool2d(torch.ones(1, 1, 4, 4), 3, 1, 1)
+    assert means[0, 0, 0, 0] != 1  # torchvision's way
+    for name, block in net.named_children():
+        if name in ("Mixed_5b", "Mixed_6e", "Mixed_7b", "Mixed_7c"):
+            seen: list[Tensor] = []
+            block.branch_pool.register_forward_pre_hook(
+                lambda module, given, seen=seen: seen.append(given[0])
+            )
+            ramp = torch.arange(25.0).reshape(1, 1, 5, 5)
+            block(ramp.repeat(1, block.branch_pool.conv.in_channels, 1, 1))
+            corner = float(seen[0][0, 0, 0, 0])
+            assert corner == (6 if name == "Mixed_7c" else 3), name  # of 0, 1, 5, 6
+
+
+def test_resizing_is_pillows_in_floating_point() -> None:
+    """What clean-fid does: each channel as float32, bicubic, cut to 0..255."""
+    worst = 0.0
+    for height, width in ((227, 227), (40, 700), (512, 300), (299, 299)):
+        noise = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+        ours = resize(torch.from_numpy(noise).permute(2, 0, 1)[None], 299, "bicubic")[0]
+        for k in range(3):
+            channel = Image.fromarray(noise[:, :, k].astype(np.float32))
+            theirs = np.asarray(channel.resize((299, 299), Image.Resampling.BICUBIC))
+            worst = max(worst, float(np.abs(theirs.clip(0, 255) - ours[k].numpy()).max()))
+    assert worst < 1e-4
+
+
+def test_inception_is_that_of_torch_fidelity(inception: Path) -> None:
+    theirs = other("torch_fidelity.feature_extractor_inceptionv3")
+    reference = theirs.FeatureExtractorInceptionV3(
+        "reference", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(inception)
+    )
+    x = pictures(2, 299, 299)
+    features, logits = reference(x)
+    network = open_features("inception", inception)
+    assert torch.allclose(network.features(x), features, rtol=1e-4, atol=1e-4)
+    assert torch.allclose(network.logits(x), logits, rtol=1e-4, atol=1e-3)
+
+
+def other(name: str) -> ModuleType:
+    """An optional package of the test; skips where it is absent or does not fit this torch."""
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError, RuntimeError) as error:
+        pytest.skip(f"{name} cannot be imported: {error}")
