@@ -36,11 +36,15 @@ Translate = Callable[[Pixels, Item], Pixels]
 
 
 class Extractor(Protocol):
-    """A frozen network: `features` of uint8 (N, 3, H, W) are float (N, width)."""
+    """A frozen network: `features` of uint8 (N, 3, H, W) are float (N, width), `logits_of` them
+    (N, classes)."""
 
     name: str
+    classes: int
 
     def features(self, x: Tensor) -> Tensor: ...
+
+    def logits_of(self, features: Tensor) -> Tensor: ...
 
 
 @dataclass
@@ -117,7 +121,8 @@ def gather(
         row: dict[str, float] = {}
         if source is not None:
             sets["inputs"].add(item.name, source)
-            row |= faithfulness(source, fake)
+            if truth is None:
+                row |= faithfulness(source, fake)
         if truth is not None:
             row |= _paired(fake, truth, asked.paired)
             sets["reals"].add(item.name, truth)
@@ -254,8 +259,8 @@ class _Filling:
     def _run(self, some: list[tuple[int, Tensor]]) -> None:
         x = torch.cat([each for _, each in some])
         for network in self._networks:
-            both = getattr(network, "both", None)
-            features, logits = both(x) if both else (network.features(x), None)
+            features = network.features(x)
+            logits = network.logits_of(features) if network.classes else None
             for k, (place, _) in enumerate(some):
                 self._features[network.name][place] = features[k]
                 if logits is not None:
