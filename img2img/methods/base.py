@@ -118,6 +118,8 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
 
     Attributes:
         defaults: settings of the loop that the method's paper or reference has.
+        compared: columns (see `columns`) of translated pictures, and of the real ones that they are
+            compared with as sets.
         presets: named settings of the loop, and under `settings` of the method. `tiny` makes the
             networks small enough to train in a few minutes on a laptop.
         path_settings: names of settings that are paths; a model file keeps only their last part.
@@ -148,6 +150,7 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
     Data: ClassVar[Any]
     defaults: ClassVar[dict[str, Any]] = {}
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    compared: ClassVar[dict[str, str]] = {}
     path_settings: ClassVar[tuple[str, ...]] = ()
     working_size: ClassVar[int | None] = None
     upsampling: ClassVar[Literal["plain", "guided"]] = "plain"

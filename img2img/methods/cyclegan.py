@@ -53,6 +53,7 @@ class CycleGAN(Method[CycleGANConfig, UnpairedData, UnpairedBatch]):
     name = "cyclegan"
     Config = CycleGANConfig
     Data = UnpairedData
+    compared: ClassVar[dict[str, str]] = {"A to B": "B", "B to A": "A"}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "cyclegan-256": {"load_size": 286, "crop_size": 256},
         "tiny": {

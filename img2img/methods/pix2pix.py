@@ -48,6 +48,7 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData, PairedBatch]):
     name = "pix2pix"
     Config = Pix2PixConfig
     Data = PairedData
+    compared: ClassVar[dict[str, str]] = {"output": "truth output"}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "pix2pix-256": {"load_size": 286, "crop_size": 256},
         "tiny": {

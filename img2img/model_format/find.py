@@ -9,6 +9,7 @@ from typing import Any
 
 from img2img.errors import ModelError, UsageError, describe_os_error, proposal
 
+_BEST = "best"  # of a run that keeps its best model beside the newest
 SUFFIXES = (".onnx", ".safetensors")
 DEFAULT_DIRECTION = "AtoB"
 
@@ -72,7 +73,8 @@ def taken_for_granted(model: str, direction: str | None) -> str:
     """What to tell a user who gave no direction to a run that has several; empty otherwise."""
     if direction is not None or not Path(model).is_dir():
         return ""
-    there = {p.stem for suffix in SUFFIXES for p in Path(model).glob(f"*{suffix}")}
+    files = [p for suffix in SUFFIXES for p in Path(model).glob(f"*{suffix}")]
+    there = {p.stem for p in files if not p.stem.startswith(_BEST)}
     if DEFAULT_DIRECTION not in there or len(there) < 2:
         return ""
     others = " or ".join(sorted(there - {DEFAULT_DIRECTION}))
@@ -83,7 +85,8 @@ def find_model(
     model: str, prefer: tuple[str, ...] = SUFFIXES, direction: str | None = None
 ) -> Path:
     """The model file for a path, a run folder or a shipped name; `prefer` orders the suffixes.
-    `direction` chooses in a run of both directions; without it AtoB is taken.
+    `direction` chooses in a run of both directions; without it AtoB is taken. Where a run kept its
+    best model (best.safetensors), that is it.
 
     Raises:
         UsageError: nothing of that name or direction; the nearest known names are proposed.
@@ -94,12 +97,16 @@ def find_model(
         found = [p for suffix in prefer for p in sorted(path.glob(f"*{suffix}"))]
         if not found:
             raise UsageError(f"{model}: a folder without a model file ({' or '.join(SUFFIXES)})")
+        kept = (f"{_BEST}-{direction}",) if direction else (f"{_BEST}-{DEFAULT_DIRECTION}", _BEST)
+        for p in found:
+            if p.stem in kept:
+                return p
         if direction is None:
             return next((p for p in found if p.stem == DEFAULT_DIRECTION), found[0])
         for p in found:
             if p.stem == direction:
                 return p
-        there = {p.stem for p in found}
+        there = {p.stem for p in found if not p.stem.startswith(_BEST)}
         raise UsageError(f"{model}: no direction '{direction}' there.{proposal(direction, there)}")
     if direction is not None:
         raise UsageError(

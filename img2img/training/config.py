@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from img2img.data import OnDevice
 from img2img.data.jpeg import JpegDecoder
+from img2img.metrics import DEFAULT_METRICS
 from img2img.settings import Settings
 from img2img.training.devices import Compile, CudaGraphs, MemoryFormat, Precision
 
@@ -72,6 +73,16 @@ class TrainConfig(Settings):
     compile: Compile = Field("auto", description="compile the generators with torch.compile")
     cuda_graphs: CudaGraphs = Field("auto", description="record steps as CUDA graphs")
     max_minutes: float | None = Field(None, gt=0, description="end after so many minutes")
+    metrics: tuple[str, ...] = Field(
+        DEFAULT_METRICS,
+        description="figures of the held-out pictures: l1, psnr, ssim, ms_ssim, vgg19_distance, "
+        "and of sets fd_NETWORK and kd_NETWORK (lite0, mobilenetv2, vgg19), fid and kid",
+    )
+    best: str = Field("", description="figure by which the best model is kept as best.safetensors")
+    patience: int = Field(
+        0, ge=0, description="validations without a better `best` that end the run; 0: never"
+    )
+    validate_seconds: float = Field(60.0, gt=0, description="most time for one validation")
     log_every: int = Field(50, ge=1, description="steps between two log rows")
     sample_every: int = Field(1000, ge=1, description="steps between two sample sheets")
     save_every: int = Field(1000, ge=1, description="steps between two saved states")
@@ -80,6 +91,17 @@ class TrainConfig(Settings):
     def per_step(self) -> int:
         """Pictures that make one step."""
         return self.batch_size * self.accumulate
+
+    @model_validator(mode="after")
+    def _kept(self) -> Self:
+        if self.best and self.best not in self.metrics:
+            raise ValueError(
+                f"best '{self.best}' is not computed; give --set "
+                f"'metrics={[*self.metrics, self.best]}'"
+            )
+        if self.patience and not self.best:
+            raise ValueError("patience needs the figure to wait for, e.g. --set best=ssim")
+        return self
 
     @model_validator(mode="after")
     def _ends(self) -> Self:

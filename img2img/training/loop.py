@@ -81,6 +81,7 @@ def train(
                 run.report_step()
             if (run.step % config.sample_every == 0 or last) and len(setup.held_out):
                 run.validate()
+                last = run.step == run.total  # the patience may be over
             if run.step % config.save_every == 0 or last:
                 run.save()
         else:

@@ -32,8 +32,10 @@ def publish(
     data: Dataset,
     quality: Mapping[str, float],
     device: torch.device,
+    kind: str = "",
 ) -> None:
-    """Write a model file for each generator of `method` into the run folder."""
+    """Write a model file for each generator of `method` into the run folder: its key, as in
+    model.safetensors; with a `kind` that, as in best.safetensors, or best-AtoB.safetensors."""
     name = config.name or config.out.name
     training = {
         "data": config.data.resolve().name,
@@ -75,7 +77,10 @@ def publish(
             quality={n: round(v, 4) for n, v in quality.items() if math.isfinite(v)},
             training=training,
         )
-        save_model(config.out / f"{key}.safetensors", generator, info)
+        stem = key
+        if kind:
+            stem = kind if len(method.generators) == 1 else f"{kind}-{key}"
+        save_model(config.out / f"{stem}.safetensors", generator, info)
 
 
 def working_size(config: TrainConfig, generator: Generator) -> int | None:

@@ -35,7 +35,7 @@ from img2img.training.schedule import lr_factor
 from img2img.training.setup import Setup, parameter_counts
 from img2img.training.state import restore, state_of
 from img2img.training.tensorboard import board
-from img2img.training.validation import sheet_of, validate
+from img2img.training.validation import Best, Validation, sheet_of, validate
 from img2img.training.warm_start import warm_start
 
 
@@ -77,6 +77,8 @@ class Run:
         self.facts = setup.facts
         self.step, self.total, self.warm_up = 0, setup.total, 0
         self.figures: dict[str, float] = {}
+        self.best = Best(self.config.best, self.config.patience)
+        self._what = Validation.of(self.config.metrics, self.config.validate_seconds)
         self._minutes_before = 0.0
         self._tally = Tally()
         self._factor, self._epoch = 1.0, 0
@@ -98,6 +100,9 @@ class Run:
         if state is not None:
             self.step = restore(state, method, self.average, self.setup.view, self.processes.rank)
             self._minutes_before = float(state.get("minutes", 0.0))
+            self.best.load_state_dict(state.get("best", {}))
+            if self.best.spent:
+                self.total = self.step  # it had come to its end
         else:
             if config.init is not None:
                 for text in warm_start(method, config.init):
@@ -261,13 +266,19 @@ class Run:
         )
 
     def validate(self) -> None:
-        """Write the sample sheet and log the figures of the held-out pictures."""
+        """Write the sample sheet and log the figures of the held-out pictures; keep the model
+        where they are the best so far; end the run where the patience is over."""
         out, held_out = self.config.out, self.setup.held_out
         if self.processes.first:
             with averaged(self.average), uncompiled(self.hardware.compilation):
-                self.figures = validate(out, self.method, held_out, self.step, self.device)
+                self.figures = validate(
+                    out, self.method, held_out, self.step, self.device, self._what
+                )
+                if self.best.better(self.step, self.figures):
+                    self._publish("best")
             self._record(Validated(self.step, self.figures), sheet_of(out, self.step))
-        self.processes.wait()
+        if self.processes.agree(self.best.spent):
+            self.total = self.step
 
     def save(self) -> None:
         """Write the state and the models."""
@@ -278,17 +289,21 @@ class Run:
         if self.processes.first:
             config, step = self.config, self.step
             state = state_of(
-                self.method, self.average, seen, step, self.facts, parts, self.minutes()
-            )
+                self.method, self.average, seen, step, self.facts, parts, self.minutes(),
+                self.best.state_dict(),
+            )  # fmt: skip
             run_folder.store_state(config.out, step, state)
             if step:  # an untrained network is no model
                 with averaged(self.average):
-                    publish(
-                        config, self.method, self.facts, step, self.setup.data, self.figures,
-                        self.device,
-                    )  # fmt: skip
+                    self._publish("")
             self.listen(Saved(step))
         self.processes.wait()
+
+    def _publish(self, kind: str) -> None:
+        publish(
+            self.config, self.method, self.facts, self.step, self.setup.data, self.figures,
+            self.device, kind,
+        )  # fmt: skip
 
     def stop(self, time_is_up: bool) -> None:
         """Save and report a run that ends before its last step."""

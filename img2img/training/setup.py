@@ -32,6 +32,7 @@ from img2img.training.pace import Pace
 from img2img.training.processes import Processes
 from img2img.training.publish import resolved_settings, working_size
 from img2img.training.tensorboard import require_tensorboard
+from img2img.training.validation import Validation
 
 ENDLESS = 10**9  # steps of a run that ends by the clock
 
@@ -124,6 +125,12 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
             f"give --set load_size={config.crop_size} or more"
         )
     check_decoder(config.jpeg_decoder)
+    what = Validation.of(config.metrics, config.validate_seconds)
+    if what.distances and not kind.compared:
+        raise ConfigError(
+            f"metrics: {', '.join(what.distances)} compare sets, and {config.method} has no set of "
+            "real pictures beside its held-out ones; judge the model with img2img evaluate"
+        )
     return kind, settings
 
 

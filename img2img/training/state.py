@@ -32,9 +32,10 @@ def state_of(
     facts: dict[str, Any],
     parts: list[Any],
     minutes: float,
+    best: dict[str, Any],
 ) -> dict[str, Any]:
     """Plain data and tensors. `seen`: the state of an adaptive view; `parts`: the method's own
-    state in each process, by rank; `minutes`: of training so far, in all."""
+    state in each process, by rank; `minutes`: of training so far, in all; `best`: of `Best`."""
     scaler = method.descent.scaler
     return {
         "view": seen,
@@ -46,6 +47,7 @@ def state_of(
         "scaler": scaler.state_dict() if scaler else None,
         "facts": facts,
         "minutes": minutes,
+        "best": best,
     }
 
 

