@@ -3,6 +3,7 @@
     img2img.load("painting")(image)       one model, pictures in memory: Translator
     img2img.translate_folder(request)     folders of pictures: TranslateRequest
     img2img.train(config)                 a model of your own: TrainConfig
+    img2img.evaluate(request)             how good a model or a folder is: EvaluateRequest
     img2img.export(model, "model.onnx")   for other programs
     img2img.models()                      what is shipped
 
@@ -21,6 +22,7 @@ let_idle_threads_sleep()  # here, since it counts only before torch is imported
 
 if TYPE_CHECKING:
     from img2img.errors import Img2ImgError
+    from img2img.evaluation.evaluate import EvaluateRequest, evaluate
     from img2img.exporting.export import export
     from img2img.images import Picture, read_picture, write_picture
     from img2img.inference import TranslateRequest, Translator, load, translate_folder
@@ -32,12 +34,14 @@ if TYPE_CHECKING:
 
 # Name -> (module, its name there)
 _HOMES = {
+    "EvaluateRequest": ("evaluation.evaluate", "EvaluateRequest"),
     "Img2ImgError": ("errors", "Img2ImgError"),
     "ModelInfo": ("model_format.info", "ModelInfo"),
     "Picture": ("images", "Picture"),
     "TrainConfig": ("training", "TrainConfig"),
     "TranslateRequest": ("inference", "TranslateRequest"),
     "Translator": ("inference", "Translator"),
+    "evaluate": ("evaluation.evaluate", "evaluate"),
     "export": ("exporting.export", "export"),
     "load": ("inference", "load"),
     "load_model": ("model_format.checkpoint", "load_model"),
@@ -52,6 +56,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "EvaluateRequest",
     "Img2ImgError",
     "ModelInfo",
     "Picture",
@@ -59,6 +64,7 @@ __all__ = [
     "TranslateRequest",
     "Translator",
     "__version__",
+    "evaluate",
     "export",
     "load",
     "load_model",

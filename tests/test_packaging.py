@@ -57,7 +57,10 @@ def test_the_archives_hold_what_they_must(built: dict[str, Path]) -> None:
         assert f"img2img/weights/{name}" in names and f"weights/{name}" in sdist
     assert "img2img/cli/app.py" in names and "cli/app.py" in sdist
     assert "img2img/py.typed" in names
-    pages = {f"img2img/assets/{path.name}" for path in (ROOT / "img2img" / "assets").iterdir()}
+    pages = {
+        f"img2img/system/assets/{path.name}"
+        for path in (ROOT / "img2img" / "system" / "assets").iterdir()
+    }
     assert len(pages) > 8 and pages <= {*names} & sdist
     assert not [n for n in names if n.startswith(("img2img/tests", "tests", "docs"))]
 

@@ -8,13 +8,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-_ASSETS = Path(__file__).resolve().parent.parent / "assets"
+_ASSETS = Path(__file__).resolve().parent / "assets"
 # Controls, lone surrogates, line separators, and what turns the direction of writing.
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def asset(name: str) -> str:
-    """The text of a file in `img2img/assets`."""
+    """The text of a file in `img2img/system/assets`."""
     return (_ASSETS / name).read_text(encoding="utf-8")
 
 

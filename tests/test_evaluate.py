@@ -1,0 +1,288 @@
+"""`evaluate`: the obvious order of figures, what is refused, what is written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+from torch import Tensor
+
+from img2img.errors import ConfigError, DataError, UsageError
+from img2img.evaluation.evaluate import Evaluated, EvaluateRequest, evaluate
+from img2img.evaluation.figures import Figure
+from img2img.evaluation.gather import _MOST_WAITING, _Filling, faithfulness
+from img2img.evaluation.page import best_of
+from img2img.evaluation.sources import for_model, two_folders
+from img2img.evaluation.writing import write_reports
+from img2img.training import train
+from tests.conftest import ROOT, Cli
+from tests.test_training import config_of
+
+
+class Plain:
+    """Stands in for a feature network: local means, contrasts and edges, so that it is quick."""
+
+    name, classes = "lite0", 0
+
+    def features(self, x: Tensor) -> Tensor:
+        x = torch.nn.functional.interpolate(x.float(), (48, 48), mode="bilinear") / 255
+        grey = x.mean(1, keepdim=True)
+        parts = [torch.nn.functional.avg_pool2d(x, 24).flatten(1)]
+        for step in (1, 2, 4):
+            edges = (grey[..., step:] - grey[..., :-step]).abs()
+            parts.append(torch.nn.functional.avg_pool2d(edges, (12, 12)).flatten(1) * 5)
+        return torch.cat(parts, 1)
+
+    def logits_of(self, features: Tensor) -> Tensor:
+        raise AssertionError("there are no classes")
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("img2img.evaluation.evaluate.networks_of", lambda names: [Plain()])
+
+
+def crops(
+    folder: Path, count: int, seed: int, change: Callable[[Image.Image], Image.Image]
+) -> Path:
+    """Crops of the example photographs, each changed."""
+    folder.mkdir()
+    photos = [Image.open(p).convert("RGB") for p in sorted((ROOT / "examples/photos").iterdir())]
+    random = np.random.default_rng(seed)
+    for k in range(count):
+        photo = photos[k % len(photos)].resize((240, 180))
+        x, y = int(random.integers(240 - 96)), int(random.integers(180 - 96))
+        change(photo.crop((x, y, x + 96, y + 96))).save(folder / f"{k:03}.png")
+    return folder
+
+
+def jpeg(image: Image.Image) -> Image.Image:
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=8)
+    return Image.open(io.BytesIO(data.getvalue()))
+
+
+def values(fake: Path, real: Path, paired: bool | None = None) -> dict[str, float]:
+    result = evaluate(EvaluateRequest(fake=fake, real=real, paired=paired, metrics=("l1", "ssim")))
+    return {name: figure.value for name, figure in result.report.figures.items()}
+
+
+def test_sets_are_ordered_as_anybody_would(plain: None, tmp_path: Path) -> None:
+    real = crops(tmp_path / "real", 60, 0, lambda x: x)
+    other = values(crops(tmp_path / "other", 60, 1, lambda x: x), real, False)
+    damaged = values(crops(tmp_path / "jpeg", 60, 1, jpeg), real, False)
+    blurred = values(
+        crops(tmp_path / "blur", 60, 1, lambda x: x.filter(ImageFilter.GaussianBlur(3))),
+        real,
+        False,
+    )
+    assert other["fd_lite0"] < damaged["fd_lite0"] < blurred["fd_lite0"]
+    assert other["kd_lite0"] < blurred["kd_lite0"]
+    assert other["density_lite0"] > blurred["density_lite0"]
+    assert other["coverage_lite0"] > blurred["coverage_lite0"]
+    same = values(real, real, False)
+    assert same["fd_lite0"] == pytest.approx(0, abs=1e-9)
+
+
+def test_pairs_are_ordered_as_anybody_would(plain: None, tmp_path: Path) -> None:
+    real = crops(tmp_path / "real", 20, 0, lambda x: x)
+    light = values(
+        crops(tmp_path / "a", 20, 0, lambda x: x.filter(ImageFilter.GaussianBlur(1))), real
+    )
+    heavy = values(
+        crops(tmp_path / "b", 20, 0, lambda x: x.filter(ImageFilter.GaussianBlur(4))), real
+    )
+    shuffled = crops(tmp_path / "c", 20, 0, lambda x: x)
+    for k in range(20):
+        (shuffled / f"{k:03}.png").rename(shuffled / f"{(k + 1) % 20:03}.tmp")
+    for path in shuffled.iterdir():
+        path.rename(path.with_suffix(".png"))
+    mixed = values(shuffled, real)
+    assert light["l1"] < heavy["l1"] < mixed["l1"]
+    assert light["ssim"] > heavy["ssim"] > mixed["ssim"]
+    assert mixed["fd_lite0"] == pytest.approx(0, abs=1e-9)  # a set does not know of pairs
+
+
+def test_the_same_seed_gives_the_same_report(plain: None, tmp_path: Path) -> None:
+    real = crops(tmp_path / "real", 24, 0, lambda x: x)
+    fake = crops(tmp_path / "fake", 24, 1, jpeg)
+    request = EvaluateRequest(fake=fake, real=real, most=15)
+    first, second = evaluate(request).report.as_json(), evaluate(request).report.as_json()
+    assert first == second
+    report = json.loads(first)
+    assert report["protocol"]["judged"] == 15 and report["protocol"]["seed"] == 0
+    assert any("15 of 24 pictures" in warning for warning in report["warnings"])
+    assert any("say little under 200" in warning for warning in report["warnings"])
+
+
+def test_what_cannot_be_read_is_listed_and_left_out(plain: None, tmp_path: Path) -> None:
+    real = crops(tmp_path / "real", 8, 0, lambda x: x)
+    fake = crops(tmp_path / "fake", 8, 0, jpeg)
+    (fake / "003.png").write_bytes(b"rubbish")
+    Image.new("RGB", (50, 40)).save(fake / "005.png")
+    report = evaluate(EvaluateRequest(fake=fake, real=real)).report
+    assert set(report.problems) == {"003.png", "005.png"}
+    assert "50x40 pixels, its truth has 96x96" in report.problems["005.png"]
+    assert report.figures["l1"].n == 6
+    assert "2 pictures could not be used; figures are over 6" in report.warnings
+
+
+def test_pictures_without_a_partner_are_named(tmp_path: Path) -> None:
+    real = crops(tmp_path / "real", 3, 0, lambda x: x)
+    fake = crops(tmp_path / "fake", 3, 0, lambda x: x)
+    (fake / "001.png").rename(fake / "other.png")
+    with pytest.raises(DataError, match=r"2 pictures without a partner.*no partner for 001\.png"):
+        two_folders(fake, real, True)
+    assert not two_folders(fake, real, None).paired
+    (fake / "other.png").rename(fake / "001.webp")
+    assert two_folders(fake, real, None).paired  # suffixes may differ
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (EvaluateRequest(), "give a model and a folder of data"),
+        (EvaluateRequest(model="painting"), "give a model and a folder of data"),
+        (EvaluateRequest(fake=Path("a")), "--fake and --real belong together"),
+        (EvaluateRequest(model="m", fake=Path("a"), real=Path("b")), "not both"),
+        (EvaluateRequest(model="m", data=Path("d"), metrics=("l2",)), "unknown metric 'l2'"),
+        (EvaluateRequest(model="m", data=Path("d"), networks=("vgg",)), "unknown feature network"),
+        (EvaluateRequest(fake=Path("none"), real=Path("none")), "no such folder of pictures"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(request_: EvaluateRequest, words: str) -> None:
+    with pytest.raises((UsageError, ConfigError), match=words):
+        evaluate(request_)
+
+
+def test_a_network_without_its_weights_is_refused_when_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMG2IMG_LITE0", str(tmp_path / "none.pth"))
+    monkeypatch.setenv("IMG2IMG_MOBILENETV2", str(tmp_path / "none.pt"))
+    monkeypatch.setenv("IMG2IMG_INCEPTION", str(tmp_path / "none.pth"))
+    real = crops(tmp_path / "real", 4, 0, lambda x: x)
+    with pytest.raises(ConfigError, match=r"none\.pth"):
+        evaluate(EvaluateRequest(fake=real, real=real, networks=("lite0",)))
+    report = evaluate(EvaluateRequest(fake=real, real=real, metrics=("l1",))).report
+    assert set(report.figures) == {"l1"} and not report.protocol["networks"]
+
+
+def test_a_trained_model_on_its_held_out_pairs(plain: None, pairs: Path, tmp_path: Path) -> None:
+    config = config_of(pairs, tmp_path / "run", steps=2)
+    train(config)
+    result = evaluate(EvaluateRequest(model=config.out, data=pairs, metrics=("l1", "psnr")))
+    report = result.report
+    assert report.protocol["judged"] == 2 and report.protocol["paired"]
+    assert report.protocol["method"] == "pix2pix" and len(report.protocol["model_sha256"]) == 64
+    assert {"l1", "psnr"} <= set(report.figures) and "structure" not in report.figures
+    assert [list(row.pictures) for row in result.sections[0].rows] == [
+        ["input", "output", "truth"]
+    ] * 2
+
+
+def test_a_model_on_photographs_alone_is_judged_by_what_is_kept(
+    plain: None, tmp_path: Path, onnx_file: Path
+) -> None:
+    photos = crops(tmp_path / "photos", 5, 0, lambda x: x)
+    report = evaluate(EvaluateRequest(model=onnx_file, data=photos)).report
+    assert {"structure", "change", "unchanged", "likeness_lite0"} == set(report.figures)
+
+
+def test_where_the_pictures_of_a_model_are(pairs: Path, tmp_path: Path) -> None:
+    forward = for_model(pairs, "pix2pix")
+    back = for_model(pairs, "pix2pix", backwards=True)
+    assert [i.half for i in forward.inputs] == [0, 0] == [i.half for i in back.reals]
+    assert np.array_equal(forward.inputs[0].read(), back.reals[0].read())
+    for part in ("trainA", "trainB", "testA", "testB"):
+        crops(tmp_path / "sets" / part, 3, 0, lambda x: x) if (tmp_path / "sets").exists() else None
+        (tmp_path / "sets").mkdir(exist_ok=True)
+        if not (tmp_path / "sets" / part).exists():
+            crops(tmp_path / "sets" / part, 3, 0, lambda x: x)
+    sets = for_model(tmp_path / "sets", "cyclegan")
+    assert len(sets.inputs) == len(sets.reals) == 3 and not sets.paired
+    with pytest.raises(UsageError, match="no such folder"):
+        for_model(tmp_path / "none", "cyclegan")
+
+
+def test_left_alone_and_destroyed_both_show() -> None:
+    random = np.random.default_rng(0)
+    photo = np.asarray(
+        Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8)).resize((96, 96))
+    )
+    same, noise = faithfulness(photo, photo), faithfulness(photo, 255 - photo)
+    assert same == {"change": 0.0, "unchanged": 1.0, "structure": pytest.approx(1.0)}
+    assert noise["unchanged"] == 0.0 and noise["structure"] < 0.1
+
+
+def test_pictures_of_many_sizes_do_not_pile_up() -> None:
+    filling = _Filling([Plain()])
+    most = 0
+    for k in range(3 * _MOST_WAITING):
+        filling.add(str(k), np.zeros((20 + k, 30, 3), np.uint8))
+        most = max(most, sum(map(len, filling._waiting.values())))
+    assert most <= _MOST_WAITING
+    assert len(filling.end().features["lite0"]) == 3 * _MOST_WAITING
+
+
+def figure(value: float, off: float, better: str = "lower") -> Figure:
+    return Figure(value, value - off, value + off, 9, better=better)
+
+
+def test_winners_stand_alone_or_with_those_that_reach_them() -> None:
+    assert best_of([figure(1, 0.1), figure(2, 0.1), figure(3, 0.1)]) == {0}
+    assert best_of([figure(1, 0.6), figure(2, 0.6), figure(5, 0.1)]) == {0, 1}
+    assert best_of([figure(1, 3), figure(2, 3)]) == set()  # nothing to choose
+    assert best_of([figure(1, 0.1, "higher"), figure(2, 0.1, "higher")]) == {1}
+    assert best_of([figure(1, 0.1, ""), figure(2, 0.1, "")]) == set()
+    assert best_of([figure(1, math.nan), None]) == set()
+
+
+def test_the_files_of_a_report(plain: None, tmp_path: Path) -> None:
+    real = crops(tmp_path / "real", 6, 0, lambda x: x)
+    fake = crops(tmp_path / "fake", 6, 0, jpeg)
+    (fake / "002.png").rename(fake / '2<b>".png')
+    (real / "002.png").rename(real / '2<b>".png')
+    result: Evaluated = evaluate(EvaluateRequest(fake=fake, real=real, metrics=("l1", "psnr")))
+    files = write_reports(tmp_path / "out", [result])
+    assert [p.name for p in files] == ["report.json", "pictures.csv", "report.html"]
+    report = json.loads(files[0].read_text())
+    assert report["figures"]["l1"]["n"] == 6
+    rows = list(csv.DictReader(files[1].open(newline="")))
+    assert len(rows) == 6 and float(rows[0]["l1"]) > 0
+    page = files[2].read_text()
+    assert "<b>" not in page and "{{" not in page and "http" not in page.split("<main>")[1]
+    assert page.count("data:image/webp") == 6 * 2 * 2  # worst and drawn, output and truth
+    files = write_reports(tmp_path / "out", [result, result])
+    assert [p.name for p in files][:2] == ["report-1.json", "pictures-1.csv"]
+    assert "<h2>Comparison</h2>" in files[-1].read_text()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        write_reports(tmp_path / "file", [result])
+
+
+def test_the_command(cli: Cli, tmp_path: Path) -> None:
+    crops(tmp_path / "real", 6, 0, lambda x: x)
+    crops(tmp_path / "fake", 6, 0, jpeg)
+    (tmp_path / "fake" / "000.png").write_bytes(b"rubbish")
+    done = cli("evaluate", "--fake", "fake", "--real", "real", "--features", "none", "--metric", "l1",
+               "-o", "out", "--human", "4")  # fmt: skip
+    assert done.returncode == 1, done.stderr  # a picture could not be used
+    assert "fake against real: 5 pictures" in done.stdout and "l1" in done.stdout
+    assert "not used: 000.png" in done.stderr
+    assert (tmp_path / "out" / "human.html").is_file() and (
+        tmp_path / "out" / "report.html"
+    ).is_file()
+    done = cli("evaluate", "--fake", "fake", "--real", "none", "--features", "none")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "none: no such folder" in done.stderr
+    done = cli("evaluate", "--fake", "fake", "--real", "real", "--human", "4")
+    assert done.returncode == 2 and "-o DIR" in done.stderr
