@@ -280,3 +280,21 @@ def test_pictures_smaller_than_any_side_stay_as_they_are(tmp_path: Path) -> None
         picture(32, 20, k).save(path)
     page = write_human_page(paths[:1], paths[1:], tmp_path / "p.html", 2, title="Test")
     assert {Image.open(io.BytesIO(data)).size for _, data in shown(page)} == {(32, 20)}
+
+
+def test_the_documented_lines_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "how-to" / "evaluate.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text.split("## How people judge")[1], re.S)
+    monkeypatch.chdir(tmp_path)
+    for folder, suffix in (("photographs", "jpg"), ("translated", "png")):
+        Path(folder).mkdir()
+        for k in range(50):
+            Image.new("RGB", (16, 16), (k, k, k)).save(f"{folder}/{k}.{suffix}")
+    Path("answers.json").write_text(json.dumps(saved("timed")))
+    scope: dict[str, object] = {}
+    for block in blocks:
+        exec(block, scope)
+    assert settings(Path("judge.html"))["seed"] == 0 and len(shown(Path("judge.html"))) == 100
+    assert capsys.readouterr().out.startswith("HYPE_time 0.2 (")

@@ -170,12 +170,17 @@ def test_by_touch_and_then_again(phone: Tab, written: Path) -> None:
     assert rows(phone)[0][1:3] == ["0 of 3", "0.0 %"]
     assert rows(phone)[1][1:3] == ["3 of 3", "100.0 %"]
     assert phone.run("document.documentElement.scrollWidth <= innerWidth")
+    leaving = (
+        "(() => { const event = new Event('beforeunload', {cancelable: true});"
+        " dispatchEvent(event); return event.defaultPrevented; })()"
+    )
+    assert phone.run(leaving), "closing the page asks, too"
     phone.page.once("dialog", lambda dialog: dialog.dismiss())
     phone.page.locator("#again").tap()
     assert phone.run(ENDED), "unsaved answers stay unless given up"
     phone.page.once("dialog", lambda dialog: dialog.accept())
     phone.page.locator("#again").tap()
-    assert phone.run("!document.querySelector('#start').hidden")
+    assert phone.run("!document.querySelector('#start').hidden") and not phone.run(leaving)
 
 
 def test_what_assistive_programs_hear(tab: Tab, written: Path) -> None:
