@@ -207,7 +207,7 @@ def _paired(fake: Pixels, truth: Pixels, names: Sequence[str]) -> dict[str, floa
 
 
 def _planes(pixels: Pixels) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
 
 
 def faithfulness(source: Pixels, fake: Pixels) -> dict[str, float]:

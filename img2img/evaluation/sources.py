@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from img2img.data.labelled import rows_of
-from img2img.data.paired import pairs_of
+from img2img.data.paired import Pair, pairs_of
 from img2img.data.store import listing
 from img2img.data.unpaired import sets_of
 from img2img.errors import DataError, PictureError, UsageError
@@ -162,12 +162,26 @@ def for_model(
         a, b = (tuple(Item(p.relative_to(data).as_posix(), p) for p in side) for side in sets)
         return _checked(data, Material(b, reals=a) if backwards else Material(a, reals=b))
     pairs = pairs_of(data, "held-out")
-    if not pairs or (method == "stylize" and all(pair.b is None for pair in pairs)):
+    if not pairs or not (method != "stylize" and _are_pairs(pairs)):
         return Material(folder_of(data))
     a = tuple(Item(p.name, p.a, 0 if p.b is None else None) for p in pairs)
     b = tuple(Item(p.name, p.b or p.a, 1 if p.b is None else None) for p in pairs)
     inputs, reals = (b, a) if backwards else (a, b)
     return Material(inputs, reals=reals, paired=True)
+
+
+def _are_pairs(pairs: Sequence[Pair]) -> bool:
+    """Files of their own for A and B, or pictures wide enough to be two beside each other: the
+    first that can be read decides."""
+    for pair in pairs:
+        if pair.b is not None:
+            return True
+        try:
+            height, width = read_picture(pair.a).pixels.shape[:2]
+        except PictureError:
+            continue
+        return width % 2 == 0 and width >= 1.5 * height
+    return False
 
 
 def _checked(data: Path, material: Material) -> Material:

@@ -32,9 +32,10 @@
   }
 
   // Noise of all scales, as photographs have it: octave over octave, the coarse the strongest.
+  // Laid over each other plainly they would average to grey.
   function drawMask(target) {
     const pen = target.getContext("2d");
-    for (let cells = 4, weight = 1; cells <= target.width; cells *= 2, weight *= 0.6) {
+    for (let cells = 4, weight = 1; cells <= target.width; cells *= 2, weight *= 0.8) {
       const tile = document.createElement("canvas");
       tile.width = tile.height = cells;
       const noise = new ImageData(cells, cells);
@@ -43,6 +44,7 @@
       }
       tile.getContext("2d").putImageData(noise, 0, 0);
       pen.globalAlpha = weight;
+      pen.globalCompositeOperation = cells > 4 ? "overlay" : "source-over";
       pen.imageSmoothingEnabled = cells < 32;
       pen.drawImage(tile, 0, 0, target.width, target.height);
     }
@@ -161,7 +163,7 @@
     made.append(...parts);
     return made;
   };
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
 
   function finish() {
     state.finished = new Date().toISOString();
@@ -173,11 +175,11 @@
     $("meaning").textContent = timed
       ? `The threshold (HYPE time) is the exposure shown most often: the longer, the better the fakes. HYPE takes 150 pictures for it; these were ${pictures.length}.`
       : "That is the score of HYPE infinity: at 50 % nobody can tell the fakes from the real pictures, above it the fakes look more real than these.";
-    const rows = [["Real, taken for fake", result.real], ["Fake, taken for real", result.fake], ["All", result.all]];
+    const rows = [["Real", result.real], ["Fake", result.fake], ["All", result.all]];
     $("rates").replaceChildren(...rows.map(([name, { count, errors, error_rate, interval }]) => {
       const head = element("th", name);
       head.scope = "row";
-      const cells = [`${errors} of ${count}`, percent(error_rate), `${percent(interval[0])} to ${percent(interval[1])}`];
+      const cells = [`${errors} of ${count}`, percent(error_rate), `${percent(interval[0]).slice(0, -2)}–${percent(interval[1])}`];
       return element("tr", head, ...cells.map((text) => element("td", text)));
     }));
     $("stairs").hidden = !timed;
