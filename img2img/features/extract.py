@@ -40,7 +40,8 @@ class Features:
     """A frozen network as a function of pictures; `open_features` makes it.
 
     A picture's features depend on nothing but the picture: on the CPU they are the same, bit for
-    bit, in every call and beside whichever other pictures. On a GPU they agree to rounding.
+    bit, in every call of a process and beside whichever other pictures. On a GPU they agree to
+    rounding.
 
     Attributes:
         name: of the network, in `FEATURES`.
