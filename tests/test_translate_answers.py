@@ -166,8 +166,8 @@ def test_what_is_printed_of_each_event(capsys: pytest.CaptureFixture) -> None:
     ]  # fmt: skip
     summary = Summary(3, 1, 2, 1, [(Path("x"), "y")], 4, 2.0)
     assert in_words(summary, Path("out")) == (
-        "3 translated into out in 2.0 s, 1 of them again, since something had changed, 2 there "
-        "already (--overwrite translates them again), 1 other files left alone, 1 failed, 4 not "
+        "3 translated into out in 2.0 s, 1 of them again, since something had changed, 2 already "
+        "there (--overwrite translates them again), 1 other files left alone, 1 failed, 4 not "
         "reached; the same command resumes"
     )
 
