@@ -104,6 +104,26 @@ def evaluate_command(
         int,
         typer.Option(metavar="N", min=0, help="At most so many pictures of each set; 0: all."),
     ] = 5000,
+    critic: Annotated[
+        bool,
+        typer.Option(
+            "--critic",
+            help="Also train a network from scratch to tell real from translated pictures, and say "
+            "how often it can.",
+        ),
+    ] = False,
+    labels: Annotated[
+        bool,
+        typer.Option(
+            "--labels", help="The outputs are label maps of plain colours: score their classes."
+        ),
+    ] = False,
+    training: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder of the real training pictures, to look for copies of them."
+        ),
+    ] = None,
     human: Annotated[
         int,
         typer.Option(
@@ -128,7 +148,7 @@ def evaluate_command(
 
     request = EvaluateRequest(
         model, data, fake, real, paired, tuple(metric or ()), tuple(features or ()), size, most,
-        seed, direction, device=device,
+        seed, direction, device=device, critic=critic, labels=labels, training=training,
     )  # fmt: skip
     request.check()
     if human and out is None:

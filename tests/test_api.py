@@ -63,7 +63,7 @@ def run(
 def test_the_examples_of_translating(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    headings = ("One picture", "Folders", "Models", "Errors")
+    headings = ("One picture", "Folders", "Evaluation", "Models", "Errors")
     assert {h for h, _ in examples()} == {*headings, "Training and export"}
     names = run(headings, tmp_path, monkeypatch)
     said = capsys.readouterr().out
@@ -74,6 +74,7 @@ def test_the_examples_of_translating(
     assert isinstance(names["several"], list) and len(names["several"]) == 2
     assert "a.jpg done" in said and "text.txt ignored not a picture" in said
     assert "1 translated, 0 failed" in said and Path("out/a.jpg").exists()
+    assert "l1 " in said and "ssim " in said
     assert "painting photograph" in said and "Did you mean 'painting' or" in said
 
 

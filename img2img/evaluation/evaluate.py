@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from img2img._version import __version__
-from img2img.errors import ConfigError, UsageError, proposal
-from img2img.evaluation.figures import figures_of
+from img2img.errors import ConfigError, DataError, UsageError, proposal
+from img2img.evaluation import extras
+from img2img.evaluation.figures import Figure, figures_of
 from img2img.evaluation.gather import Asked, Extractor, Gathered, Translate, gather
 from img2img.evaluation.page import Section
 from img2img.evaluation.report import Report
@@ -24,6 +25,7 @@ from img2img.features import FEATURES, open_features
 from img2img.images import Pixels
 from img2img.inference.translator import Translator, model_path
 from img2img.metrics import METRICS
+from img2img.model_format.info import ModelInfo
 
 # The networks of a default evaluation, where their weights are found. Each has a reason: Lite0 sees
 # kinds of things best, MobileNetV2 is the judge that no training uses, Inception gives the FID.
@@ -48,6 +50,9 @@ class EvaluateRequest:
         seed: of every choice and interval.
         direction: AtoB or BtoA, for a run folder of both.
         backwards: the data's B is the model's input; None: as the model file says.
+        critic: train a critic from scratch to tell real from translated pictures.
+        labels: the outputs are label maps of plain colours: score their classes.
+        training: folder of real training pictures of the target domain, to look for copies of them.
         runner, device, precision: as for `Translator`.
     """
 
@@ -63,6 +68,9 @@ class EvaluateRequest:
     seed: int = 0
     direction: str | None = None
     backwards: bool | None = None
+    critic: bool = False
+    labels: bool = False
+    training: Path | None = None
     runner: str = "auto"
     device: str = "auto"
     precision: str = "auto"
@@ -82,6 +90,8 @@ class EvaluateRequest:
         for name in self.networks:
             if name != "none" and name not in FEATURES:
                 raise ConfigError(f"unknown feature network '{name}'.{proposal(name, FEATURES)}")
+        if self.labels and self.paired is False:
+            raise UsageError("label maps are compared with their truths; leave --unpaired out")
         if self.most < 0:
             raise UsageError(f"at most {self.most} pictures; give 0 (all) or more")
 
@@ -118,11 +128,16 @@ def evaluate(
     request.check()
     networks = networks_of(request.networks)
     metrics = request.metrics or tuple(n for n, m in METRICS.items() if m.available())
-    with subject(request) as (material, side, translate, facts):
+    with subject(request) as (material, side, translate, facts, info):
         some = material.some(request.most, request.seed)
         found = gather(some, Asked(side, metrics, networks), translate, progress)
+        figures, warnings = figures_of(found, request.seed)
         sections = sections_of(some, found, side, translate, request.seed)
-    figures, warnings = figures_of(found, request.seed)
+        more = _Extras(request, some, found, side, translate, networks, info)
+        more.run()
+    figures |= more.figures
+    warnings += more.warnings
+    sections += more.sections
     if len(some.judged) < len(material.judged):
         warnings.append(
             f"{len(some.judged)} of {len(material.judged)} pictures were used; --most 0 takes all"
@@ -143,6 +158,43 @@ def evaluate(
     }
     report = Report(title, protocol, figures, tuple(warnings), found.rows, found.problems)
     return Evaluated(report, some, found, tuple(sections))
+
+
+class _Extras:
+    """What needs more than the one pass; what cannot be computed becomes a warning."""
+
+    def __init__(
+        self, request: EvaluateRequest, material: Material, found: Gathered, side: int,
+        translate: Translate | None, networks: list[Extractor], info: ModelInfo | None,
+    ):  # fmt: skip
+        self.figures: dict[str, Figure] = {}
+        self.warnings: list[str] = []
+        self.sections: list[Section] = []
+        self._given = request, material, found, side, translate, networks, info
+
+    def run(self) -> None:
+        request, material, found, side, translate, networks, info = self._given
+        self._take("diversity", lambda: extras.collapse_figures(found))
+        if request.critic:
+            self._take("critic", lambda: extras.critic_figures(found, request.seed))
+        if info is not None and info.domains and request.data is not None:
+            data = request.data
+            self._take(
+                "edits", lambda: extras.edit_figures(data, info, material, found, request.seed)
+            )
+        if request.labels:
+            self._take("label maps", lambda: extras.label_figures(material, side, translate))
+        if request.training is not None:
+            figures, self.sections = extras.memory_figures(
+                request.training, found, networks, material, side, translate
+            )
+            self.figures |= figures
+
+    def _take(self, what: str, compute: Callable[[], dict[str, Figure]]) -> None:
+        try:
+            self.figures |= compute()
+        except DataError as error:
+            self.warnings.append(f"{what}: {error}")
 
 
 def networks_of(names: tuple[str, ...]) -> list[Extractor]:
@@ -172,13 +224,13 @@ def sha256_of(network: Extractor) -> str:
 @contextmanager
 def subject(
     request: EvaluateRequest,
-) -> Iterator[tuple[Material, int, Translate | None, dict[str, object]]]:
-    """The pictures of a request, the long side to reduce them to, how a model translates them, and
-    facts for the protocol. The model is closed at the end."""
+) -> Iterator[tuple[Material, int, Translate | None, dict[str, object], ModelInfo | None]]:
+    """The pictures of a request, the long side to reduce them to, how a model translates them,
+    facts for the protocol, and what the model says of itself. It is closed at the end."""
     if request.fake is not None and request.real is not None:
         material = two_folders(request.fake, request.real, request.paired)
         title = f"{request.fake.name} against {request.real.name}"
-        yield material, request.size or 0, None, {"title": title, "model": None}
+        yield material, request.size or 0, None, {"title": title, "model": None}, None
         return
     assert request.model is not None and request.data is not None
     path = model_path(request.model, request.runner, request.direction)
@@ -194,8 +246,11 @@ def subject(
             request.data, info.method, is_backwards(request, info.direction), info.domains
         )
 
+        if info.domains:
+            material = extras.expand(material, info)
+
         def translate(pixels: Pixels, item: Item) -> Pixels:
-            return translator(pixels)
+            return translator(pixels, domains=item.target or None)
 
         facts = {
             "title": f"{info.name} on {request.data.name}",
@@ -205,7 +260,7 @@ def subject(
             "steps": info.training.get("step"),
             "runner": translator.description,
         }
-        yield material, translator.size, translate, facts
+        yield material, translator.size, translate, facts, info
 
 
 def is_backwards(request: EvaluateRequest, direction: str) -> bool:

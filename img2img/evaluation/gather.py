@@ -6,6 +6,7 @@ Nothing whole is kept but what the sets' figures need: `most` rows of features f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from img2img.errors import DataError, PictureError
 from img2img.evaluation.sources import Item, Material
 from img2img.images import LUMA, Pixels
 from img2img.metrics import METRICS
+from img2img.metrics.edits import changed_outside
 from img2img.metrics.paired import ssim
 
 SMALL = 64  # side of the copies for the critic and the collapse figures
@@ -125,6 +127,8 @@ def gather(
                 row |= faithfulness(source, fake)
         if truth is not None:
             row |= _paired(fake, truth, asked.paired)
+            if source is not None and source.shape == truth.shape:
+                row |= edit(source, fake, truth)
             sets["reals"].add(item.name, truth)
         sets["fakes"].add(item.name, fake)
         found.rows[item.name] = row
@@ -139,6 +143,19 @@ def gather(
         raise DataError(f"no picture could be judged; the first problem: {first[0]}: {first[1]}")
     found.inputs, found.fakes, found.reals = (each.end() for each in sets.values())
     return found
+
+
+def collect(
+    items: Sequence[Item], side: int = 0, networks: Sequence[Extractor] = ()
+) -> tuple[Collected, list[int]]:
+    """One set alone, and the places of the items that could be read."""
+    problems: dict[str, str] = {}
+    filling, places = _Filling(networks), []
+    for place, (item, pixels) in enumerate(_read(items, side, problems)):
+        if pixels is not None:
+            filling.add(item.name, pixels)
+            places.append(place)
+    return filling.end(), places
 
 
 def _judged(
@@ -223,6 +240,18 @@ def faithfulness(source: Pixels, fake: Pixels) -> dict[str, float]:
         x, y = (F.avg_pool2d(_luminance(p), 4) for p in (source, fake))
         row["structure"] = float(ssim(x, y))
     return row
+
+
+def edit(source: Pixels, fake: Pixels, truth: Pixels) -> dict[str, float]:
+    """What was to change, and what was to stay: see `img2img.metrics.edits.changed_outside`.
+
+    `came_right`: share of the pixels to be changed that are within 16 levels of the truth.
+    `spoiled`: share of the pixels to stay that were changed by more. Each is absent where there is
+    no such pixel.
+    """
+    change = changed_outside(_planes(source), _planes(fake), _planes(truth))
+    row = {"came_right": change.came_right, "spoiled": change.spoiled}
+    return {name: value for name, value in row.items() if not math.isnan(value)}
 
 
 def _luminance(pixels: Pixels) -> Tensor:

@@ -26,7 +26,7 @@ def write_human(request: EvaluateRequest, result: Evaluated, out: Path, count: i
         EnvironmentFault: the page cannot be written.
     """
     used = [item for item in result.material.judged if item.name in result.found.rows]
-    with subject(request) as (_, side, translate, _), tempfile.TemporaryDirectory() as folder:
+    with subject(request) as (_, side, translate, _, _), tempfile.TemporaryDirectory() as folder:
 
         def made(item: Item) -> Pixels:
             pixels = item.read(side)

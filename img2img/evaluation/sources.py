@@ -25,12 +25,14 @@ class Item:
         path: of the file.
         half: which half of a side-by-side file, or None.
         label: of its domains, one number each, for labelled pictures.
+        target: the label that a model of several domains gives it.
     """
 
     name: str
     path: Path
     half: int | None = None
     label: tuple[float, ...] = ()
+    target: tuple[float, ...] = ()
 
     def read(self, side: int = 0) -> Pixels:
         """uint8 (H, W, 3); its long side reduced to `side` pixels where it is larger and `side` is
@@ -168,6 +170,12 @@ def for_model(
     b = tuple(Item(p.name, p.b or p.a, 1 if p.b is None else None) for p in pairs)
     inputs, reals = (b, a) if backwards else (a, b)
     return Material(inputs, reals=reals, paired=True)
+
+
+def training_rows(data: Path, attributes: Sequence[str]) -> list[Item]:
+    """The labelled training pictures of a folder. Raises DataError as the training would."""
+    _, rows, _ = rows_of(data, "train", attributes)
+    return [Item(row.name, row.path, None, row.label) for row in rows]
 
 
 def _are_pairs(pairs: Sequence[Pair]) -> bool:

@@ -1,0 +1,232 @@
+"""Figures that need more than one pass: a critic, edits, label maps, diversity, memorising."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from img2img.errors import PictureError
+from img2img.evaluation.figures import Figure
+from img2img.evaluation.gather import Collected, Extractor, Gathered, Translate, collect
+from img2img.evaluation.page import Row, Section
+from img2img.evaluation.sources import Item, Material, folder_of, training_rows
+from img2img.images import Pixels
+from img2img.metrics.collapse import diversity_ratio, duplicates, memorising, nearest
+from img2img.metrics.critic import judge_apart
+from img2img.metrics.edits import edit_success, train_classifier
+from img2img.metrics.labels import confusion, palette_of, scores_of, to_classes
+from img2img.model_format.domains import Target, vector_of
+from img2img.model_format.info import ModelInfo
+
+_TRAINING = 2000  # pictures that the classifier of edits learns from
+_NEIGHBOURS = 6
+
+
+def collapse_figures(found: Gathered) -> dict[str, Figure]:
+    """Whether different pictures get different answers, in the features of each network."""
+    figures = {}
+    for name, made in found.fakes.features.items():
+        given = found.inputs.features.get(name)
+        if given is None or len(given) != len(made) or len(made) < 2:
+            continue
+        figures[f"diversity_{name}"] = _plain(
+            diversity_ratio(made, given), len(made), "",
+            "mean distance between outputs, divided by that between inputs: 0 is collapse",
+        )  # fmt: skip
+        figures[f"duplicates_{name}"] = _plain(
+            duplicates(made, given), len(made), "lower",
+            "outputs that another output repeats although the inputs differ", "share",
+        )  # fmt: skip
+    return figures
+
+
+def critic_figures(found: Gathered, seed: int) -> dict[str, Figure]:
+    """A critic trained from scratch to tell reals from fakes, on copies of 64 pixels.
+
+    Raises:
+        DataError: fewer than 32 pictures on a side.
+    """
+    score = judge_apart(found.reals.small, found.fakes.small, seed=seed)
+    low, high = score.interval
+    error = 1.96 * score.wasserstein_error
+    return {
+        "critic_accuracy": Figure(
+            score.accuracy, low, high, score.n, "share", "lower", 0.5,
+            "held-out pictures that a network trained for it tells apart; 0.5 is chance",
+        ),
+        "critic_wasserstein": Figure(
+            score.wasserstein, score.wasserstein - error, score.wasserstein + error, score.n,
+            "8-bit levels", "lower", 0.0, "estimate of the Wasserstein-1 distance at 64 pixels",
+        ),
+    }  # fmt: skip
+
+
+def expand(material: Material, info: ModelInfo) -> Material:
+    """Each input to each domain that it is not in: items with a `target`."""
+    items = []
+    for item in material.inputs:
+        own = None if info.one_hot else item.label
+        for place, domain in enumerate(info.domains):
+            if item.label[place] == 1.0:
+                if info.one_hot or any(domain in group for group in info.exclusive):
+                    continue
+                target = Target(f"no-{domain}", frozenset(), frozenset({place}))
+            else:
+                target = Target(domain, frozenset({place}))
+            items.append(
+                dataclasses.replace(
+                    item, name=f"{item.name} to {target.name}", target=vector_of(info, target, own)
+                )
+            )
+    return dataclasses.replace(material, inputs=tuple(items))
+
+
+def edit_figures(
+    data: Path, info: ModelInfo, material: Material, found: Gathered, seed: int
+) -> dict[str, Figure]:
+    """Which edits a classifier sees, trained on the real training pictures at 64 pixels.
+
+    Raises:
+        DataError: too few training pictures, or a label that all or none of them have.
+    """
+    rows = training_rows(data, info.domains)
+    order = np.random.default_rng([seed, 37]).permutation(len(rows))[:_TRAINING]
+    chosen = [rows[k] for k in sorted(order)]
+    learned, places = collect(chosen)
+    labels = torch.tensor([chosen[k].label for k in places])
+    groups = [tuple(range(len(info.domains)))] if info.one_hot else _groups(info)
+    classifier = train_classifier(learned.small, labels, groups, seed=seed)
+    items = {item.name: item for item in material.inputs}
+    used = [items[name] for name in found.fakes.names]
+    targets, before = (torch.tensor(x) for x in ([i.target for i in used], [i.label for i in used]))
+    success = edit_success(classifier, found.fakes.small, targets, before)
+    figures = {}
+    for place, domain in enumerate(info.domains):
+        about = "edits to it that a classifier sees; the floor is how well it reads real pictures"
+        n = int(success.count[place])
+        figures[f"success_{domain}"] = _share(
+            float(success.changed[place]), n, about, float(classifier.accuracy[place])
+        )
+        figures[f"kept_{domain}"] = _share(
+            float(success.kept[place]), len(used) - n, "edits to others that leave it as it was"
+        )
+    return {name: figure for name, figure in figures.items() if not math.isnan(figure.value)}
+
+
+def _groups(info: ModelInfo) -> list[tuple[int, ...]]:
+    return [tuple(info.domains.index(name) for name in group) for group in info.exclusive]
+
+
+def label_figures(material: Material, side: int, translate: Translate | None) -> dict[str, Figure]:
+    """How well label maps agree with the true ones: the palette is found in the truths, and each
+    picture is translated again.
+
+    Raises:
+        DataError: the truths are no label maps of plain colours.
+    """
+    truths = [item for item in material.reals if _try(item, side) is not None]
+    palette = palette_of(_planes(item.read(side)) for item in truths)
+    counts = torch.zeros(len(palette), len(palette), dtype=torch.int64)
+    used = 0
+    for item, truth in zip(material.judged, material.reals, strict=True):
+        given, true = _try(item, side), _try(truth, side)
+        if given is None or true is None:
+            continue
+        made = translate(given, item) if translate else given
+        if made.shape != true.shape:
+            continue
+        a, b = (to_classes(_planes(x), palette) for x in (made, true))
+        counts += confusion(a, b, len(palette))
+        used += 1
+    scores = scores_of(counts)
+    figures = {
+        "pixel_accuracy": _plain(
+            scores.pixel_accuracy, used, "higher", "pixels whose nearest colour is the true one",
+            "share",
+        ),
+        "mean_iou": _plain(
+            scores.mean_iou, used, "higher", "mean over the classes of intersection over union"
+        ),
+    }  # fmt: skip
+    for colour, iou in zip(palette.tolist(), scores.iou.tolist(), strict=True):
+        if not math.isnan(iou):
+            name = f"iou_{''.join(f'{value:02x}' for value in colour)}"
+            figures[name] = _plain(iou, used, "higher", "of the class of this colour (RGB)")
+    return figures
+
+
+def memory_figures(
+    training: Path, found: Gathered, networks: Sequence[Extractor], material: Material, side: int,
+    translate: Translate | None,
+) -> tuple[dict[str, Figure], list[Section]]:  # fmt: skip
+    """Whether outputs lie nearer to the training pictures than real held-out ones do, and the
+    nearest neighbours of the outputs that lie nearest.
+
+    Raises:
+        UsageError, DataError: no such folder, or no pictures in it.
+    """
+    items = folder_of(training)
+    known, places = collect(items, side, networks)
+    figures: dict[str, Figure] = {}
+    sections: list[Section] = []
+    for name, features in known.features.items():
+        test = memorising(found.fakes.features[name], found.reals.features[name], features)
+        figures[f"nearer_{name}"] = _plain(
+            test.nearer, test.outputs, "",
+            "chance that an output lies nearer to a training picture than a held-out real one does",
+        )  # fmt: skip
+        figures[f"copies_{name}"] = Figure(
+            test.copies, math.nan, math.nan, test.outputs, "share", "lower", test.rate,
+            "outputs nearer to a training picture than 95 % of the held-out reals",
+        )  # fmt: skip
+        if not sections:
+            sections = [
+                _neighbours(found.fakes, features, name, material, items, places, side, translate)
+            ]
+    return figures, sections
+
+
+def _neighbours(
+    fakes: Collected, features: Tensor, network: str, material: Material, items: Sequence[Item],
+    places: Sequence[int], side: int, translate: Translate | None,
+) -> Section:  # fmt: skip
+    indices, distances = nearest(fakes.features[network], features)
+    judged = {item.name: item for item in material.judged}
+    rows = []
+    for k in distances[:, 0].argsort()[:_NEIGHBOURS].tolist():
+        item = judged[fakes.names[k]]
+        given = _try(item, side)
+        there = _try(items[places[int(indices[k, 0])]], side)
+        if given is None or there is None:
+            continue
+        made = translate(given, item) if translate else given
+        rows.append(Row(item.name, "", {"output": made, "nearest training picture": there}))
+    text = f"The outputs that lie nearest to a training picture, in the features of {network}."
+    return Section("Nearest training pictures", text, rows)
+
+
+def _try(item: Item, side: int) -> Pixels | None:
+    try:
+        return item.read(side)
+    except PictureError:
+        return None
+
+
+def _planes(pixels: Pixels) -> Tensor:
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
+
+
+def _plain(value: float, n: int, better: str, about: str, unit: str = "") -> Figure:
+    return Figure(value, math.nan, math.nan, n, unit, better, about=about)
+
+
+def _share(value: float, n: int, about: str, floor: float = math.nan) -> Figure:
+    """With the normal approximation's interval of a share."""
+    error = 1.96 * math.sqrt(max(value * (1 - value), 0.0) / n) if n else math.nan
+    return Figure(value, value - error, value + error, n, "share", "higher", floor, about)
