@@ -119,10 +119,11 @@ def open_features(
     |---|---|---|---|---|
     | `lite0` | 1280 | 1000, ImageNet | 224, bilinear | (x - 127) / 128 |
     | `mobilenetv2` | 1280 | none | 224, bilinear | by ImageNet's means and deviations |
-    | `vgg19` | 512, `relu5_4` | none | 224, bilinear | ImageNet's means subtracted |
+    | `vgg19` | 1024, `relu5_4` | none | 224, bilinear | ImageNet's means subtracted |
     | `inception` | 2048, `pool3` | 1008, without bias | 299, bicubic | (x - 128) / 128 |
 
-    Features are the means of the last maps over the picture.
+    Features are the means of the last maps over the picture; for `vgg19` their standard deviations
+    follow.
 
     Pictures are resized without regard to their proportions, with antialias and without rounding
     (`resize`); `inception` takes them as FID's network does after clean-fid's resizing.
@@ -135,14 +136,15 @@ def open_features(
 
 
 class _PooledVGG19(nn.Module):
-    """Means of VGG19's last maps, (N, 512)."""
+    """Means, then standard deviations, of VGG19's last maps over the picture, (N, 1024)."""
 
     def __init__(self, path: Path):
         super().__init__()
         self.net = load_vgg19(path, _LAST)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x, [_LAST])[_LAST].mean((2, 3))
+        maps = self.net(x, [_LAST])[_LAST]
+        return torch.cat([maps.mean((2, 3)), maps.std((2, 3), correction=0)], 1)
 
 
 def _strict(build: Callable[[], nn.Module]) -> Callable[[Path], nn.Module]:
@@ -160,7 +162,7 @@ def _grey(mean: float, deviation: float) -> tuple[Channels, Channels]:
 
 
 _KINDS = {
-    "vgg19": _Kind(_PooledVGG19, 512, 0, 224, "bilinear", *_grey(127.5, 127.5)),
+    "vgg19": _Kind(_PooledVGG19, 1024, 0, 224, "bilinear", *_grey(127.5, 127.5)),
     "lite0": _Kind(_strict(Lite0), 1280, 1000, 224, "bilinear", *_grey(127, 128)),
     "mobilenetv2": _Kind(_strict(MobileNetV2), 1280, 0, 224, "bilinear", *_IMAGENET),
     "inception": _Kind(_strict(InceptionV3), 2048, 1008, 299, "bicubic", *_grey(128, 128)),
