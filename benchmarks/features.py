@@ -46,7 +46,7 @@ def pixels(path: Path) -> Tensor:
 
 
 def agreement(known: Tensor, seen: Tensor, labels: Sequence[str], truth: Sequence[str]) -> float:
-    """Per cent of `seen` (M, width) whose nearest of `known` (N, width) have their label."""
+    """Share of `seen` (M, width) whose nearest of `known` (N, width) have their label, in %."""
     if not labels:
         return math.nan
     cosine = F.normalize(seen) @ F.normalize(known).T

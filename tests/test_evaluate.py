@@ -195,7 +195,14 @@ def test_a_model_on_photographs_alone_is_judged_by_what_is_kept(
 ) -> None:
     photos = crops(tmp_path / "photos", 5, 0, lambda x: x)
     report = evaluate(EvaluateRequest(model=onnx_file, data=photos)).report
-    expected = {"structure", "change", "unchanged", "likeness_lite0", "diversity_lite0", "duplicates_lite0"}
+    expected = {
+        "structure",
+        "change",
+        "unchanged",
+        "likeness_lite0",
+        "diversity_lite0",
+        "duplicates_lite0",
+    }
     assert expected == set(report.figures)
 
 

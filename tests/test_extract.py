@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 from pathlib import Path
@@ -17,9 +18,10 @@ from img2img.errors import ConfigError
 from img2img.features import FEATURES, Features, extract, open_features
 from img2img.features.extract import resize
 from img2img.features.inception import InceptionV3
-from img2img.features.lite0 import Lite0
+from img2img.features.lite0 import Lite0, _SameConv
 from img2img.features.mobilenetv2 import MobileNetV2
-from tests.conftest import picture
+from img2img.images import read_picture
+from tests.conftest import ROOT, picture
 
 INSTALLED = ("vgg19", "lite0", "mobilenetv2")
 
@@ -53,8 +55,6 @@ def filled(net: nn.Module) -> nn.Module:
 @pytest.fixture
 def inception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file with Inception's names and random weights that counts as the known one."""
-    import dataclasses
-
     path = tmp_path / FEATURES["inception"].file
     torch.save(filled(InceptionV3()).state_dict(), path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -66,13 +66,14 @@ def inception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("name", INSTALLED)
 def test_a_pictures_features_are_its_own(name: str) -> None:
     network = opened(name)
-    x = pictures(3)
+    count = 3 if name == "vgg19" else 16  # as a batch, 16 would differ in the last bits
+    x = pictures(count)
     whole = network.features(x)
-    assert whole.dtype == torch.float32 and whole.shape == (3, network.width)
-    assert torch.equal(whole, network.features(x)) and whole.isfinite().all()
-    # Alone and in another order: the same bits.
+    assert whole.dtype == torch.float32 and whole.shape == (count, network.width)
+    assert whole.isfinite().all() and not whole.requires_grad
+    # Again, alone and in another order: the same bits.
     assert torch.equal(whole[[1]], network.features(x[[1]]))
-    assert torch.equal(whole.flip(0), network.features(x.flip(0)))
+    assert torch.equal(whole[:3].flip(0), network.features(x[:3].flip(0)))
     # A picture without detail has the same features in every size.
     plain = torch.full((1, 3, 20, 31), 90, dtype=torch.uint8)
     small, large = network.features(plain), network.features(plain.repeat(1, 1, 20, 9))
@@ -92,14 +93,26 @@ def test_only_pictures_are_taken() -> None:
     assert network.classes == 0
 
 
-def test_lite0_knows_what_imagenet_knows() -> None:
-    """A picture of a shape that the classifier names: the weights, the padding and the order of the
-    channels fit together, or it would not be sure."""
+@pytest.mark.parametrize(
+    ("photo", "named"), [("fragrant-chamomile.jpg", 985), ("lake-sherburne.jpg", 970)]
+)
+def test_lite0_names_what_a_photograph_shows(photo: str, named: int) -> None:
+    """ImageNet's classes daisy and alp: weights, preparation and order of the channels fit."""
     network = opened("lite0")
-    disc = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
-    assert network.logits(disc).shape == (1, network.classes) == (1, 1000)
-    features = network.features(disc)
-    assert torch.equal(network.logits_of(features), network.logits(disc))
+    x = torch.from_numpy(read_picture(ROOT / "examples" / "photos" / photo).pixels.copy())
+    features = network.features(x.movedim(2, 0)[None])
+    logits = network.logits_of(features)
+    assert logits.shape == (1, network.classes) == (1, 1000)
+    assert int(logits.argmax()) == named
+    assert torch.equal(logits, network.logits(x.movedim(2, 0)[None]))
+
+
+def test_lite0_pads_as_tensorflow_does() -> None:
+    conv = _SameConv(1, 1, 3, 2)
+    conv.weight.data.fill_(1)
+    seen = conv(torch.ones(1, 1, 4, 5))[0, 0]
+    # An even side is padded at its end only, an odd one at both.
+    assert seen.tolist() == [[6, 9, 6], [4, 6, 4]]
 
 
 def test_the_sizes_are_those_of_the_papers() -> None:

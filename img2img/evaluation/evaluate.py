@@ -57,9 +57,9 @@ class EvaluateRequest:
     """
 
     model: str | Path | None = None
-    data: Path | None = None
-    fake: Path | None = None
-    real: Path | None = None
+    data: str | Path | None = None
+    fake: str | Path | None = None
+    real: str | Path | None = None
     paired: bool | None = None
     metrics: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class EvaluateRequest:
     backwards: bool | None = None
     critic: bool = False
     labels: bool = False
-    training: Path | None = None
+    training: str | Path | None = None
     runner: str = "auto"
     device: str = "auto"
     precision: str = "auto"
@@ -178,7 +178,7 @@ class _Extras:
         if request.critic:
             self._take("critic", lambda: extras.critic_figures(found, request.seed))
         if info is not None and info.domains and request.data is not None:
-            data = request.data
+            data = Path(request.data)
             self._take(
                 "edits", lambda: extras.edit_figures(data, info, material, found, request.seed)
             )
@@ -186,7 +186,7 @@ class _Extras:
             self._take("label maps", lambda: extras.label_figures(material, side, translate))
         if request.training is not None:
             figures, self.sections = extras.memory_figures(
-                request.training, found, networks, material, side, translate
+                Path(request.training), found, networks, material, side, translate
             )
             self.figures |= figures
 
@@ -228,8 +228,9 @@ def subject(
     """The pictures of a request, the long side to reduce them to, how a model translates them,
     facts for the protocol, and what the model says of itself. It is closed at the end."""
     if request.fake is not None and request.real is not None:
-        material = two_folders(request.fake, request.real, request.paired)
-        title = f"{request.fake.name} against {request.real.name}"
+        fake, real = Path(request.fake), Path(request.real)
+        material = two_folders(fake, real, request.paired)
+        title = f"{fake.name} against {real.name}"
         yield material, request.size or 0, None, {"title": title, "model": None}, None
         return
     assert request.model is not None and request.data is not None
@@ -242,9 +243,8 @@ def subject(
         size=request.size,
     ) as translator:
         info = translator.info
-        material = for_model(
-            request.data, info.method, is_backwards(request, info.direction), info.domains
-        )
+        data = Path(request.data)
+        material = for_model(data, info.method, is_backwards(request, info.direction), info.domains)
 
         if info.domains:
             material = extras.expand(material, info)
@@ -253,7 +253,7 @@ def subject(
             return translator(pixels, domains=item.target or None)
 
         facts = {
-            "title": f"{info.name} on {request.data.name}",
+            "title": f"{info.name} on {data.name}",
             "model": info.name,
             "model_sha256": digest_of(path),
             "method": info.method,

@@ -20,7 +20,8 @@ from img2img.features.vgg19 import load_vgg19
 Filter = Literal["bilinear", "bicubic"]
 Channels = tuple[float, float, float]
 _IMAGENET = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-_PER_CHANNEL_AT = "relu4_1"
+_LAST = "relu5_4"
+_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Features:
         self.side, self._filter = kind.side, kind.filter
         self._net = net.to(device).eval().requires_grad_(False)
         self._device = device
+        # On the CPU, convolutions sum in another order for another number of pictures.
+        self._at_once = 1 if device.type == "cpu" else _BATCH
         self._mean, self._deviation = (
             torch.tensor(values, device=device)[:, None, None]
             for values in (kind.mean, kind.deviation)
@@ -68,10 +71,8 @@ class Features:
         """
         if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape[2:]:
             raise ValueError(f"needed is uint8 (N, 3, H, W), not {x.dtype} {tuple(x.shape)}")
-        # Convolutions on the CPU may sum in another order for another number of pictures.
-        step = 1 if self._device.type == "cpu" else max(len(x), 1)
-        parts = [self._of(part).cpu() for part in x.split(step)]
-        return torch.cat(parts) if len(x) else torch.empty(0, self.width)
+        parts = [self._of(part).cpu() for part in x.split(self._at_once)]
+        return torch.cat(parts)
 
     @torch.no_grad()
     def logits(self, x: Tensor) -> Tensor:
@@ -88,8 +89,8 @@ class Features:
         head = getattr(self._net, "head", None)
         if head is None:
             raise ValueError(f"{self.name} has no classes")
-        rows = [head(row.to(self._device)).cpu() for row in features.split(1)]
-        return torch.cat(rows) if rows else torch.empty(0, self.classes)
+        rows = [head(part.to(self._device)).cpu() for part in features.split(self._at_once)]
+        return torch.cat(rows)
 
     def _of(self, x: Tensor) -> Tensor:
         x = resize(x, self.side, self._filter).to(self._device)
@@ -116,10 +117,13 @@ def open_features(
 
     | name | features | logits | resized to | values given to the network |
     |---|---|---|---|---|
-    | `lite0` | 1280, means of the last maps | 1000, ImageNet | 224, bilinear | SEE |
-    | `mobilenetv2` | 1280, means of the last maps | none | 224, bilinear | SEE |
-    | `vgg19` | 512, SEE | none | 224, bilinear | [-1, 1] |
+    | `lite0` | 1280 | 1000, ImageNet | 224, bilinear | (x - 127) / 128 |
+    | `mobilenetv2` | 1280 | none | 224, bilinear | by ImageNet's means and deviations |
+    | `vgg19` | 1024, `relu5_4` | none | 224, bilinear | ImageNet's means subtracted |
     | `inception` | 2048, `pool3` | 1008, without bias | 299, bicubic | (x - 128) / 128 |
+
+    Features are the means of the last maps over the picture; for `vgg19` their standard deviations
+    follow.
 
     Pictures are resized without regard to their proportions, with antialias and without rounding
     (`resize`); `inception` takes them as FID's network does after clean-fid's resizing.
@@ -132,14 +136,15 @@ def open_features(
 
 
 class _PooledVGG19(nn.Module):
-    """Means over the places of VGG19's maps."""
+    """Means, then standard deviations, of VGG19's last maps over the picture, (N, 1024)."""
 
     def __init__(self, path: Path):
         super().__init__()
-        self.net = load_vgg19(path, _PER_CHANNEL_AT)
+        self.net = load_vgg19(path, _LAST)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x, [_PER_CHANNEL_AT])[_PER_CHANNEL_AT].mean((2, 3))
+        maps = self.net(x, [_LAST])[_LAST]
+        return torch.cat([maps.mean((2, 3)), maps.std((2, 3), correction=0)], 1)
 
 
 def _strict(build: Callable[[], nn.Module]) -> Callable[[Path], nn.Module]:
@@ -157,7 +162,7 @@ def _grey(mean: float, deviation: float) -> tuple[Channels, Channels]:
 
 
 _KINDS = {
-    "vgg19": _Kind(_PooledVGG19, 512, 0, 224, "bilinear", *_grey(127.5, 127.5)),
+    "vgg19": _Kind(_PooledVGG19, 1024, 0, 224, "bilinear", *_grey(127.5, 127.5)),
     "lite0": _Kind(_strict(Lite0), 1280, 1000, 224, "bilinear", *_grey(127, 128)),
     "mobilenetv2": _Kind(_strict(MobileNetV2), 1280, 0, 224, "bilinear", *_IMAGENET),
     "inception": _Kind(_strict(InceptionV3), 2048, 1008, 299, "bicubic", *_grey(128, 128)),

@@ -63,7 +63,7 @@ FEATURES: dict[str, FeatureFile] = {
         variable="IMG2IMG_INCEPTION",
         file="pt_inception-2015-12-05-6726825d.pth",
         sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-        source="pytorch-fid (Apache-2.0; its release fid_weights), Inception-v3 of 2015",
+        source="pytorch-fid, release fid_weights (Apache-2.0)",
     ),
 }
 
@@ -101,8 +101,8 @@ def _missing(wanted: FeatureFile, name: str, cache: Path) -> str:
     """What to install, or where to put the file, in one line."""
     if not wanted.package:
         return (
-            f"the weights of {name} are not here and no package brings them: put the file "
-            f"{wanted.file} of {wanted.source} into {cache}, or set {wanted.variable} to its path"
+            f"no package brings the weights of {name}: put {wanted.file} of {wanted.source} into "
+            f"{cache}, or set {wanted.variable} to its path"
         )
     if wanted.alone:
         return (
