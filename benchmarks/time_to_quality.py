@@ -3,15 +3,15 @@
     python benchmarks/time_to_quality.py ROW DATA OUT [--minutes 20] [--marks 4] [--preset NAME]
         [--set NAME=VALUE ...] [--most N]
 
-ROW is `facades` (labels -> photograph), `maps` (aerial -> map), `paint` (photographs -> paintings) or
-`edits` (attributes). Both train on the same data with the same cores, in turns of a few minutes, so
-that whatever else the machine does meets both alike. At each mark both are judged on the held-out
-pictures by `img2img evaluate` with the judge's features. OUT receives table.md, curve.png and a page
-of the last pictures of both beside each other.
+ROW is `facades` (labels -> photograph), `maps` (aerial -> map), `paint` (photographs -> paintings)
+or `edits` (attributes). Both train on the same data with the same cores, in turns of a few minutes,
+so that whatever else the machine does meets both alike. At each mark both are judged on the
+held-out pictures by `img2img evaluate` with the judge's features. OUT receives table.md, curve.png
+and a page of the last pictures of both beside each other.
 
-The reference side is the published step restated plainly: the networks, losses, order and optimisers
-of the papers' own projects (their defaults, as in docs/how-to of each method), fp32, their batch, one
-picture decoded, scaled, cropped and mirrored at a time.
+The reference side is the published step restated plainly: the networks, losses, order and
+optimisers of the papers' own projects with their defaults, fp32, their batch, one picture decoded,
+scaled, cropped and mirrored at a time.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from reference_steps import CycleGAN, Pix2Pix, Reference, StarGAN
 
-from benchmarks.reference_steps import CycleGAN, Pix2Pix, Reference, StarGAN
 from img2img.data.paired import pairs_of
 from img2img.data.unpaired import sets_of
-from img2img.evaluation.evaluate import EvaluateRequest, Evaluated, evaluate
+from img2img.evaluation.evaluate import Evaluated, EvaluateRequest, evaluate
 from img2img.evaluation.sources import training_rows
 from img2img.evaluation.writing import write_reports
 from img2img.training import TrainConfig, train
