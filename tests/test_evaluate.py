@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import math
@@ -16,6 +17,7 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from img2img.errors import ConfigError, DataError, UsageError
+from img2img.evaluation import extras
 from img2img.evaluation.evaluate import Evaluated, EvaluateRequest, evaluate
 from img2img.evaluation.figures import Figure
 from img2img.evaluation.gather import _MOST_WAITING, _Filling, faithfulness
@@ -295,3 +297,82 @@ def test_the_command(cli: Cli, tmp_path: Path) -> None:
     assert "none: no such folder" in done.stderr
     done = cli("evaluate", "--fake", "fake", "--real", "real", "--human", "4")
     assert done.returncode == 2 and "-o DIR" in done.stderr
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that the evaluation trains itself learn for a few steps only."""
+    for name, steps in (("judge_apart", 8), ("train_classifier", 8)):
+        whole = getattr(extras, name)
+        monkeypatch.setattr(extras, name, functools.partial(whole, steps=steps))
+
+
+def test_a_critic_and_copies_of_training_pictures(plain: None, short: None, tmp_path: Path) -> None:
+    real = crops(tmp_path / "real", 40, 0, lambda x: x)
+    fake = crops(tmp_path / "fake", 40, 1, blurred(3))
+    training = crops(tmp_path / "training", 40, 1, blurred(3))
+    request = EvaluateRequest(
+        fake=fake, real=real, paired=False, critic=True, training=training, metrics=("l1",)
+    )
+    result = evaluate(request)
+    figures = result.report.figures
+    assert 0 <= figures["critic_accuracy"].value <= 1 and figures["critic_accuracy"].n == 40
+    assert (
+        figures["nearer_lite0"].value > 0.9 and figures["copies_lite0"].value == 1
+    )  # they are copies
+    section = result.sections[-1]
+    assert section.heading == "Nearest training pictures" and len(section.rows) == 6
+    assert all(
+        np.array_equal(row.pictures["output"], row.pictures["nearest training picture"])
+        for row in section.rows
+    )
+    few = EvaluateRequest(fake=fake, real=real, paired=False, critic=True, most=20)
+    assert any("critic: " in warning for warning in evaluate(few).report.warnings)
+
+
+def test_label_maps_are_scored_by_class(plain: None, tmp_path: Path) -> None:
+    """Two classes, half and half; the output gives a quarter of the first to the second."""
+    for name, border in (("real", 32), ("fake", 16)):
+        (tmp_path / name).mkdir()
+        for k in range(3):
+            pixels = np.zeros((64, 64, 3), np.uint8)
+            pixels[:, :border] = (200, 30, 30)
+            pixels[:, border:] = (20, 20, 190)
+            Image.fromarray(pixels).save(tmp_path / name / f"{k}.png")
+    request = EvaluateRequest(fake=tmp_path / "fake", real=tmp_path / "real", labels=True)
+    figures = evaluate(request).report.figures
+    assert figures["pixel_accuracy"].value == pytest.approx(0.75)
+    assert figures["mean_iou"].value == pytest.approx((16 / 32 + 32 / 48) / 2)
+    assert {"iou_c81e1e", "iou_1414be"} <= set(figures)
+    photos = crops(tmp_path / "photos", 3, 0, lambda x: x)
+    result = evaluate(EvaluateRequest(fake=photos, real=photos, labels=True))
+    assert any("label maps: " in w and "no label maps" in w for w in result.report.warnings)
+
+
+def test_a_model_of_several_domains_is_judged_edit_by_edit(
+    plain: None, short: None, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    for part, count in (("train", 40), ("test", 3)):
+        for place, name in enumerate(("red", "blue")):
+            (tmp_path / "data" / part / name).mkdir(parents=True)
+            for k in range(count):
+                pixels = random.integers(0, 80, (32, 32, 3), np.uint8)
+                pixels[:, :, 2 * place] += 150
+                Image.fromarray(pixels).save(tmp_path / "data" / part / name / f"{k}.png")
+    config = config_of(
+        tmp_path / "data", tmp_path / "run", method="stargan", steps=1, load_size=32, batch_size=2,
+        settings={
+            "generator_options": {"width": 4, "blocks": 1},
+            "discriminator_options": {"width": 4, "layers": 2},
+        },
+    )  # fmt: skip
+    train(config)
+    result = evaluate(EvaluateRequest(model=config.out, data=tmp_path / "data"))
+    assert set(result.report.rows) == {
+        *(f"red/{k}.png to blue" for k in range(3)),
+        *(f"blue/{k}.png to red" for k in range(3)),
+    }
+    figures = result.report.figures
+    assert figures["success_red"].n == 3 == figures["success_blue"].n
+    assert 0 <= figures["success_red"].value <= 1 and figures["success_red"].floor > 0.5

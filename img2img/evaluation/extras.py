@@ -19,7 +19,8 @@ from img2img.evaluation.sources import Item, Material, folder_of, training_rows
 from img2img.images import Pixels
 from img2img.metrics.collapse import diversity_ratio, duplicates, memorising, nearest
 from img2img.metrics.critic import judge_apart
-from img2img.metrics.edits import edit_success, train_classifier
+from img2img.metrics.edits import train_classifier
+from img2img.metrics.intervals import wilson
 from img2img.metrics.labels import confusion, palette_of, scores_of, to_classes
 from img2img.model_format.domains import Target, vector_of
 from img2img.model_format.info import ModelInfo
@@ -105,16 +106,18 @@ def edit_figures(
     items = {item.name: item for item in material.inputs}
     used = [items[name] for name in found.fakes.names]
     targets, before = (torch.tensor(x) for x in ([i.target for i in used], [i.label for i in used]))
-    success = edit_success(classifier, found.fakes.small, targets, before)
+    read = classifier.read(found.fakes.small) == targets.bool()
+    edited = targets == 1 if info.one_hot else targets != before
     figures = {}
     for place, domain in enumerate(info.domains):
-        about = "edits to it that a classifier sees; the floor is how well it reads real pictures"
-        n = int(success.count[place])
+        rows_of_it = edited[:, place]
+        about = "edits of it that a classifier sees; the floor is how well it reads real pictures"
         figures[f"success_{domain}"] = _share(
-            float(success.changed[place]), n, about, float(classifier.accuracy[place])
+            read[rows_of_it, place], about, float(classifier.accuracy[place])
         )
+        stays = ~rows_of_it & (targets[:, place] == before[:, place])
         figures[f"kept_{domain}"] = _share(
-            float(success.kept[place]), len(used) - n, "edits to others that leave it as it was"
+            read[stays, place], "edits of others that leave it as it was"
         )
     return {name: figure for name, figure in figures.items() if not math.isnan(figure.value)}
 
@@ -226,7 +229,8 @@ def _plain(value: float, n: int, better: str, about: str, unit: str = "") -> Fig
     return Figure(value, math.nan, math.nan, n, unit, better, about=about)
 
 
-def _share(value: float, n: int, about: str, floor: float = math.nan) -> Figure:
-    """With the normal approximation's interval of a share."""
-    error = 1.96 * math.sqrt(max(value * (1 - value), 0.0) / n) if n else math.nan
-    return Figure(value, value - error, value + error, n, "share", "higher", floor, about)
+def _share(hits: Tensor, about: str, floor: float = math.nan) -> Figure:
+    """Of (N,) yes or no, with Wilson's interval; NaN of none."""
+    n, right = len(hits), int(hits.sum())
+    low, high = wilson(right, n)
+    return Figure(right / n if n else math.nan, low, high, n, "share", "higher", floor, about)
