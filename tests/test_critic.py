@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,7 +29,7 @@ def blurred(x: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(x.float(), [1] * 4, mode="reflect"), 3, 1).round().to(torch.uint8)
 
 
-def score(real: Tensor, fake: Tensor, steps: int = 60, seed: int = 0) -> CriticScore:
+def score(real: Tensor, fake: Tensor, steps: int = 100, seed: int = 0) -> CriticScore:
     return judge_apart(real, fake, seed=seed, steps=steps)
 
 
@@ -54,19 +53,25 @@ def test_equal_distributions_cannot_be_told_apart() -> None:
     assert abs(found.wasserstein) < 3 * found.wasserstein_error
 
 
-def test_blur_is_found_and_the_figures_repeat() -> None:
+def test_blur_is_found() -> None:
     real = scenes(80)
-    found = score(real, blurred(real), steps=150)
+    found = score(real, blurred(real))
     assert found.accuracy > 0.9 and found.interval[0] > 0.5
-    # Whatever random numbers the caller has drawn, and with whatever number of threads.
+
+
+def test_the_figures_repeat() -> None:
+    """Whatever random numbers the caller has drawn, and with whatever number of threads."""
+    real = scenes(80)
+    found = score(real, blurred(real), steps=10)
     threads = torch.get_num_threads()
     state = torch.manual_seed(77).get_state()
     torch.set_num_threads(2)
-    again = score(real, blurred(real), steps=150)
+    again = score(real, blurred(real), steps=10)
     assert torch.get_num_threads() == 2 and torch.equal(torch.get_rng_state(), state)
     torch.set_num_threads(threads)
     assert again == found
-    assert score(real, blurred(real), steps=2, seed=1).seed == 1
+    other = score(real, blurred(real), steps=10, seed=1)
+    assert other.seed == 1 and other.wasserstein != found.wasserstein
 
 
 def test_a_shift_of_levels_has_its_distance() -> None:
@@ -176,4 +181,3 @@ def test_what_is_worse_is_judged_so() -> None:
     found = [score(real, fake, steps=200) for fake in (scenes(160, 5), half, twice)]
     accuracy = [f.accuracy for f in found]
     assert accuracy[0] < 0.65 and accuracy[0] < accuracy[1] <= accuracy[2]
-    assert replace(found[0], accuracy=0) != found[1]

@@ -42,7 +42,7 @@ def faces(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 @pytest.fixture(scope="module")
 def learned() -> Classifier:
     torch.set_num_threads(1)
-    return train_classifier(*faces(240), groups=[COLOURS], seed=3, steps=150)
+    return train_classifier(*faces(240), groups=[COLOURS], seed=3, steps=100)
 
 
 def test_the_classifier_reads_what_it_learned(learned: Classifier) -> None:

@@ -110,7 +110,8 @@ def batches(n: int, size: int, draws: torch.Generator) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def answers(net: nn.Module, pictures: Tensor, flips: bool = True) -> Tensor:
-    """`net` of uint8 (N, 3, H, W): (N, D), with `flips` the mean of both mirrorings."""
+    """What `net` answers to uint8 (N, 3, H, W): (N, D). With `flips`, the mean over a picture and
+    its mirror image."""
     found = []
     for part in pictures.split(_TESTED):
         x = to_network(part.float())
