@@ -145,14 +145,20 @@ def evaluate_command(
     Prints each figure with its 95 % interval. docs/reference/metrics.md says what each tells.
     """
     from img2img.evaluation.evaluate import EvaluateRequest
+    from img2img.evaluation.people import check_count
+    from img2img.evaluation.writing import check_place
 
     request = EvaluateRequest(
         model, data, fake, real, paired, tuple(metric or ()), tuple(features or ()), size, most,
         seed, direction, device=device, critic=critic, labels=labels, training=training,
     )  # fmt: skip
     request.check()
-    if human and out is None:
-        raise UsageError("--human writes a page into the report's folder; give it with -o DIR")
+    if human:
+        check_count(human)
+        if out is None:
+            raise UsageError("--human writes a page into the report's folder; give it with -o DIR")
+    if out is not None:
+        check_place(out)
     if compare and model is None:
         raise UsageError("--compare takes models; give MODEL and DATA")
     _run(request, compare or [], out, human, json)
@@ -165,8 +171,15 @@ def _run(
 
     from img2img.evaluation.evaluate import evaluate
     from img2img.evaluation.writing import write_reports
+    from img2img.inference.translator import model_path
 
-    requests = [request, *(dataclasses.replace(request, model=other) for other in others)]
+    requests = [request]
+    for other in others:
+        direction = request.direction if Path(other).is_dir() else None
+        requests.append(dataclasses.replace(request, model=other, direction=direction))
+    for each in requests:
+        if each.model is not None:
+            model_path(each.model, each.runner, each.direction)  # a misspelt one is said at once
     results = []
     for each in requests:
         result = evaluate(each, _Progress())

@@ -20,7 +20,7 @@ from img2img.errors import ConfigError, DataError, UsageError
 from img2img.evaluation import extras
 from img2img.evaluation.evaluate import Evaluated, EvaluateRequest, evaluate
 from img2img.evaluation.figures import Figure
-from img2img.evaluation.gather import _MOST_WAITING, _Filling, faithfulness
+from img2img.evaluation.gather import faithfulness
 from img2img.evaluation.page import best_of
 from img2img.evaluation.sources import for_model, two_folders
 from img2img.evaluation.writing import write_reports
@@ -73,7 +73,8 @@ def jpeg(image: Image.Image) -> Image.Image:
 
 
 def values(fake: Path, real: Path, paired: bool | None = None) -> dict[str, float]:
-    result = evaluate(EvaluateRequest(fake=fake, real=real, paired=paired, metrics=("l1", "ssim")))
+    metrics = ("l1", "ssim") if paired is not False else ()
+    result = evaluate(EvaluateRequest(fake=fake, real=real, paired=paired, metrics=metrics))
     return {name: figure.value for name, figure in result.report.figures.items()}
 
 
@@ -147,6 +148,75 @@ def test_pictures_without_a_partner_are_named(tmp_path: Path) -> None:
     assert not two_folders(fake, real, None).paired
     (fake / "other.png").rename(fake / "001.webp")
     assert two_folders(fake, real, None).paired  # suffixes may differ
+
+
+def test_partners_are_found_by_name_whatever_the_suffix(tmp_path: Path) -> None:
+    """`x.k.png` sorts before `x.png`, `x.jpg` before `x.k.jpg`."""
+    for folder, suffix in (("fake", ".png"), ("real", ".jpg")):
+        (tmp_path / folder).mkdir()
+        for stem in ("x", "x.k"):
+            Image.new("RGB", (8, 8)).save(tmp_path / folder / f"{stem}{suffix}")
+    material = two_folders(tmp_path / "fake", tmp_path / "real", None)
+    assert material.paired
+    for fake, real in zip(material.fakes, material.reals, strict=True):
+        assert Path(fake.name).stem == Path(real.name).stem
+
+
+def test_photographs_are_no_pairs(tmp_path: Path) -> None:
+    """Three by two is a photograph; two by one is a pair; few of them hold none out."""
+    for name, size in (("photos", (60, 40)), ("pairs", (80, 40)), ("three", (80, 40))):
+        (tmp_path / name).mkdir()
+        for k in range(3 if name == "three" else 10):
+            Image.new("RGB", size).save(tmp_path / name / f"{k}.png")
+    photos = for_model(tmp_path / "photos", "cyclegan")
+    assert not photos.paired and len(photos.inputs) == 10 and photos.inputs[0].half is None
+    pairs = for_model(tmp_path / "pairs", "pix2pix")
+    assert pairs.paired and len(pairs.inputs) == 1
+    assert len(for_model(tmp_path / "pairs", "pix2pix", held_out=4).inputs) == 4
+    with pytest.raises(DataError, match="no held-out pictures"):
+        for_model(tmp_path / "three", "pix2pix")
+    for part in ("testA", "testB"):
+        (tmp_path / "sets" / part).mkdir(parents=True)
+        for k in range(3):
+            Image.new("RGB", (20, 20)).save(tmp_path / "sets" / part / f"{k}.png")
+    sets = for_model(tmp_path / "sets", "cyclegan")
+    assert len(sets.reals) == 3 and not sets.paired
+
+
+def test_an_output_that_equals_its_truth_has_infinite_psnr(plain: None, tmp_path: Path) -> None:
+    real = crops(tmp_path / "real", 6, 0, lambda x: x)
+    fake = crops(tmp_path / "fake", 6, 0, lambda x: x)
+    jpeg(Image.open(real / "002.png")).save(fake / "002.png")
+    result = evaluate(EvaluateRequest(fake=fake, real=real, metrics=("psnr",)))
+    assert math.isinf(result.report.figures["psnr"].value)
+    assert json.loads(result.report.as_json())["figures"]["psnr"]["value"] == "inf"
+
+
+def test_what_needs_truths_or_reals_says_so_before_anything_is_translated(
+    plain: None, tmp_path: Path, onnx_file: Path
+) -> None:
+    photos = crops(tmp_path / "photos", 3, 0, lambda x: x)
+    for more in ({"labels": True}, {"metrics": ("ssim",)}):
+        with pytest.raises(UsageError, match="truths"):
+            evaluate(EvaluateRequest(model=onnx_file, data=photos, **more))  # type: ignore[arg-type]
+    result = evaluate(EvaluateRequest(model=onnx_file, data=photos, training=photos))
+    assert any("copies: there are no held-out real" in w for w in result.report.warnings)
+
+
+def test_models_are_marked_best_only_where_they_are_comparable(plain: None, tmp_path: Path) -> None:
+    real = crops(tmp_path / "real", 6, 0, lambda x: x)
+    good = crops(tmp_path / "fake", 6, 0, blurred(1))
+    (tmp_path / "b").mkdir()
+    bad = crops(tmp_path / "b" / "fake", 6, 0, blurred(6))
+    results = [
+        evaluate(EvaluateRequest(fake=fake, real=real, metrics=("l1",))) for fake in (good, bad)
+    ]
+    page = write_reports(tmp_path / "out", results)[-1].read_text()
+    assert "fake against real (1)" in page and "fake against real (2)" in page
+    assert page.count("class=best") > 0 and "alt='fake against real (2) of 000.png'" in page
+    results[1] = evaluate(EvaluateRequest(fake=bad, real=real, metrics=("l1",), size=48))
+    page = write_reports(tmp_path / "out", results)[-1].read_text()
+    assert "class=best" not in page and "not judged on the same pictures" in page
 
 
 @pytest.mark.parametrize(
@@ -234,16 +304,6 @@ def test_left_alone_and_destroyed_both_show() -> None:
     assert noise["unchanged"] == 0.0 and noise["structure"] < 0.1
 
 
-def test_pictures_of_many_sizes_do_not_pile_up() -> None:
-    filling = _Filling([Plain()])
-    most = 0
-    for k in range(3 * _MOST_WAITING):
-        filling.add(str(k), np.zeros((20 + k, 30, 3), np.uint8))
-        most = max(most, sum(map(len, filling._waiting.values())))
-    assert most <= _MOST_WAITING
-    assert len(filling.end().features["lite0"]) == 3 * _MOST_WAITING
-
-
 def figure(value: float, off: float, better: str = "lower") -> Figure:
     return Figure(value, value - off, value + off, 9, better=better)
 
@@ -255,6 +315,7 @@ def test_winners_stand_alone_or_with_those_that_reach_them() -> None:
     assert best_of([figure(1, 0.1, "higher"), figure(2, 0.1, "higher")]) == {1}
     assert best_of([figure(1, 0.1, ""), figure(2, 0.1, "")]) == set()
     assert best_of([figure(1, math.nan), None]) == set()
+    assert best_of([figure(1, math.nan), figure(5, math.nan)]) == set()
 
 
 def test_the_files_of_a_report(plain: None, tmp_path: Path) -> None:
@@ -311,9 +372,7 @@ def test_a_critic_and_copies_of_training_pictures(plain: None, short: None, tmp_
     real = crops(tmp_path / "real", 40, 0, lambda x: x)
     fake = crops(tmp_path / "fake", 40, 1, blurred(3))
     training = crops(tmp_path / "training", 40, 1, blurred(3))
-    request = EvaluateRequest(
-        fake=fake, real=real, paired=False, critic=True, training=training, metrics=("l1",)
-    )
+    request = EvaluateRequest(fake=fake, real=real, paired=False, critic=True, training=training)
     result = evaluate(request)
     figures = result.report.figures
     assert 0 <= figures["critic_accuracy"].value <= 1 and figures["critic_accuracy"].n == 40

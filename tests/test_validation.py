@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 
 from img2img.errors import ConfigError
 from img2img.model_format.find import find_model
 from img2img.training import train
 from img2img.training.config import TrainConfig
-from img2img.training.events import Finished
-from img2img.training.validation import Best, Validation, is_better
-from tests.test_training import config_of
+from img2img.training.events import Finished, Warned
+from img2img.training.validation import Best, Validation, is_better, validate
+from tests.test_training import Stop, config_of
 
 
 def rows(out: Path, kind: str = "validation") -> list[dict[str, float]]:
@@ -48,7 +50,7 @@ def test_the_best_model_is_kept_and_the_run_folder_opens_it(
     same call does nothing more."""
     monkeypatch.setattr(
         "img2img.training.run.validate",
-        lambda out, method, held_out, step, device, what: {"psnr": float(10 - abs(step - 2))},
+        lambda out, method, held_out, step, *rest: ({"psnr": float(10 - abs(step - 2))}, 2),
     )
     monkeypatch.setattr("img2img.training.run.sheet_of", lambda out, step: None)
     config = config_of(
@@ -85,12 +87,39 @@ def test_distances_between_sets(pairs: Path, tmp_path: Path) -> None:
     assert row["fd_vgg19"] > 0
 
 
-def test_the_time_for_a_validation_is_bounded(pairs: Path, tmp_path: Path) -> None:
-    """With next to no time only the pictures of the sheet are looked at."""
-    config = config_of(pairs, tmp_path / "run", steps=1, sample_every=1, validate_seconds=1e-9)
-    train(config)
-    (row,) = rows(config.out)
-    assert "psnr" in row and torch.isfinite(torch.tensor(row["psnr"]))
+def test_the_time_for_a_validation_is_bounded_and_its_pictures_stay(
+    pairs: Path, tmp_path: Path
+) -> None:
+    """With next to no time only the six pictures of the sheet are looked at; whatever time later
+    validations have, they take as many, after a resume too."""
+    for k in range(2, 9):
+        shutil.copy(pairs / "val" / "0.png", pairs / "val" / f"{k}.png")
+    for seconds, steps in ((1e-9, 1), (1e9, 2)):
+        config = config_of(
+            pairs, tmp_path / "run", steps=2, sample_every=1, validate_seconds=seconds, save_every=1
+        )
+        seen: list[int] = []
+        counted = functools.partial(_counting, seen)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("img2img.training.run.validate", counted)
+            train(config, should_stop=Stop(1) if steps == 1 else lambda: False)
+        assert seen == [6]
+
+
+def _counting(seen: list[int], *arguments: Any) -> tuple[dict[str, float], int]:
+    figures, count = validate(*arguments)
+    seen.append(count)
+    return figures, count
+
+
+def test_a_best_that_cannot_be_computed_is_said(pairs: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    config = config_of(
+        pairs, tmp_path / "run", steps=1, sample_every=1, metrics=("ms_ssim",), best="ms_ssim"
+    )
+    train(config, lambda event: said.append(event.text) if isinstance(event, Warned) else None)
+    assert any("'ms_ssim' cannot be computed of these held-out pictures" in text for text in said)
+    assert not (config.out / "best.safetensors").exists()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -277,7 +278,7 @@ def hold_out(names: Sequence[str], count: int | None) -> set[str]:
     that the choice stays when pictures are added."""
     if count is None:
         count = min(MAX_HELD_OUT, len(names) // 20) or (1 if len(names) > 3 else 0)
-    return set(sorted(names, key=lambda n: hashlib.sha256(n.encode()).digest())[:count])
+    return set(sorted(names, key=lambda n: hashlib.sha256(os.fsencode(n)).digest())[:count])
 
 
 def listing(head: str, rows: list[str]) -> str:

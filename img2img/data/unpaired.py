@@ -141,7 +141,7 @@ def sets_of(
     given = _folders(root, "test") or _folders(root, "val")
     whole = training or _folders(root, None)
     if whole is None:
-        return None
+        return given if split == "held-out" else None
     if given is not None:
         return given if split == "held-out" else whole
     sides = []

@@ -13,14 +13,28 @@ import numpy as np
 import torch
 
 from img2img._version import __version__
-from img2img.errors import ConfigError, DataError, UsageError, proposal
+from img2img.errors import (
+    ConfigError,
+    DataError,
+    MemoryFault,
+    PictureError,
+    UsageError,
+    proposal,
+)
 from img2img.evaluation import extras
 from img2img.evaluation.figures import Figure, figures_of
-from img2img.evaluation.gather import Asked, Extractor, Gathered, Translate, gather
+from img2img.evaluation.gather import (
+    Asked,
+    Extractor,
+    Gathered,
+    Translate,
+    coloured,
+    gather,
+)
 from img2img.evaluation.page import Section
 from img2img.evaluation.report import Report
 from img2img.evaluation.showing import sections_of
-from img2img.evaluation.sources import Item, Material, for_model, two_folders
+from img2img.evaluation.sources import Item, Material, folder_of, for_model, two_folders
 from img2img.features import FEATURES, open_features
 from img2img.images import Pixels
 from img2img.inference.translator import Translator, model_path
@@ -87,11 +101,21 @@ class EvaluateRequest:
         for name in self.metrics:
             if name not in METRICS:
                 raise ConfigError(f"unknown metric '{name}'.{proposal(name, METRICS)}")
+        if "none" in self.networks and len(self.networks) > 1:
+            raise UsageError("the networks are either none or named, not both")
         for name in self.networks:
             if name != "none" and name not in FEATURES:
                 raise ConfigError(f"unknown feature network '{name}'.{proposal(name, FEATURES)}")
-        if self.labels and self.paired is False:
-            raise UsageError("label maps are compared with their truths; leave --unpaired out")
+        if folders and self.direction is not None:
+            raise UsageError("--direction is for models; folders have none")
+        if not folders and self.paired is not None:
+            raise UsageError(
+                "--paired and --unpaired are for --fake and --real; data say it themselves"
+            )
+        if self.training is not None:
+            folder_of(Path(self.training))
+            if self.networks == ("none",):
+                raise UsageError("--training compares in the features of a network; leave none out")
         if self.most < 0:
             raise UsageError(f"at most {self.most} pictures; give 0 (all) or more")
 
@@ -130,6 +154,7 @@ def evaluate(
     metrics = request.metrics or tuple(n for n, m in METRICS.items() if m.available())
     with subject(request) as (material, side, translate, facts, info):
         some = material.some(request.most, request.seed)
+        _check_truths(request, some)
         found = gather(some, Asked(side, metrics, networks), translate, progress)
         figures, warnings = figures_of(found, request.seed)
         sections = sections_of(some, found, side, translate, request.seed)
@@ -137,6 +162,8 @@ def evaluate(
         more.run()
     figures |= more.figures
     warnings += more.warnings
+    warnings += [f"{n}: the pictures are too small for it" for n in metrics
+                 if some.paired and n not in figures]  # fmt: skip
     sections += more.sections
     if len(some.judged) < len(material.judged):
         warnings.append(
@@ -150,7 +177,13 @@ def evaluate(
         "most": request.most,
         "judged": len(found.rows),
         "reals": len(found.reals.names),
-        "networks": {network.name: sha256_of(network) for network in networks},
+        "networks": {
+            name: FEATURES[name].sha256
+            for name in dict.fromkeys(
+                [*(n.name for n in networks), *(METRICS[m].network for m in metrics if some.paired)]
+            )
+            if name
+        },
         "img2img": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -158,6 +191,16 @@ def evaluate(
     }
     report = Report(title, protocol, figures, tuple(warnings), found.rows, found.problems)
     return Evaluated(report, some, found, tuple(sections))
+
+
+def _check_truths(request: EvaluateRequest, material: Material) -> None:
+    if material.paired:
+        return
+    if request.labels:
+        raise UsageError("label maps are compared with their truths; these pictures have none")
+    if request.metrics:
+        names = ", ".join(request.metrics)
+        raise UsageError(f"{names}: for pairs only, and these pictures have no truths")
 
 
 class _Extras:
@@ -173,8 +216,9 @@ class _Extras:
         self._given = request, material, found, side, translate, networks, info
 
     def run(self) -> None:
-        request, material, found, side, translate, networks, info = self._given
-        self._take("diversity", lambda: extras.collapse_figures(found))
+        request, material, found, side, translate, _, info = self._given
+        if not material.domains:  # edits of one picture are no different inputs
+            self._take("diversity", lambda: extras.collapse_figures(found))
         if request.critic:
             self._take("critic", lambda: extras.critic_figures(found, request.seed))
         if info is not None and info.domains and request.data is not None:
@@ -185,15 +229,21 @@ class _Extras:
         if request.labels:
             self._take("label maps", lambda: extras.label_figures(material, side, translate))
         if request.training is not None:
-            figures, self.sections = extras.memory_figures(
-                Path(request.training), found, networks, material, side, translate
-            )
-            self.figures |= figures
+            self._take("copies", self._copies)
+
+    def _copies(self) -> dict[str, Figure]:
+        request, material, found, side, translate, networks, _ = self._given
+        assert request.training is not None
+        figures, self.sections = extras.memory_figures(
+            Path(request.training), found, networks, material, side, translate, request.most,
+            request.seed,
+        )  # fmt: skip
+        return figures
 
     def _take(self, what: str, compute: Callable[[], dict[str, Figure]]) -> None:
         try:
             self.figures |= compute()
-        except DataError as error:
+        except (DataError, PictureError, MemoryFault) as error:
             self.warnings.append(f"{what}: {error}")
 
 
@@ -216,11 +266,6 @@ def networks_of(names: tuple[str, ...]) -> list[Extractor]:
     return found
 
 
-def sha256_of(network: Extractor) -> str:
-    """Of the weight file that the network was read from."""
-    return FEATURES[network.name].sha256
-
-
 @contextmanager
 def subject(
     request: EvaluateRequest,
@@ -230,7 +275,7 @@ def subject(
     if request.fake is not None and request.real is not None:
         fake, real = Path(request.fake), Path(request.real)
         material = two_folders(fake, real, request.paired)
-        title = f"{fake.name} against {real.name}"
+        title = f"{fake.resolve().name} against {real.resolve().name}"
         yield material, request.size or 0, None, {"title": title, "model": None}, None
         return
     assert request.model is not None and request.data is not None
@@ -250,10 +295,10 @@ def subject(
             material = extras.expand(material, info)
 
         def translate(pixels: Pixels, item: Item) -> Pixels:
-            return translator(pixels, domains=item.target or None)
+            return coloured(translator(pixels, domains=item.target or None))
 
         facts = {
-            "title": f"{info.name} on {data.name}",
+            "title": f"{info.name} on {data.resolve().name}",
             "model": info.name,
             "model_sha256": digest_of(path),
             "method": info.method,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from img2img.errors import PictureError
+from img2img.errors import DataError, PictureError
 from img2img.evaluation.figures import Figure
 from img2img.evaluation.gather import Collected, Extractor, Gathered, Translate, collect
 from img2img.evaluation.page import Row, Section
@@ -96,12 +96,19 @@ def edit_figures(
     Raises:
         DataError: too few training pictures, or a label that all or none of them have.
     """
-    rows = training_rows(data, info.domains)
+    groups = [tuple(range(len(info.domains)))] if info.one_hot else _groups(info)
+    rows = [
+        row
+        for row in training_rows(data, info.domains)
+        # Two hair colours at once are a mistake of the table.
+        if all(sum(row.label[place] for place in group) <= 1 for group in groups)
+    ]
     order = np.random.default_rng([seed, 37]).permutation(len(rows))[:_TRAINING]
     chosen = [rows[k] for k in sorted(order)]
     learned, places = collect(chosen)
+    if not places:
+        raise DataError(f"{data}: no training picture can be read")
     labels = torch.tensor([chosen[k].label for k in places])
-    groups = [tuple(range(len(info.domains)))] if info.one_hot else _groups(info)
     classifier = train_classifier(learned.small, labels, groups, seed=seed)
     items = {item.name: item for item in material.inputs}
     used = [items[name] for name in found.fakes.names]
@@ -166,7 +173,7 @@ def label_figures(material: Material, side: int, translate: Translate | None) ->
 
 def memory_figures(
     training: Path, found: Gathered, networks: Sequence[Extractor], material: Material, side: int,
-    translate: Translate | None,
+    translate: Translate | None, most: int, seed: int,
 ) -> tuple[dict[str, Figure], list[Section]]:  # fmt: skip
     """Whether outputs lie nearer to the training pictures than real held-out ones do, and the
     nearest neighbours of the outputs that lie nearest.
@@ -174,10 +181,12 @@ def memory_figures(
     Raises:
         UsageError, DataError: no such folder, or no pictures in it.
     """
-    items = folder_of(training)
-    known, places = collect(items, side, networks)
+    items = Material(reals=folder_of(training)).some(most, seed).reals
+    known, places = collect(items, side, networks, found.problems)
     figures: dict[str, Figure] = {}
     sections: list[Section] = []
+    if not found.reals.features:
+        raise DataError("there are no held-out real pictures to compare with")
     for name, features in known.features.items():
         test = memorising(found.fakes.features[name], found.reals.features[name], features)
         figures[f"nearer_{name}"] = _plain(

@@ -22,10 +22,12 @@ from img2img.metrics.sets import (
     kernel_distance,
     manifolds,
     mean_of,
+    share_of,
 )
 
 # Under so many pictures a distance between sets says little.
 FEW = 200
+_NEIGHBOURHOOD = 6  # pictures that neighbourhoods of 5 need
 # With so many pictures a Frechet distance with Inception is the figure that papers print.
 PUBLISHED = 2048
 
@@ -39,8 +41,8 @@ class Figure:
         n: pictures that it was computed from.
         unit: empty for a plain number.
         better: `higher`, `lower`, or empty where neither is.
-        floor: the same distance between two halves of the real pictures: what "no difference"
-            measures with so few; NaN where there is none.
+        floor: what to measure the value by: of a distance the same between two halves of the real
+            pictures, of others what `about` or docs/reference/metrics.md says; NaN for none.
         about: in a few words what it tells.
     """
 
@@ -58,15 +60,16 @@ def figures_of(found: Gathered, seed: int = 0) -> tuple[dict[str, Figure], list[
     """The figures by name, and what to be careful about."""
     figures = _of_rows(found)
     warnings: list[str] = []
+    compared = [name for name in found.fakes.features if name in found.reals.features]
     for network in found.fakes.features:
-        if network in found.reals.features and len(found.reals.features[network]) > 1:
+        if network in compared:
             try:
                 figures |= _of_sets(network, found.reals, found.fakes, seed)
             except DataError as error:
                 warnings.append(f"{network}: {error}")
         if len(found.inputs.names) == len(found.fakes.names) > 0:
             figures |= _likeness(network, found.inputs, found.fakes)
-    warnings += _careful(found)
+    warnings += _careful(found, compared)
     return figures, warnings
 
 
@@ -88,8 +91,12 @@ def _of_rows(found: Gathered) -> dict[str, Figure]:
     names = dict.fromkeys(name for row in found.rows.values() for name in row)
     for name in names:
         values = torch.tensor([row[name] for row in found.rows.values() if name in row]).double()
-        finite = values[values.isfinite()]
-        shown = mean_of(finite) if len(finite) else Estimate(math.inf, math.inf, math.inf)
+        if name == "unchanged":
+            shown = share_of(values > 0)
+        elif values.isfinite().all():
+            shown = mean_of(values)
+        else:  # the PSNR of a picture that equals its truth
+            shown = Estimate(math.inf, math.inf, math.inf)
         if name in METRICS:
             metric = METRICS[name]
             better = "higher" if metric.higher_is_better else "lower"
@@ -118,23 +125,26 @@ def _of_sets(network: str, reals: Collected, fakes: Collected, seed: int) -> dic
 
     figures = {
         named["fd"]: _figure(
-            bootstrap(frechet_distance, real, fake, seed), n, "", "lower",
+            _not_negative(bootstrap(frechet_distance, real, fake, seed)), n, "", "lower",
             floor(frechet_distance), "Frechet distance of the features",
-        ),
-        named["kd"]: _figure(
-            kernel_distance(real, fake, seed), n, "", "lower",
-            floor(lambda a, b: kernel_distance(a, b, seed).value),
-            "kernel distance of the features, unbiased",
-        ),
+        )
     }  # fmt: skip
+    if n < _NEIGHBOURHOOD:
+        return figures
+    figures[named["kd"]] = _figure(
+        kernel_distance(real, fake, seed), n, "", "lower",
+        floor(lambda a, b: kernel_distance(a, b, seed).value),
+        "kernel distance of the features, unbiased",
+    )  # fmt: skip
     spread = manifolds(real, fake)
-    for name, better_when, about in (
-        ("precision", spread.precision, "share of the fakes that lie among the reals: quality"),
-        ("density", spread.density, "how densely the reals lie around the fakes: quality"),
-        ("recall", spread.recall, "share of the reals that lie among the fakes: diversity"),
-        ("coverage", spread.coverage, "share of the reals with a fake near by: diversity"),
+    for name, estimate, among, about in (
+        ("precision", spread.precision, fake, "fakes that lie among the reals: quality"),
+        ("density", spread.density, fake, "how densely the reals lie around the fakes: quality"),
+        ("recall", spread.recall, real, "reals that lie among the fakes: diversity"),
+        ("coverage", spread.coverage, real, "reals with a fake near by: diversity"),
     ):
-        figures[f"{name}_{network}"] = _figure(better_when, n, "", "higher", about=about)
+        unit = "" if name == "density" else "share"
+        figures[f"{name}_{network}"] = _figure(estimate, len(among), unit, "higher", about=about)
     if network in fakes.logits:
         figures[named["is"]] = _figure(
             inception_score(fakes.logits[network], seed), len(fake), "", "higher",
@@ -142,6 +152,10 @@ def _of_sets(network: str, reals: Collected, fakes: Collected, seed: int) -> dic
             "certainty and variety of the classes seen; the floor is that of the reals",
         )  # fmt: skip
     return figures
+
+
+def _not_negative(shown: Estimate) -> Estimate:
+    return Estimate(shown.value, max(0.0, shown.low), shown.high)
 
 
 def _names(network: str) -> dict[str, str]:
@@ -157,16 +171,16 @@ def _likeness(network: str, inputs: Collected, fakes: Collected) -> dict[str, Fi
     return {f"likeness_{network}": _figure(mean_of(like), len(like), "", "", about=about)}
 
 
-def _careful(found: Gathered) -> list[str]:
+def _careful(found: Gathered, compared: list[str]) -> list[str]:
     warnings = []
     counts = {"translated": len(found.fakes.names), "real": len(found.reals.names)}
     for what, count in counts.items():
-        if found.fakes.features and 0 < count < FEW:
+        if compared and count < FEW:
             warnings.append(
                 f"{count} {what} pictures: distances between sets say little under {FEW}; compare "
                 "them with their floor, and only with figures of the same number of pictures"
             )
-    if "inception" in found.fakes.features and min(counts.values()) < PUBLISHED:
+    if "inception" in compared and min(counts.values()) < PUBLISHED:
         warnings.append(
             f"FID falls with the number of pictures: under {PUBLISHED} it does not compare with "
             "figures of papers"

@@ -7,7 +7,7 @@ Nothing whole is kept but what the sets' figures need: `most` rows of features f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from img2img.errors import DataError, PictureError
+from img2img.errors import DataError, MemoryFault, PictureError
 from img2img.evaluation.sources import Item, Material
 from img2img.images import LUMA, Pixels
 from img2img.metrics import METRICS
@@ -29,8 +29,6 @@ from img2img.metrics.paired import ssim
 SMALL = 64  # side of the copies for the critic and the collapse figures
 _READERS = 3
 _AHEAD = 8
-_BATCH = 16
-_MOST_WAITING = 48  # pictures of different sizes that wait for more of their size
 _NONE = torch.zeros(0, 3, SMALL, SMALL, dtype=torch.uint8)
 UNCHANGED = 4.0  # mean difference in 8-bit levels under which a picture counts as left alone
 
@@ -133,7 +131,7 @@ def gather(
         sets["fakes"].add(item.name, fake)
         found.rows[item.name] = row
     if not material.paired:
-        for item, pixels in _read(material.reals, asked.side, found.problems):
+        for item, pixels in _read(material.reals, asked.side, found.problems, "real "):
             done += 1
             progress(done, total)
             if pixels is not None:
@@ -146,12 +144,16 @@ def gather(
 
 
 def collect(
-    items: Sequence[Item], side: int = 0, networks: Sequence[Extractor] = ()
+    items: Sequence[Item],
+    side: int = 0,
+    networks: Sequence[Extractor] = (),
+    problems: dict[str, str] | None = None,
 ) -> tuple[Collected, list[int]]:
-    """One set alone, and the places of the items that could be read."""
-    problems: dict[str, str] = {}
+    """One set alone, and the places of the items that could be read; why the others could not goes
+    into `problems`."""
+    problems = {} if problems is None else problems
     filling, places = _Filling(networks), []
-    for place, (item, pixels) in enumerate(_read(items, side, problems)):
+    for place, (item, pixels) in enumerate(_read(items, side, problems, "training picture ")):
         if pixels is not None:
             filling.add(item.name, pixels)
             places.append(place)
@@ -164,7 +166,7 @@ def _judged(
     """Each judged picture with its input and its truth, as far as there are any."""
     truths: Iterator[tuple[Item, Pixels | None]] | None = None
     if material.paired:
-        truths = _read(material.reals, side, problems)
+        truths = _read(material.reals, side, problems, "the truth ")
     for item, pixels in _read(material.judged, side, problems):
         truth = next(truths)[1] if truths is not None else None
         if pixels is None or (truths is not None and truth is None):
@@ -173,8 +175,8 @@ def _judged(
         source, fake = None, pixels
         if translate is not None:
             try:
-                source, fake = pixels, _coloured(translate(pixels, item))
-            except PictureError as error:
+                source, fake = pixels, translate(pixels, item)
+            except (PictureError, MemoryFault) as error:
                 problems[item.name] = str(error)
                 yield item, None, None, None
                 continue
@@ -187,19 +189,20 @@ def _judged(
         yield item, source, fake, truth
 
 
-def _coloured(pixels: Pixels) -> Pixels:
+def coloured(pixels: Pixels) -> Pixels:
+    """(H, W, 3) of a picture of one or three channels."""
     return np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels
 
 
 def _read(
-    items: Sequence[Item], side: int, problems: dict[str, str]
+    items: Sequence[Item], side: int, problems: dict[str, str], what: str = ""
 ) -> Iterator[tuple[Item, Pixels | None]]:
-    """In order, a few ahead; None for one that cannot be read."""
+    """In order, a few ahead; None for one that cannot be read, named with `what` it is."""
 
     def attempt(item: Item) -> Pixels | str:
         try:
             return item.read(side)
-        except (PictureError, OSError) as error:
+        except (PictureError, MemoryFault, OSError) as error:
             return str(error)
 
     with ThreadPoolExecutor(_READERS) as pool:
@@ -210,7 +213,7 @@ def _read(
             waiting += [(item, pool.submit(attempt, item)) for item in islice(coming, 1)]
             made = future.result()
             if isinstance(made, str):
-                problems[item.name] = made
+                problems[what + item.name] = made
             yield item, None if isinstance(made, str) else made
 
 
@@ -260,52 +263,30 @@ def _luminance(pixels: Pixels) -> Tensor:
 
 
 class _Filling:
-    """A set that grows picture by picture; networks run over pictures of one size together."""
+    """A set that grows picture by picture; no picture is kept but as features and a small copy."""
 
     def __init__(self, networks: Sequence[Extractor]):
         self._networks = networks
         self._names: list[str] = []
-        self._waiting: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
-        self._features: dict[str, dict[int, Tensor]] = {n.name: {} for n in networks}
-        self._logits: dict[str, dict[int, Tensor]] = {}
+        self._features: dict[str, list[Tensor]] = {n.name: [] for n in networks}
+        self._logits: dict[str, list[Tensor]] = {}
         self._small: list[Tensor] = []
 
     def add(self, name: str, pixels: Pixels) -> None:
-        place = len(self._names)
         self._names.append(name)
         x = _planes(pixels)
         small = F.interpolate(x.float(), (SMALL, SMALL), mode="bilinear", antialias=True)
         self._small.append(small.round().clamp(0, 255).byte())
-        if self._networks:
-            some = self._waiting.setdefault(tuple(x.shape), [])
-            some.append((place, x))
-            if len(some) >= _BATCH:
-                self._run(self._waiting.pop(tuple(x.shape)))
-            elif sum(map(len, self._waiting.values())) >= _MOST_WAITING:
-                largest = max(self._waiting, key=lambda shape: len(self._waiting[shape]))
-                self._run(self._waiting.pop(largest))
-
-    def _run(self, some: list[tuple[int, Tensor]]) -> None:
-        x = torch.cat([each for _, each in some])
         for network in self._networks:
             features = network.features(x)
-            logits = network.logits_of(features) if network.classes else None
-            for k, (place, _) in enumerate(some):
-                self._features[network.name][place] = features[k]
-                if logits is not None:
-                    self._logits.setdefault(network.name, {})[place] = logits[k]
+            self._features[network.name].append(features)
+            if network.classes:
+                self._logits.setdefault(network.name, []).append(network.logits_of(features))
 
     def end(self) -> Collected:
-        for some in self._waiting.values():
-            self._run(some)
-        self._waiting.clear()
         return Collected(
             self._names,
-            {name: _stacked(rows) for name, rows in self._features.items() if rows},
-            {name: _stacked(rows) for name, rows in self._logits.items()},
+            {name: torch.cat(rows) for name, rows in self._features.items() if rows},
+            {name: torch.cat(rows) for name, rows in self._logits.items()},
             torch.cat(self._small) if self._small else _NONE,
         )
-
-
-def _stacked(rows: Mapping[int, Tensor]) -> Tensor:
-    return torch.stack([rows[place] for place in sorted(rows)])

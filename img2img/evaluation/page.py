@@ -24,6 +24,10 @@ from img2img.system.pages import asset, fill, policy, shown_name
 _SIDE = 320  # of a picture in the page, in pixels
 _QUALITY = 85
 _BINS = 24
+_UNLIKE = (
+    "The models were not judged on the same pictures at the same size, so nothing is marked as "
+    "best; give --size N to judge all at one size."
+)
 _SHOWN_PROBLEMS = 50
 
 
@@ -71,7 +75,7 @@ def write_page(path: Path, reports: Sequence[Report], sections: Sequence[Section
             if part
         ),
     }
-    write_atomic(path, fill(asset("report.html"), values).encode())
+    write_atomic(path, fill(asset("report.html"), values).encode("utf-8", "backslashreplace"))
 
 
 def _about(report: Report) -> list[str]:
@@ -93,7 +97,8 @@ def _about(report: Report) -> list[str]:
 
 def _warnings(reports: Sequence[Report]) -> str:
     several = len(reports) > 1
-    lines = [
+    lines = [] if comparable(reports) else [_UNLIKE]
+    lines += [
         (f"{report.title}: " if several else "") + warning
         for report in reports
         for warning in report.warnings
@@ -115,9 +120,10 @@ def _figures(report: Report) -> str:
     )
     return (
         "<section><h2>Figures</h2><p>In brackets the interval that holds the figure in 95 of 100 "
-        "drawings of such pictures. The floor is the same distance between two halves of the real "
-        "pictures.</p><div class='wide'><table><thead><tr><th>figure</th><th>value</th><th>interval"
-        "</th><th>floor</th><th>pictures</th><th></th><th></th></tr></thead><tbody>"
+        "drawings of such pictures. The floor is what to measure a value by: of a distance the "
+        "same between two halves of the real pictures.</p><div class='wide'><table><thead><tr>"
+        "<th>figure</th><th>value</th><th>interval</th><th>floor</th><th>pictures</th><th></th>"
+        "<th></th></tr></thead><tbody>"
         f"{rows}</tbody></table></div></section>"
     )
 
@@ -128,7 +134,7 @@ def _comparison(reports: Sequence[Report]) -> str:
     body = []
     for name in names:
         figures = [report.figures.get(name) for report in reports]
-        winners = best_of(figures)
+        winners = best_of(figures) if comparable(reports) else set()
         cells = "".join(
             f"<td{' class=best' if k in winners else ''}>"
             + (f"{shown(f.value)} <small>{interval(f)}</small>" if f else "")
@@ -138,26 +144,32 @@ def _comparison(reports: Sequence[Report]) -> str:
         better = next((f.better for f in figures if f), "")
         body.append(f"<tr><td>{_text(name)}</td>{cells}<td>{_ARROWS.get(better, '')}</td></tr>")
     return (
-        "<section><h2>Comparison</h2><p>In bold what is best: alone where no other interval "
-        "reaches its own, together with those that do.</p><div class='wide'><table><thead><tr>"
-        f"<th>figure</th>{head}<th></th></tr></thead><tbody>{''.join(body)}</tbody></table></div></section>"
+        "<section><h2>Comparison</h2><p>In bold what is best, together with those whose "
+        "interval reaches its own; nothing where all do, or where there are no intervals.</p>"
+        f"<div class='wide'><table><thead><tr><th>figure</th>{head}<th></th></tr></thead>"
+        f"<tbody>{''.join(body)}</tbody></table></div></section>"
     )
+
+
+def comparable(reports: Sequence[Report]) -> bool:
+    """Whether the reports judge the same pictures in the same way."""
+    facts = ("long_side", "paired", "judged", "reals")
+    return len({tuple(report.protocol.get(f) for f in facts) for report in reports}) == 1
 
 
 def best_of(figures: Sequence[Figure | None]) -> set[int]:
     """The places of the best figure and of those whose interval overlaps its interval; none where
-    no direction is better, or only one figure is there."""
+    that is all of them, no direction is better, or a figure has no interval."""
     there = {k: f for k, f in enumerate(figures) if f is not None and math.isfinite(f.value)}
     if len(there) < 2 or not next(iter(there.values())).better:
         return set()
     higher = next(iter(there.values())).better == "higher"
     top = (max if higher else min)(there.values(), key=lambda f: f.value)
 
+    if any(math.isnan(f.low) or math.isnan(f.high) for f in there.values()):
+        return set()
+
     def reaches(f: Figure) -> bool:
-        if f.value == top.value:
-            return True
-        if math.isnan(f.low) or math.isnan(top.low):
-            return False
         return f.high >= top.low if higher else f.low <= top.high
 
     winners = {k for k, f in there.items() if reaches(f)}
@@ -181,7 +193,7 @@ def _plots(report: Report) -> str:
 
 def _histogram(name: str, values: Sequence[float]) -> str:
     some = np.array([v for v in values if math.isfinite(v)])
-    if len(some) < 3 or some.min() == some.max():
+    if len(some) < 3 or some.max() - some.min() <= 1e-9 * abs(some).max():
         return ""
     counts, edges = np.histogram(some, _BINS)
     tall = counts.max()

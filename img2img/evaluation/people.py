@@ -10,7 +10,7 @@ import numpy as np
 
 from img2img.errors import PictureError, UsageError
 from img2img.evaluation.evaluate import Evaluated, EvaluateRequest, subject
-from img2img.evaluation.human import write_human_page
+from img2img.evaluation.human import MAX_COUNT, write_human_page
 from img2img.evaluation.sources import Item
 from img2img.images import Picture, Pixels, write_picture
 
@@ -33,11 +33,21 @@ def write_human(request: EvaluateRequest, result: Evaluated, out: Path, count: i
             return translate(pixels, item) if translate else pixels
 
         some = max(1, count // 2)
-        reals = _write(Path(folder) / "a", _drawn(result.material.reals, some, request.seed), side)
+        reals, shown = _write(
+            Path(folder) / "a", _drawn(result.material.reals, request.seed), side, some
+        )
+        if result.material.paired:  # a fake beside its own truth could be compared with it
+            truths = {item.path for item in shown}
+            beside = [
+                item
+                for item, real in zip(result.material.judged, result.material.reals, strict=True)
+                if real.path not in truths and item.name in result.found.rows
+            ]
+            used = beside if len(beside) >= some else used
         fakes = Path(folder) / "b"
         fakes.mkdir()
         files = []
-        for number, item in enumerate(_drawn(used, some, request.seed + 1)):
+        for number, item in enumerate(_drawn(used, request.seed + 1)[:some]):
             files.append(fakes / f"{number}.png")
             write_picture(files[-1], Picture(made(item), format="PNG"))
         if min(len(reals), len(files)) < some:
@@ -50,20 +60,32 @@ def write_human(request: EvaluateRequest, result: Evaluated, out: Path, count: i
         )
 
 
-def _drawn(items: Iterable[Item], count: int, seed: int) -> list[Item]:
+def check_count(count: int) -> None:
+    """Raise UsageError for a number of pictures that the page cannot have."""
+    if count % 2 or not 2 <= count <= MAX_COUNT:
+        raise UsageError(f"--human {count}: give an even number from 2 to {MAX_COUNT}")
+
+
+def _drawn(items: Iterable[Item], seed: int) -> list[Item]:
     given = list(items)
-    order = np.random.default_rng([seed, 31]).permutation(len(given))[:count]
-    return [given[k] for k in order]
+    return [given[k] for k in np.random.default_rng([seed, 31]).permutation(len(given))]
 
 
-def _write(folder: Path, items: Iterable[Item], side: int) -> list[Path]:
+def _write(
+    folder: Path, items: Iterable[Item], side: int, count: int
+) -> tuple[list[Path], list[Item]]:
+    """The first `count` that can be read, as PNG files."""
     folder.mkdir()
-    files = []
-    for number, item in enumerate(items):
+    files: list[Path] = []
+    shown = []
+    for item in items:
+        if len(files) == count:
+            break
         try:
             picture = Picture(item.read(side), format="PNG")
         except PictureError:
             continue
-        files.append(folder / f"{number}.png")
+        files.append(folder / f"{len(files)}.png")
         write_picture(files[-1], picture)
-    return files
+        shown.append(item)
+    return files, shown

@@ -47,8 +47,7 @@ class Report:
                 "problems": dict(self.problems),
                 "pictures": {name: _plain(row) for name, row in self.rows.items()},
             },
-            indent=1,
-            ensure_ascii=False,
+            ensure_ascii=True,
         )
 
     def as_csv(self) -> str:

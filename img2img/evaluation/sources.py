@@ -107,6 +107,9 @@ def two_folders(fake: Path, real: Path, paired: bool | None) -> Material:
         raise DataError(
             listing(f"{len(lacking)} pictures without a partner of the same name", sorted(lacking))
         )
+    if same:
+        stems = sorted(fakes)
+        fakes, reals = ({stem: side[stem] for stem in stems} for side in (fakes, reals))
     return Material(
         fakes=tuple(fakes.values()),
         reals=tuple(reals.values()),
@@ -138,7 +141,11 @@ def folder_of(folder: Path) -> tuple[Item, ...]:
 
 
 def for_model(
-    data: Path, method: str, backwards: bool = False, attributes: Sequence[str] = ()
+    data: Path,
+    method: str,
+    backwards: bool = False,
+    attributes: Sequence[str] = (),
+    held_out: int | None = None,
 ) -> Material:
     """What a model of `method` is judged on: the held-out part of a folder in one of the layouts of
     training. A folder of plain pictures gives inputs only.
@@ -148,23 +155,27 @@ def for_model(
         method: the model's training method.
         backwards: the model translates B to A.
         attributes: the model's domains, for labelled pictures.
+        held_out: how many pictures its training held out where the folder does not say.
 
     Raises:
         UsageError: no such folder.
-        DataError: no pictures, or files without a partner.
+        DataError: no pictures, files without a partner, or nothing held out.
     """
     if not data.is_dir():
         raise UsageError(f"{data}: no such folder of pictures")
     if attributes:
-        _, rows, _ = rows_of(data, "held-out", attributes)
+        _, rows, _ = rows_of(data, "held-out", attributes, held_out)
         items = tuple(Item(row.name, row.path, None, row.label) for row in rows)
         return _checked(data, Material(items, reals=items, domains=tuple(attributes)))
-    sets = None if method == "pix2pix" else sets_of(data, "held-out")
+    sets = None if method == "pix2pix" else sets_of(data, "held-out", held_out)
     if sets is not None:
         a, b = (tuple(Item(p.relative_to(data).as_posix(), p) for p in side) for side in sets)
         return _checked(data, Material(b, reals=a) if backwards else Material(a, reals=b))
-    pairs = pairs_of(data, "held-out")
-    if not pairs or not (method != "stylize" and _are_pairs(pairs)):
+    pairs = [] if method == "stylize" else pairs_of(data, "held-out", held_out)
+    if not pairs or not _are_pairs(data, pairs):
+        whole = [] if method == "stylize" else pairs_of(data, "train", 0)
+        if whole and not pairs and _are_pairs(data, whole):
+            return _checked(data, Material())
         return Material(folder_of(data))
     a = tuple(Item(p.name, p.a, 0 if p.b is None else None) for p in pairs)
     b = tuple(Item(p.name, p.b or p.a, 1 if p.b is None else None) for p in pairs)
@@ -178,9 +189,11 @@ def training_rows(data: Path, attributes: Sequence[str]) -> list[Item]:
     return [Item(row.name, row.path, None, row.label) for row in rows]
 
 
-def _are_pairs(pairs: Sequence[Pair]) -> bool:
-    """Files of their own for A and B, or pictures wide enough to be two beside each other: the
-    first that can be read decides."""
+def _are_pairs(data: Path, pairs: Sequence[Pair]) -> bool:
+    """Files of their own for A and B, a layout with parts, or pictures that are two squares beside
+    each other, which few photographs are: the first that can be read decides."""
+    if any((data / part).is_dir() for part in ("train", "val", "test")):
+        return True
     for pair in pairs:
         if pair.b is not None:
             return True
@@ -188,7 +201,7 @@ def _are_pairs(pairs: Sequence[Pair]) -> bool:
             height, width = read_picture(pair.a).pixels.shape[:2]
         except PictureError:
             continue
-        return width % 2 == 0 and width >= 1.5 * height
+        return width == 2 * height
     return False
 
 

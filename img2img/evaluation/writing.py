@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from img2img.errors import EnvironmentFault, UsageError, describe_os_error
@@ -22,24 +24,55 @@ def write_reports(out: Path, results: Sequence[Evaluated]) -> list[Path]:
         UsageError: `out` is a file.
         EnvironmentFault: the folder cannot be written.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: is a file; -o takes a folder for the report")
+    check_place(out)
+    named = _told_apart(results)
     files = []
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for old in (*out.glob("report*.json"), *out.glob("pictures*.csv")):
+            if re.fullmatch(r"(report|pictures)(-\d+)?\.(json|csv)", old.name):
+                old.unlink()  # of an earlier evaluation into the same folder
+        for number, result in enumerate(named, 1):
+            mark = f"-{number}" if len(named) > 1 else ""
+            for name, text in (
+                (f"report{mark}.json", result.report.as_json() + "\n"),
+                (f"pictures{mark}.csv", result.report.as_csv()),
+            ):
+                write_atomic(out / name, text.encode("utf-8", "backslashreplace"))
+                files.append(out / name)
+        write_page(out / "report.html", [result.report for result in named], _sections(named))
     except OSError as error:
         raise EnvironmentFault(f"{out}: {describe_os_error(error)}") from None
-    for number, result in enumerate(results, 1):
-        mark = f"-{number}" if len(results) > 1 else ""
-        for name, text in (
-            (f"report{mark}.json", result.report.as_json() + "\n"),
-            (f"pictures{mark}.csv", result.report.as_csv()),
-        ):
-            write_atomic(out / name, text.encode("utf-8", "surrogateescape"))
-            files.append(out / name)
-    sections = results[0].sections if len(results) == 1 else [_beside(results)]
-    write_page(out / "report.html", [result.report for result in results], sections)
     return [*files, out / "report.html"]
+
+
+def check_place(out: Path) -> None:
+    """Raise UsageError where a report cannot be written because `out` is a file."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file; -o takes a folder for the report")
+
+
+def _told_apart(results: Sequence[Evaluated]) -> list[Evaluated]:
+    """With a number behind titles that occur twice."""
+    titles = [result.report.title for result in results]
+    return [
+        replace(result, report=replace(result.report, title=f"{title} ({number})"))
+        if titles.count(title) > 1
+        else result
+        for number, (title, result) in enumerate(zip(titles, results, strict=True), 1)
+    ]
+
+
+def _sections(results: Sequence[Evaluated]) -> list[Section]:
+    if len(results) == 1:
+        return list(results[0].sections)
+    copies = [
+        replace(section, heading=f"{section.heading}: {result.report.title}")
+        for result in results
+        for section in result.sections
+        if section.heading == "Nearest training pictures"
+    ]
+    return [_beside(results), *copies]
 
 
 def _beside(results: Sequence[Evaluated]) -> Section:

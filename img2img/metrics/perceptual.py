@@ -25,8 +25,8 @@ def vgg19_distance(x: Tensor, y: Tensor) -> Tensor:
     1801.03924). The long side is reduced to 128 pixels first. It is not LPIPS and does not compare
     with its figures.
     """
-    network = _network()
-    maps = [network(_seen(z), _LAYERS) for z in (x, y)]
+    network = _network()  # on the CPU: few pictures, and the figure is the same everywhere
+    maps = [network(_seen(z.detach().cpu()), _LAYERS) for z in (x, y)]
     parts = []
     for name in _LAYERS:
         a, b = (F.normalize(found[name].float(), dim=1, eps=1e-6) for found in maps)

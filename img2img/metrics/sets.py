@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from img2img.errors import DataError
+from img2img.metrics.intervals import wilson
 
 _Z = 1.959964  # of the normal distribution: 95 % lie within
 _ROWS = 2048  # of a matrix of distances that is never whole in memory
@@ -54,54 +55,46 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     return max(0.0, float((mu_a - mu_b).square().sum() + spread - 2 * root))
 
 
-def kernel_distance(
-    a: Tensor, b: Tensor, seed: int = 0, subsets: int = 100, size: int = 100
-) -> Estimate:
-    """The unbiased squared maximum mean discrepancy with the kernel (x.y / D + 1)^3, averaged over
-    random subsets, and the interval of that mean over repeated draws of the pictures (arXiv
-    1801.01401; with Inception's features it is the KID). May be negative for equal sets.
+def kernel_distance(a: Tensor, b: Tensor, seed: int = 0, most: int = 2000) -> Estimate:
+    """The unbiased squared maximum mean discrepancy with the kernel (x.y / D + 1)^3 of up to `most`
+    rows of each set, drawn by the seed (arXiv 1801.01401; with Inception's features it is the KID,
+    whose mean over random subsets has the same expectation). May be negative for equal sets.
 
-    The interval comes from the variation between disjoint groups of pictures, so it needs no
-    resampling with repetition, which would bias the kernel of a picture with itself.
+    The interval is that of the jackknife: each picture is left out once. Resampling with repetition
+    would bias the kernel of a picture with itself.
 
     Raises:
         DataError: fewer than 4 pictures in a set.
     """
     _need(4, a, b)
-    a, b = a.double(), b.double()
-    size = min(size, len(a), len(b))
     drawn = torch.Generator().manual_seed(seed)
-    values = []
-    for _ in range(subsets):
-        x = a[torch.randperm(len(a), generator=drawn)[:size]]
-        y = b[torch.randperm(len(b), generator=drawn)[:size]]
-        values.append(_discrepancy(x, y))
-    mean = sum(values) / subsets
-    groups = min(20, len(a) // 2, len(b) // 2)
-    parts = [
-        _discrepancy(x, y)
-        for x, y in zip(
-            a[torch.randperm(len(a), generator=drawn)].tensor_split(groups),
-            b[torch.randperm(len(b), generator=drawn)].tensor_split(groups),
-            strict=True,
-        )
-    ]
-    error = _Z * float(torch.tensor(parts).std() / groups**0.5)
-    return Estimate(mean, mean - error, mean + error)
+    x, y = (z[torch.randperm(len(z), generator=drawn)[:most]].double() for z in (a, b))
+    n, m = len(x), len(y)
+    xx, yy, xy = _kernel(x, x), _kernel(y, y), _kernel(x, y)
+    # Of each row: the sum over the others of its set, and over the other set.
+    own_x, own_y = (k.sum(1) - k.diagonal() for k in (xx, yy))
+    cross_x, cross_y = xy.sum(1), xy.sum(0)
+    in_x, in_y, across = own_x.sum(), own_y.sum(), xy.sum()
+    whole = in_x / (n * (n - 1)) + in_y / (m * (m - 1)) - 2 * across / (n * m)
+    without_x = (
+        (in_x - 2 * own_x) / ((n - 1) * (n - 2))
+        + in_y / (m * (m - 1))
+        - 2 * (across - cross_x) / ((n - 1) * m)
+    )
+    without_y = (
+        in_x / (n * (n - 1))
+        + (in_y - 2 * own_y) / ((m - 1) * (m - 2))
+        - 2 * (across - cross_y) / (n * (m - 1))
+    )
+    variance = (n - 1) / n * (without_x - without_x.mean()).square().sum()
+    variance = variance + (m - 1) / m * (without_y - without_y.mean()).square().sum()
+    # With more pictures than were looked at, the figure is still that of those.
+    value, error = float(whole), _Z * float(variance**0.5)
+    return Estimate(value, value - error, value + error)
 
 
-def _discrepancy(x: Tensor, y: Tensor) -> float:
-    width = x.shape[1]
-
-    def kernel(u: Tensor, v: Tensor) -> Tensor:
-        return (u @ v.T / width + 1) ** 3
-
-    def apart(u: Tensor) -> Tensor:
-        """The mean over pairs of different rows."""
-        k = kernel(u, u)
-        return (k.sum() - k.diagonal().sum()) / (len(u) * (len(u) - 1))
-
-    return float(apart(x) + apart(y) - 2 * kernel(x, y).mean())
+def _kernel(u: Tensor, v: Tensor) -> Tensor:
+    return (u @ v.T / u.shape[1] + 1) ** 3
 
 
 def inception_score(logits: Tensor, seed: int = 0, splits: int = 10) -> Estimate:
@@ -165,16 +158,23 @@ def manifolds(real: Tensor, fake: Tensor, k: int = 5) -> Manifolds:
         start = sum(map(len, counts)) - len(part)
         recalled |= (distances <= reach_fake[start : start + len(part), None]).any(0)
     return Manifolds(
-        precision=mean_of(torch.cat(held).double()),
-        recall=mean_of(recalled.double()),
+        precision=share_of(torch.cat(held)),
+        recall=share_of(recalled),
         density=mean_of(torch.cat(counts).double() / k),
-        coverage=mean_of(covered.double()),
+        coverage=share_of(covered),
     )
 
 
 def _reach(x: Tensor, k: int) -> Tensor:
     parts = [torch.cdist(part, x).kthvalue(k + 1, dim=1).values for part in x.split(_ROWS)]
     return torch.cat(parts)
+
+
+def share_of(hits: Tensor) -> Estimate:
+    """The share of (N,) that are true, with Wilson's 95 % interval."""
+    right, n = int(hits.sum()), len(hits)
+    low, high = wilson(right, n)
+    return Estimate(right / n, low, high)
 
 
 def mean_of(values: Tensor) -> Estimate:

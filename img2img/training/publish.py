@@ -42,6 +42,7 @@ def publish(
         "data_fingerprint": facts["data_fingerprint"],
         "pictures": len(data),
         "step": step,
+        "held_out": config.held_out,
         "batch_size": config.per_step,
         "load_size": config.load_size,
         "seed": config.seed,

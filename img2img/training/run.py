@@ -271,9 +271,11 @@ class Run:
         out, held_out = self.config.out, self.setup.held_out
         if self.processes.first:
             with averaged(self.average), uncompiled(self.hardware.compilation):
-                self.figures = validate(
-                    out, self.method, held_out, self.step, self.device, self._what
-                )
+                self.figures, self.best.pictures = validate(
+                    out, self.method, held_out, self.step, self.device, self._what,
+                    self.best.pictures,
+                )  # fmt: skip
+                self._check_best()
                 if self.best.better(self.step, self.figures):
                     self._publish("best")
             self._record(Validated(self.step, self.figures), sheet_of(out, self.step))
@@ -298,6 +300,16 @@ class Run:
                     self._publish("")
             self.listen(Saved(step))
         self.processes.wait()
+
+    def _check_best(self) -> None:
+        name = self.best.name
+        if name and all(figure.rpartition(": ")[2] != name for figure in self.figures):
+            self.listen(
+                Warned(
+                    f"'{name}' cannot be computed of these held-out pictures (no truths, too small "
+                    "or too few), so no best model is kept"
+                )
+            )
 
     def _publish(self, kind: str) -> None:
         publish(

@@ -79,21 +79,34 @@ def sheet_of(out: Path, step: int) -> Path:
 
 
 def validate(
-    out: Path, method: Method, held_out: Dataset, step: int, device: torch.device, what: Validation
-) -> dict[str, float]:
+    out: Path,
+    method: Method,
+    held_out: Dataset,
+    step: int,
+    device: torch.device,
+    what: Validation,
+    most: int | None = None,
+) -> tuple[dict[str, float], int]:
     """Write the sample sheet of up to 6 held-out pictures; return mean figures over all of them
     where a column has a `truth` beside it, and distances between the sets that the method names.
-    Without any only the shown ones are run."""
+    Without any only the shown ones are run.
+
+    Where `most` is None the time decides how many pictures are looked at, which is returned too:
+    figures of another number of pictures do not compare, so later validations take as many.
+    """
     began = time.monotonic()
     figures: dict[str, list[Tensor]] = {}
     sets = _Sets(method.compared if what.distances else {}, what.distances)
     shown = [int(i) for i in np.linspace(0, len(held_out) - 1, min(6, len(held_out)))]
     rows: list[list[Pixels]] = []
     titles: list[str] = []
+    count = 0
     rest = [i for i in range(len(held_out)) if i not in shown]
     for index in [*shown, *rest]:
-        if index not in shown and time.monotonic() - began > what.seconds:
+        late = time.monotonic() - began > what.seconds if most is None else count >= most
+        if index not in shown and late:
             break
+        count += 1
         columns = method.columns(held_out.batch([index]).on(device))
         compared = [n for n in columns if f"truth {n}" in columns and what.metrics]
         if index in shown:
@@ -110,7 +123,7 @@ def validate(
                     figures.setdefault(prefix + short, []).append(METRICS[short].of(x, y))
     sheet = Picture(contact_sheet(rows, titles), format="JPEG")
     write_picture(sheet_of(out, step), sheet, quality=92)
-    return {n: float(torch.cat(v).mean()) for n, v in figures.items()} | sets.figures()
+    return {n: float(torch.cat(v).mean()) for n, v in figures.items()} | sets.figures(), count
 
 
 def _levels(x: Tensor) -> Tensor:
@@ -161,12 +174,14 @@ class Best:
     Attributes:
         name: the figure; empty where none is followed.
         patience: validations without a better one after which a run ends; 0: never.
+        pictures: how many held-out pictures a validation looks at; None before the first.
     """
 
     def __init__(self, name: str, patience: int):
         self.name, self.patience = name, patience
         self._value: float | None = None
         self._step = self._misses = 0
+        self.pictures: int | None = None
 
     def better(self, step: int, figures: Mapping[str, float]) -> bool:
         """Whether these figures of `step` are the best so far."""
@@ -186,10 +201,17 @@ class Best:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resume needs."""
-        return {"name": self.name, "value": self._value, "step": self._step, "misses": self._misses}
+        return {
+            "name": self.name,
+            "value": self._value,
+            "step": self._step,
+            "misses": self._misses,
+            "pictures": self.pictures,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state; one of another figure is left aside."""
+        self.pictures = state.get("pictures")
         if state.get("name") == self.name:
             self._value, self._step = state["value"], state["step"]
             self._misses = state["misses"]
