@@ -7,8 +7,9 @@ Nothing whole is kept but what the sets' figures need: `most` rows of features f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
@@ -25,6 +26,7 @@ from img2img.images import LUMA, Pixels
 from img2img.metrics import METRICS
 from img2img.metrics.edits import changed_outside
 from img2img.metrics.paired import ssim
+from img2img.system import cpu
 
 SMALL = 64  # side of the copies for the critic and the collapse figures
 _READERS = 3
@@ -112,35 +114,114 @@ def gather(
     found = Gathered()
     total = len(material.judged) + (0 if material.paired else len(material.reals))
     done = 0
-    sets = {name: _Filling(asked.networks) for name in ("inputs", "fakes", "reals")}
-    for item, source, fake, truth in _judged(material, asked.side, translate, found.problems):
-        done += 1
-        progress(done, total)
-        if fake is None:
-            continue
-        row: dict[str, float] = {}
-        if source is not None:
-            sets["inputs"].add(item.name, source)
-            if truth is None:
-                row |= faithfulness(source, fake)
-        if truth is not None:
-            row |= _paired(fake, truth, asked.paired)
-            if source is not None and source.shape == truth.shape:
-                row |= edit(source, fake, truth)
-            sets["reals"].add(item.name, truth)
-        sets["fakes"].add(item.name, fake)
-        found.rows[item.name] = row
-    if not material.paired:
-        for item, pixels in _read(material.reals, asked.side, found.problems, "real "):
+    sets = {name: _Filling() for name in ("inputs", "fakes", "reals")}
+
+    def take(looks: Iterable[_Look]) -> None:
+        for look in looks:
+            for name, seen in look.seen.items():
+                sets[name].add(look.name, seen)
+            if "fakes" in look.seen:
+                found.rows[look.name] = look.row
+
+    with _Lookers() as lookers:
+        for item, source, fake, truth in _judged(material, asked.side, translate, found.problems):
+            if fake is not None:
+                take(lookers.look(item.name, source, fake, truth, asked))
             done += 1
             progress(done, total)
-            if pixels is not None:
-                sets["reals"].add(item.name, pixels)
+        if not material.paired:
+            for item, pixels in _read(material.reals, asked.side, found.problems, "real "):
+                if pixels is not None:
+                    take(lookers.submit(_look_at, item.name, {"reals": pixels}, asked.networks, {}))
+                done += 1
+                progress(done, total)
+        take(lookers.rest())
     if not found.rows:
         first = next(iter(found.problems.items()), ("", "no pictures"))
         raise DataError(f"no picture could be judged; the first problem: {first[0]}: {first[1]}")
     found.inputs, found.fakes, found.reals = (each.end() for each in sets.values())
     return found
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is kept of a picture."""
+
+    small: Tensor
+    features: dict[str, Tensor]
+    logits: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What was found of an item: its figures, and its pictures by the name of their set."""
+
+    name: str
+    row: dict[str, float]
+    seen: dict[str, _Seen]
+
+
+class _Lookers:
+    """Threads, one for each core, each of which looks at a picture with one thread of its own: so a
+    figure does not depend on the number of cores. Results come in the order of the pictures."""
+
+    def __init__(self) -> None:
+        self._before = torch.get_num_threads()
+        count = max(1, cpu.cores())
+        self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+        self._waiting: deque[Future[_Look]] = deque()
+        self._most = count + 1
+
+    def look(
+        self, name: str, source: Pixels | None, fake: Pixels, truth: Pixels | None, asked: Asked
+    ) -> Iterator[_Look]:
+        """Give one judged picture; what has been found meanwhile."""
+        pictures = {"inputs": source, "fakes": fake, "reals": truth}
+        there = {name: pixels for name, pixels in pictures.items() if pixels is not None}
+        return self.submit(_look_at, name, there, asked.networks, {"paired": asked.paired})
+
+    def submit(self, work: Callable[..., _Look], *arguments: object) -> Iterator[_Look]:
+        """The same for any work."""
+        self._waiting.append(self._pool.submit(work, *arguments))
+        while len(self._waiting) > self._most:
+            yield self._waiting.popleft().result()
+
+    def rest(self) -> Iterator[_Look]:
+        """What has not been given back yet."""
+        while self._waiting:
+            yield self._waiting.popleft().result()
+
+    def __enter__(self) -> _Lookers:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._before)
+
+
+def _look_at(
+    name: str,
+    pictures: Mapping[str, Pixels],
+    networks: Sequence[Extractor],
+    wanted: Mapping[str, Sequence[str]],
+) -> _Look:
+    row: dict[str, float] = {}
+    source, fake, truth = (pictures.get(n) for n in ("inputs", "fakes", "reals"))
+    if fake is not None and truth is not None:
+        row |= _paired(fake, truth, wanted["paired"])
+        if source is not None and source.shape == truth.shape:
+            row |= edit(source, fake, truth)
+    elif fake is not None and source is not None:
+        row |= faithfulness(source, fake)
+    return _Look(name, row, {n: _see(pixels, networks) for n, pixels in pictures.items()})
+
+
+def _see(pixels: Pixels, networks: Sequence[Extractor]) -> _Seen:
+    x = _planes(pixels)
+    small = F.interpolate(x.float(), (SMALL, SMALL), mode="bilinear", antialias=True)
+    features = {network.name: network.features(x) for network in networks}
+    logits = {n.name: n.logits_of(features[n.name]) for n in networks if n.classes}
+    return _Seen(small.round().clamp(0, 255).byte(), features, logits)
 
 
 def collect(
@@ -152,11 +233,18 @@ def collect(
     """One set alone, and the places of the items that could be read; why the others could not goes
     into `problems`."""
     problems = {} if problems is None else problems
-    filling, places = _Filling(networks), []
-    for place, (item, pixels) in enumerate(_read(items, side, problems, "training picture ")):
-        if pixels is not None:
-            filling.add(item.name, pixels)
-            places.append(place)
+    filling, places = _Filling(), []
+
+    def take(looks: Iterable[_Look]) -> None:
+        for look in looks:
+            filling.add(look.name, look.seen["reals"])
+
+    with _Lookers() as lookers:
+        for place, (item, pixels) in enumerate(_read(items, side, problems, "training picture ")):
+            if pixels is not None:
+                take(lookers.submit(_look_at, item.name, {"reals": pixels}, networks, {}))
+                places.append(place)
+        take(lookers.rest())
     return filling.end(), places
 
 
@@ -265,28 +353,23 @@ def _luminance(pixels: Pixels) -> Tensor:
 class _Filling:
     """A set that grows picture by picture; no picture is kept but as features and a small copy."""
 
-    def __init__(self, networks: Sequence[Extractor]):
-        self._networks = networks
+    def __init__(self) -> None:
         self._names: list[str] = []
-        self._features: dict[str, list[Tensor]] = {n.name: [] for n in networks}
+        self._features: dict[str, list[Tensor]] = {}
         self._logits: dict[str, list[Tensor]] = {}
         self._small: list[Tensor] = []
 
-    def add(self, name: str, pixels: Pixels) -> None:
+    def add(self, name: str, seen: _Seen) -> None:
         self._names.append(name)
-        x = _planes(pixels)
-        small = F.interpolate(x.float(), (SMALL, SMALL), mode="bilinear", antialias=True)
-        self._small.append(small.round().clamp(0, 255).byte())
-        for network in self._networks:
-            features = network.features(x)
-            self._features[network.name].append(features)
-            if network.classes:
-                self._logits.setdefault(network.name, []).append(network.logits_of(features))
+        self._small.append(seen.small)
+        for kept, new in ((self._features, seen.features), (self._logits, seen.logits)):
+            for network, rows in new.items():
+                kept.setdefault(network, []).append(rows)
 
     def end(self) -> Collected:
         return Collected(
             self._names,
-            {name: torch.cat(rows) for name, rows in self._features.items() if rows},
+            {name: torch.cat(rows) for name, rows in self._features.items()},
             {name: torch.cat(rows) for name, rows in self._logits.items()},
             torch.cat(self._small) if self._small else _NONE,
         )

@@ -13,7 +13,7 @@ from img2img.features import VGG19, find_features, load_vgg19
 _LAYERS = ("relu1_2", "relu2_2", "relu3_4", "relu4_1")
 # Long sides are reduced to this: the cost falls with its square, and shapes and texture are still
 # there. Changing it changes every figure.
-_SIDE = 128
+_SIDE = 80
 
 
 def vgg19_distance(x: Tensor, y: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def vgg19_distance(x: Tensor, y: Tensor) -> Tensor:
 
     Squared distance of the features of four layers, each scaled to unit length over its channels,
     averaged over the places and the layers, as LPIPS without its learned weights (arXiv
-    1801.03924). The long side is reduced to 128 pixels first. It is not LPIPS and does not compare
+    1801.03924). The long side is reduced to 80 pixels first. It is not LPIPS and does not compare
     with its figures.
     """
     network = _network()  # on the CPU: few pictures, and the figure is the same everywhere
@@ -34,7 +34,7 @@ def vgg19_distance(x: Tensor, y: Tensor) -> Tensor:
     return torch.stack(parts).mean(0)
 
 
-@functools.cache
+@functools.lru_cache(1)
 def _network() -> VGG19:
     return load_vgg19(find_features("vgg19"), deepest=_LAYERS[-1]).eval()
 
