@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -260,6 +261,16 @@ def test_a_trained_model_on_its_held_out_pairs(plain: None, pairs: Path, tmp_pat
     assert [list(row.pictures) for row in result.sections[0].rows] == [
         ["input", "output", "truth"]
     ] * 2
+
+
+def test_as_many_pictures_are_held_out_as_in_the_training(
+    plain: None, pairs: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(pairs / "val")
+    config = config_of(pairs, tmp_path / "run", steps=1, held_out=3)
+    train(config)
+    report = evaluate(EvaluateRequest(model=config.out, data=pairs, metrics=("l1",))).report
+    assert report.protocol["judged"] == 3
 
 
 def test_a_model_on_photographs_alone_is_judged_by_what_is_kept(

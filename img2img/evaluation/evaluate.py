@@ -289,8 +289,13 @@ def subject(
     ) as translator:
         info = translator.info
         data = Path(request.data)
-        material = for_model(data, info.method, is_backwards(request, info.direction), info.domains)
-
+        material = for_model(
+            data,
+            info.method,
+            is_backwards(request, info.direction),
+            info.domains,
+            info.training.get("held_out"),
+        )
         if info.domains:
             material = extras.expand(material, info)
 
