@@ -16,7 +16,8 @@ from PIL import Image
 
 from img2img.errors import DataError, EnvironmentFault, PictureError, UsageError
 from img2img.evaluation import human
-from img2img.evaluation.human import FORMAT, score_answers, wilson_interval, write_human_page
+from img2img.evaluation.human import FORMAT, score_answers, write_human_page
+from img2img.metrics.intervals import wilson as wilson_interval
 from tests.conftest import picture
 
 Folders = tuple[list[Path], list[Path]]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from img2img.evaluation.human import HumanScore, score_answers, wilson_interval, write_human_page
+from img2img.evaluation.human import HumanScore, score_answers, write_human_page
+from img2img.metrics.intervals import wilson as wilson_interval
 from tests.browser import Tab
 
 COUNT = 6

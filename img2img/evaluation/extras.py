@@ -13,7 +13,7 @@ from torch import Tensor
 
 from img2img.errors import DataError, PictureError
 from img2img.evaluation.figures import Figure
-from img2img.evaluation.gather import Collected, Extractor, Gathered, Translate, collect
+from img2img.evaluation.gather import Collected, Extractor, Gathered, Translate, collect, planes
 from img2img.evaluation.page import Row, Section
 from img2img.evaluation.sources import Item, Material, folder_of, training_rows
 from img2img.images import Pixels
@@ -141,7 +141,7 @@ def label_figures(material: Material, side: int, translate: Translate | None) ->
         DataError: the truths are no label maps of plain colours.
     """
     truths = [item for item in material.reals if _try(item, side) is not None]
-    palette = palette_of(_planes(item.read(side)) for item in truths)
+    palette = palette_of(planes(item.read(side)) for item in truths)
     counts = torch.zeros(len(palette), len(palette), dtype=torch.int64)
     used = 0
     for item, truth in zip(material.judged, material.reals, strict=True):
@@ -151,7 +151,7 @@ def label_figures(material: Material, side: int, translate: Translate | None) ->
         made = translate(given, item) if translate else given
         if made.shape != true.shape:
             continue
-        a, b = (to_classes(_planes(x), palette) for x in (made, true))
+        a, b = (to_classes(planes(x), palette) for x in (made, true))
         counts += confusion(a, b, len(palette))
         used += 1
     scores = scores_of(counts)
@@ -228,10 +228,6 @@ def _try(item: Item, side: int) -> Pixels | None:
         return item.read(side)
     except PictureError:
         return None
-
-
-def _planes(pixels: Pixels) -> Tensor:
-    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
 
 
 def _plain(value: float, n: int, better: str, about: str, unit: str = "") -> Figure:

@@ -217,7 +217,7 @@ def _look_at(
 
 
 def _see(pixels: Pixels, networks: Sequence[Extractor]) -> _Seen:
-    x = _planes(pixels)
+    x = planes(pixels)
     small = F.interpolate(x.float(), (SMALL, SMALL), mode="bilinear", antialias=True)
     features = {network.name: network.features(x) for network in networks}
     logits = {n.name: n.logits_of(features[n.name]) for n in networks if n.classes}
@@ -306,7 +306,7 @@ def _read(
 
 
 def _paired(fake: Pixels, truth: Pixels, names: Sequence[str]) -> dict[str, float]:
-    x, y = (_planes(pixels).float() for pixels in (fake, truth))
+    x, y = (planes(pixels).float() for pixels in (fake, truth))
     return {
         name: float(METRICS[name].of(x, y))
         for name in names
@@ -314,7 +314,8 @@ def _paired(fake: Pixels, truth: Pixels, names: Sequence[str]) -> dict[str, floa
     }
 
 
-def _planes(pixels: Pixels) -> Tensor:
+def planes(pixels: Pixels) -> Tensor:
+    """uint8 (H, W, 3) as a tensor (1, 3, H, W) of its own."""
     return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
 
 
@@ -340,7 +341,7 @@ def edit(source: Pixels, fake: Pixels, truth: Pixels) -> dict[str, float]:
     `spoiled`: share of the pixels to stay that were changed by more. Each is absent where there is
     no such pixel.
     """
-    change = changed_outside(_planes(source), _planes(fake), _planes(truth))
+    change = changed_outside(planes(source), planes(fake), planes(truth))
     row = {"came_right": change.came_right, "spoiled": change.spoiled}
     return {name: value for name, value in row.items() if not math.isnan(value)}
 

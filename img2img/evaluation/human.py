@@ -12,7 +12,6 @@ import hashlib
 import html
 import io
 import json
-import math
 import random
 import statistics
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from img2img._version import __version__
 from img2img.errors import DataError, EnvironmentFault, UsageError, describe_os_error
 from img2img.images import on_white, read_picture
 from img2img.images.values import to_8_bits
+from img2img.metrics.intervals import wilson
 from img2img.system.atomic import write_atomic
 from img2img.system.pages import asset, fill, policy, shown_name
 
@@ -40,7 +40,6 @@ _BLOCK = 8192  # bytes; embedded files are padded to multiples of it
 # The staircase of HYPE_time, in ms. A step up three times a step down holds 75 % right answers
 # (Kaernbach 1991, Perception & Psychophysics 49), which the paper aims at.
 START, LEAST, MOST, DOWN, UP = 500, 100, 1000, 10, 30
-_Z = 1.959963984540054  # the normal quantile of 97.5 %
 
 FORMAT = "img2img human evaluation"
 _PROTOCOLS = {"timed": "HYPE_time", "unlimited": "HYPE_infinity"}
@@ -95,17 +94,7 @@ class HumanScore:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % Wilson interval of `error_rate`."""
-        return wilson_interval(self.real_errors + self.fake_errors, self.reals + self.fakes)
-
-
-def wilson_interval(hits: int, count: int) -> tuple[float, float]:
-    """The 95 % score interval of a share, 0..1 (Wilson 1927, JASA 22). `count` is at least 1."""
-    share, square = hits / count, _Z * _Z
-    middle = share + square / (2 * count)
-    half = _Z * math.sqrt(share * (1 - share) / count + square / (4 * count * count))
-    # Rounding could leave the range by a bit.
-    low, high = ((middle + sign * half) / (1 + square / count) for sign in (-1, 1))
-    return max(0.0, low), min(1.0, high)
+        return wilson(self.real_errors + self.fake_errors, self.reals + self.fakes)
 
 
 def write_human_page(

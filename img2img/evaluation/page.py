@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,8 @@ from img2img.evaluation.report import Report, interval, shown
 from img2img.images import Pixels, resize_pixels
 from img2img.metrics import METRICS
 from img2img.system.atomic import write_atomic
-from img2img.system.pages import asset, fill, policy, shown_name
+from img2img.system.pages import asset, fill, policy
+from img2img.system.pages import shown_text as _text
 
 _SIDE = 320  # of a picture in the page, in pixels
 _QUALITY = 85
@@ -258,7 +258,3 @@ def _problems(report: Report) -> str:
     more = len(some) - _SHOWN_PROBLEMS
     rest = f"<li>and {more} more</li>" if more > 0 else ""
     return f"<section><h2>Pictures that could not be used</h2><ul>{items}{rest}</ul></section>"
-
-
-def _text(text: str) -> str:
-    return html.escape(shown_name(text))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import html
 import io
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,8 @@ from img2img.errors import EnvironmentFault, PictureError, UsageError, describe_
 from img2img.images import Pixels, on_white, read_picture, resize_pixels
 from img2img.images.values import to_8_bits
 from img2img.system.atomic import atomic_path, sweep_stale
-from img2img.system.pages import asset, fill, policy, shown_name
+from img2img.system.pages import asset, fill, policy
+from img2img.system.pages import shown_text as _text
 
 # A sheet of two and the gap stays below the 16383 pixels a side that WebP holds.
 MAX_SHEET_SIDE = 8188
@@ -236,10 +236,6 @@ def _embedded(pixels: Pixels, size: tuple[int, int]) -> str:
     data = io.BytesIO()
     _reduced(pixels, size).save(data, "WEBP", quality=QUALITY, method=_WEBP_METHOD)
     return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()
-
-
-def _text(text: str) -> str:
-    return html.escape(shown_name(text))
 
 
 def _lines(notes: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +44,11 @@ def shown_name(name: str) -> str:
         return repr(match[0])[1:-1]
 
     return _HIDDEN.sub(escaped, name)
+
+
+def shown_text(text: str) -> str:
+    """`shown_name`, escaped for HTML."""
+    return html.escape(shown_name(text))
 
 
 def _hashed(text: str) -> str:
