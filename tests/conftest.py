@@ -59,9 +59,17 @@ def info_of(generator: Generator, **more: object) -> ModelInfo:
 def small_generator(name: str = "unet", **options: object) -> Generator:
     """A generator of a few thousand parameters whose output is not constant."""
     torch.manual_seed(0)
-    small: dict[str, object] = {"width": 4, "norm": "instance", "init_gain": 0.3}
-    small |= {"depth": 3} if name == "unet" else {"blocks": 1}
-    return build_generator(name, small | options).eval()
+    small: dict[str, object] = {"width": 4}
+    if name in ("unet", "resnet"):
+        small |= {"norm": "instance", "init_gain": 0.3}
+        small |= {"depth": 3} if name == "unet" else {"blocks": 1}
+    generator = build_generator(name, small | options).eval()
+    if generator.head.output != "direct" or name == "curve":
+        with torch.no_grad():
+            for parameter in generator.parameters():
+                if not parameter.any():  # a layer that starts at zero, as after some training
+                    parameter.normal_(0, 0.05)
+    return generator
 
 
 def stargan(path: Path, name: str = "resnet", **more: object) -> Path:

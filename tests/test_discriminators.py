@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from img2img.errors import ConfigError
 from img2img.nets import (
     DISCRIMINATORS,
-    GENERATORS,
     Discriminator,
     build_discriminator,
     build_generator,
@@ -25,6 +24,8 @@ from img2img.nets.blocks import SelfAttention
 from tests.conftest import info_of, small_generator
 
 NAMES = pytest.mark.parametrize("name", DISCRIMINATORS)
+
+ATTENTIVE = ("unet", "resnet")
 
 
 def small(name: str, **options: object) -> Discriminator:
@@ -368,7 +369,7 @@ def awake(generator: nn.Module) -> nn.Module:
     return generator
 
 
-@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("name", ATTENTIVE)
 @pytest.mark.parametrize("more", [{}, {"padding": "reflect"}, {"upsample": "resize"}])
 def test_fresh_attention_leaves_the_generator_as_it_is(name: str, more: dict[str, Any]) -> None:
     more = more | ({"depth": 5} if name == "unet" else {"blocks": 3})
@@ -422,7 +423,7 @@ def test_discriminators_attend_at_a_quarter_of_the_sides(name: str, layers: int)
     assert shapes[0] == ((2, 8, 64, 64) if layers > 1 else (2, 4, 128, 128))
 
 
-@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("name", ATTENTIVE)
 def test_attention_forbids_exact_tiling(name: str) -> None:
     assert small_generator(name, norm="none").tiling == "exact"
     net = small_generator(name, norm="none", attention=True)
@@ -432,7 +433,7 @@ def test_attention_forbids_exact_tiling(name: str) -> None:
     assert (net.tiling, net.norm_statistics) == ("statistics", "running")
 
 
-@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("name", ATTENTIVE)
 def test_attention_trains(name: str) -> None:
     net = awake(small_generator(name, attention=True)).train()
     net(torch.rand(2, 3, 32, 32)).square().mean().backward()
@@ -441,7 +442,7 @@ def test_attention_trains(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("name", ATTENTIVE)
 def test_attention_exports_to_onnx(name: str, tmp_path: Path) -> None:
     from img2img.exporting.onnx import export_onnx
     from img2img.model_format.checkpoint import save_model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -211,3 +212,24 @@ def test_a_run_publishes_what_its_domains_are(cli: Cli, tmp_path: Path, table: b
     assert shown["exclusive"] == ([["a", "b"]] if table else [])
     done = cli("translate", "data", "-o", "out", "-m", "run", "--domain", "a+b")
     assert done.returncode == 2 and "exclude each other" in done.stderr
+
+
+def test_a_model_that_is_given_the_change_needs_no_labels() -> None:
+    info = replace(HAIR, relative=True)
+    words = ["Fair", "no-Glasses", "Fair+no-Glasses"]
+    found = [vector_of(info, t) for t in targets_of(info, words)]
+    place = {name: info.domains.index(name) for name in info.domains}
+    for vector, word in zip(found, words, strict=True):
+        expected = [0.0] * len(info.domains)
+        if "Fair" in word:
+            expected[place["Fair"]] = 1.0
+        if "Glasses" in word:
+            expected[place["Glasses"]] = -1.0
+        assert list(vector) == expected
+    (fair,) = targets_of(info, ["Fair"])
+    own = [1.0 if name == "Fair" else 0.0 for name in info.domains]
+    assert not any(vector_of(info, fair, own))
+    with pytest.raises(UsageError, match="leave --labels out"):
+        targets_of(info, ["Fair"], labels=True)
+    with pytest.raises(UsageError, match="name what replaces it"):
+        targets_of(info, ["no-Fair"])

@@ -17,6 +17,7 @@ from img2img.nets import (
     build_generator,
 )
 from img2img.nets.blocks import BatchNorm, InstanceNorm, mirror_to, round_up
+from img2img.nets.outputs import Head
 from tests.conftest import small_generator
 
 STARGAN = {
@@ -117,7 +118,7 @@ def layer_names(net: nn.Module) -> list[str]:
             names.append(type(module).__name__)
 
     for module in net.modules():
-        if not list(module.children()):
+        if not list(module.children()) and not isinstance(module, Head):
             module.register_forward_hook(note)
     with torch.no_grad():
         net(torch.empty(1, 3, 256, 256, device="meta"))
@@ -171,7 +172,7 @@ def test_any_size_in_the_same_size_out(name: str, size: tuple[int, int]) -> None
     assert y.isfinite().all() and y.abs().max() <= 1
 
 
-@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("name", ["unet", "resnet"])
 @pytest.mark.parametrize(
     "options",
     [{"norm": "batch"}, {"norm": "none"}, {"upsample": "resize"}, {"upsample": "resize", "padding": "reflect"},
@@ -287,7 +288,7 @@ def test_unknown_names_are_answered_with_the_known_ones() -> None:
 
 
 def test_an_identity_start_gives_the_picture_back() -> None:
-    net = small_generator("resnet", identity_start=True)
+    net = build_generator("resnet", {"width": 4, "blocks": 1, "identity_start": True})
     x = torch.rand(2, 3, 13, 18) * 2 - 1
     assert torch.equal(net(x), x)
     net(x).square().mean().backward()

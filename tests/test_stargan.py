@@ -152,3 +152,63 @@ def test_either_generator_and_other_objectives(more: dict[str, object]) -> None:
     trainer.augment.begin(4, batch.indices)
     losses = trainer.step(batch)
     assert "G/gan" in losses and all(v.isfinite() for v in losses.values())
+
+
+MASKED: dict[str, object] = {
+    "relative": True,
+    "generator_options": {"width": 4, "blocks": 1, "output": "mask"},
+    "exclusive": (("Dark", "Fair"),),
+    "n_critic": 1,
+}
+
+
+def test_a_relative_request_names_only_what_changes() -> None:
+    trainer = trainer_of(**MASKED)
+    label = torch.tensor([[1.0, 0, 0], [0, 1, 1], [0, 1, 1]])
+    target = torch.tensor([[0.0, 1, 1], [0, 1, 0], [0, 1, 1]])
+    assert trainer.request(label, target).tolist() == [[0, 1, 1], [0, 0, -1], [0, 0, 0]]
+    assert trainer_of().request(label, target) is target
+
+
+def test_what_stays_and_what_the_mask_opens_cost_as_they_are_weighted() -> None:
+    trainer = trainer_of(**MASKED, lambda_identity=10, lambda_mask=4, mask_from=10, mask_until=20)
+    x = torch.zeros(4, 3, 8, 8)
+    fake = torch.tensor([0.1, 0.2, 0.3, 0.4])[:, None, None, None].expand_as(x)
+    kept, mask = torch.tensor([1.0, 0, 1, 0]), torch.full((4, 1, 8, 8), 0.5)
+    for number, share in ((0, 0.0), (10, 0.0), (15, 0.5), (20, 1.0), (99, 1.0)):
+        trainer.number = number
+        losses = trainer._restraint(x, fake, mask, kept)
+        assert losses["G/identity"].item() == pytest.approx(10 * 0.2)
+        assert losses["G/mask"].item() == pytest.approx(4 * 0.5 * share)
+
+
+def test_the_share_that_stays_is_given_its_own_labels() -> None:
+    trainer = trainer_of(**MASKED, lambda_identity=10, identity_share=0.5)
+    (batch,) = batches(1, 64)
+    trainer.augment.begin(0, batch.indices)
+    label, target, kept = trainer._asked(batch.x, batch)
+    assert kept is not None and 0.3 < kept.mean() < 0.7
+    assert torch.equal(target[kept > 0], label[kept > 0])
+    assert torch.equal(target[kept == 0], batch.target[kept == 0])
+    trainer.augment.begin(0, batch.indices)
+    assert {"G/identity"} <= set(trainer.step(batch))
+
+
+def test_a_discriminator_with_a_global_head_judges_patches_and_pictures() -> None:
+    trainer = trainer_of(discriminator_options={"width": 4, "layers": 3, "global_head": True})
+    (batch,) = batches(1)
+    patches, whole = trainer.D(batch.x)[0]
+    assert patches.shape == (3, 1, 4, 4) and whole.shape == (3, 1)
+    trainer.augment.begin(0, batch.indices)
+    trainer.number = 4
+    before = [p.clone() for p in trainer.D.whole.parameters()]
+    losses = trainer.step(batch)
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert any((a != b).any() for a, b in zip(before, trainer.D.whole.parameters(), strict=True))
+
+
+def test_restraints_without_their_means_are_refused() -> None:
+    with pytest.raises(ConfigError, match="relative=true"):
+        StarGANConfig.parse({"lambda_identity": 10})
+    with pytest.raises(ConfigError, match=r"generator\.output=mask"):
+        StarGANConfig.parse({"lambda_mask": 1})

@@ -36,12 +36,18 @@ FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
     "resnet zero": ("resnet", {"padding": "zero", "upsample": "resize", "norm": "batch"}),
     "resnet running": ("resnet", {"norm": "batch", "upsample": "resize"}),
     "resnet identity": ("resnet", {"identity_start": True}),
+    "resnet mask": ("resnet", {"output": "mask", "upsample": "resize"}),
+    "unet chroma": ("unet", {"output": "chroma", "norm": "batch"}),
+    "fast": ("fast", {}),
+    "fast mask": ("fast", {"output": "mask", "shrink": 4, "norm": "instance", "blocks": 1}),
+    "fast chroma": ("fast", {"output": "chroma", "blocks": 1}),
     "resnet none": ("resnet", {"norm": "none", "downs": 1}),
     "resnet grey": ("resnet", {"in_channels": 1, "out_channels": 1, "downs": 0}),
 }
 
 EXPORTED = (
     *("unet instance", "unet batch", "resnet reflect", "resnet running", "resnet identity"),
+    *("resnet mask", "unet chroma", "fast", "fast mask"),
     "stargan",
 )
 
@@ -49,8 +55,6 @@ EXPORTED = (
 def generator_of(family: str) -> Generator:
     name, options = FAMILIES[family]
     generator = small_generator(name, **options)
-    if family == "resnet identity":  # as after some training
-        torch.nn.init.normal_(generator.layers[-2].weight, 0, 0.02)
     if family.endswith("running"):
         generator.use_norm_statistics("running")
         with torch.no_grad():

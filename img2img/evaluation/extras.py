@@ -69,8 +69,10 @@ def critic_figures(found: Gathered, seed: int) -> dict[str, Figure]:
 
 
 def expand(material: Material, info: ModelInfo) -> Material:
-    """Each input to each domain that it is not in: items with a `target`."""
+    """Each input to each domain that it is not in: items with a `target`, which is what the model
+    is given, and with the labels `wanted` of the answer."""
     items = []
+    stated = dataclasses.replace(info, relative=False)
     for item in material.inputs:
         own = None if info.one_hot else item.label
         for place, domain in enumerate(info.domains):
@@ -82,7 +84,10 @@ def expand(material: Material, info: ModelInfo) -> Material:
                 target = Target(domain, frozenset({place}))
             items.append(
                 dataclasses.replace(
-                    item, name=f"{item.name} to {target.name}", target=vector_of(info, target, own)
+                    item,
+                    name=f"{item.name} to {target.name}",
+                    target=vector_of(info, target, own),
+                    wanted=vector_of(stated, target, own),
                 )
             )
     return dataclasses.replace(material, inputs=tuple(items))
@@ -112,7 +117,7 @@ def edit_figures(
     classifier = train_classifier(learned.small, labels, groups, seed=seed)
     items = {item.name: item for item in material.inputs}
     used = [items[name] for name in found.fakes.names]
-    targets, before = (torch.tensor(x) for x in ([i.target for i in used], [i.label for i in used]))
+    targets, before = (torch.tensor(x) for x in ([i.wanted for i in used], [i.label for i in used]))
     read = classifier.read(found.fakes.small) == targets.bool()
     edited = targets == 1 if info.one_hot else targets != before
     figures = {}

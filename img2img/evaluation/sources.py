@@ -25,7 +25,8 @@ class Item:
         path: of the file.
         half: which half of a side-by-side file, or None.
         label: of its domains, one number each, for labelled pictures.
-        target: the label that a model of several domains gives it.
+        target: the domain vector that a model of several domains is given.
+        wanted: the labels that the answer should have.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Item:
     half: int | None = None
     label: tuple[float, ...] = ()
     target: tuple[float, ...] = ()
+    wanted: tuple[float, ...] = ()
 
     def read(self, side: int = 0) -> Pixels:
         """uint8 (H, W, 3); its long side reduced to `side` pixels where it is larger and `side` is

@@ -6,6 +6,7 @@ torch tensors alike.
 """
 
 from img2img.images.enlarge import (
+    enlarge_chroma,
     enlarge_guided,
     scale_pixels,
     working_shape,
@@ -48,6 +49,7 @@ __all__ = [
     "as_values",
     "contact_sheet",
     "encode_format",
+    "enlarge_chroma",
     "enlarge_guided",
     "find_pictures",
     "from_network",

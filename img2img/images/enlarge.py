@@ -89,6 +89,37 @@ def enlarge_guided(answer: Pixels, source: Pixels, seen: Pixels) -> Pixels:
     return out
 
 
+def enlarge_chroma(answer: Pixels, source: Pixels) -> Pixels:
+    """Give a picture the colour of a network's answer and keep its own luminance (BT.601).
+
+    Colour may be coarse where luminance is sharp, as in JPEG's and television's half chroma. Where
+    a colour does not exist at the picture's luminance it is brought towards grey until it does, so
+    that luminance stays within the rounding to whole levels.
+
+    Args:
+        answer: (h, w, 3), of the type of `source`.
+        source: uint8 or uint16 (H, W, 3), H >= h and W >= w.
+
+    Returns: (H, W, 3) of the same type.
+    """
+    height, width = source.shape[:2]
+    out = np.empty_like(source)
+    scale = answer.shape[0] / height
+    for rows in _strips(height, width):
+        first = max(0, floor(rows.start * scale) - 4)
+        last = min(answer.shape[0], ceil(rows.stop * scale) + 4)
+        values = as_values(answer[first:last])
+        colour: NDArray[Any] = values - (values @ LUMA)[:, :, None]
+        box = rows.start * scale - first, rows.stop * scale - first
+        if answer.shape[:2] != (height, width):
+            colour = _enlarged(colour, width, rows, box, _BICUBIC)
+        grey = (as_values(source[rows]) @ LUMA)[:, :, None]
+        room = np.where(colour > 0, 255 - grey, grey) / np.maximum(np.abs(colour), 1e-3)
+        colour *= np.clip(room.min(2, keepdims=True), 0, 1)
+        out[rows] = _pixels(colour + grey, source.dtype)
+    return out
+
+
 def _fit(guide: NDArray[np.float32], values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """For each pixel of the working size `slope` and `offset` (h, w, C) of values ~ slope * guide +
     offset in its window (arXiv 1505.00996, equations 3 to 5), and how far that holds, 0 to 1, as

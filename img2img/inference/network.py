@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from img2img.errors import MemoryFault, UsageError
-from img2img.images import Pixels, enlarge_guided, scale_pixels, working_shape
+from img2img.images import Pixels, enlarge_chroma, enlarge_guided, scale_pixels, working_shape
 from img2img.runners import Runner
 from img2img.tiling.tiles import smaller, tile_for, translate_tiled
 
@@ -132,6 +132,11 @@ class Network:
             made = self._fitting(seen, domains, report)
         if self._runner.info.upsampling == "guided":
             answers = [enlarge_guided(*each) for each in zip(made, pictures, seen, strict=True)]
+        elif self._runner.info.upsampling == "chroma" and (seen_height, seen_width) != (
+            height,
+            width,
+        ):
+            answers = [enlarge_chroma(a, p) for a, p in zip(made, pictures, strict=True)]
         else:
             answers = [scale_pixels(each, width, height) for each in made]
         if self._strength == 1.0:

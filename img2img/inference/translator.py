@@ -241,9 +241,10 @@ class Translator:
                 raise UsageError("domains: one picture goes to one domain at a time; name it")
             return vector_of(info, targets[0])
         values = tuple(float(value) for value in domains)
-        if len(values) != len(info.domains) or not all(0 <= value <= 1 for value in values):
+        least = -1 if info.relative else 0
+        if len(values) != len(info.domains) or not all(least <= value <= 1 for value in values):
             raise UsageError(
-                f"domains: model {info.name} takes {len(info.domains)} numbers from 0 to 1"
+                f"domains: model {info.name} takes {len(info.domains)} numbers from {least} to 1"
                 + (f", for {', '.join(info.domains)}" if info.domains else "; leave them out")
             )
         return values

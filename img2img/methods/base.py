@@ -127,7 +127,8 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
             the model file unless the setting `working_size` says otherwise; 0: each picture's own
             size, None: the size of the training crops.
         upsampling: how their answer is enlarged to a larger picture: `plain`, or `guided` by its
-            edges, where the answer keeps the outlines of the source.
+            edges, where the answer keeps the outlines of the source. Generators with
+            `output=chroma` are enlarged by their colour alone, whatever is said here.
         nets, optimizers: by name; both are saved and restored by the loop.
         across: the mean of a tensor over the processes that share a batch, set by the loop;
             gradients pass through it.
@@ -136,7 +137,7 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
         discriminators: the networks that tell real from fake, by name; may be empty.
         undecided: what a discriminator answers where real and fake are equally likely.
         directions: for each of them, what goes in and what comes out, in words.
-        one_hot, exclusive: which domain vectors make sense, as `ModelInfo` has them.
+        one_hot, exclusive, relative: which domain vectors make sense, as `ModelInfo` has them.
         augment: the augmentation, set by the loop before the first step.
         view: how a discriminator looks at pictures: `view(x, condition_channels)`.
         observe_real: called with what a discriminator answered to how many real pictures.
@@ -161,6 +162,7 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
     directions: dict[str, str]
     one_hot: bool = False
     exclusive: tuple[tuple[str, ...], ...] = ()
+    relative: bool = False
     augment: Augment
 
     def __init__(self) -> None:

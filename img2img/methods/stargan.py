@@ -1,4 +1,4 @@
-"""StarGAN, arXiv 1711.09020: many labelled domains, one generator told where to go."""
+"""StarGAN, arXiv 1711.09020: many labelled domains, one generator that is given the domain."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from img2img.data import LabelledBatch, LabelledData
@@ -28,11 +28,41 @@ from img2img.methods.base import (
 from img2img.nets import build_discriminator, build_generator
 
 # The reference's generator in terms of ours; with the norm that keeps no running statistics.
-_GENERATOR = {
+_GENERATOR: dict[str, Any] = {
     "norm": "instance", "affine": True, "blocks": 6, "kernel": 4, "padding": "zero", "bias": False,
     "head_bias": False, "init": "default",
 }  # fmt: skip
-_UNET = {"norm": "instance", "dropout": False}
+_FAST: dict[str, Any] = {"norm": "instance", "padding": "zero"}
+_UNET: dict[str, Any] = {"norm": "instance", "dropout": False}
+# An hour on two cores: a masked generator that is told the change, and a discriminator that also
+# looks at the whole picture (docs/explanation/log.md).
+_LAPTOP: dict[str, Any] = {
+    "schedule": "time",
+    "max_minutes": 60.0,
+    "ema": 0.995,
+    "memory_format": "channels_last",
+    "sample_every": 250,
+    "save_every": 250,
+    "log_every": 25,
+    "settings": {
+        "generator": "fast",
+        "generator_options": {"width": 64, "blocks": 6, "shrink": 4, "output": "mask"},
+        "discriminator_options": {
+            "width": 32, "layers": 5, "spectral": True, "global_head": True, "init": "default",
+        },
+        "relative": True,
+        "gan": "hinge",
+        "penalty": "none",
+        "n_critic": 1,
+        "beta1": 0.0,
+        "beta2": 0.99,
+        "lr": 2e-4,
+        "lr_discriminator": 4e-4,
+        "lambda_class": 1.5,
+        "lambda_identity": 10.0,
+        "lambda_mask": 0.05,
+    },
+}  # fmt: skip
 
 
 class StarGANConfig(GanSettings):
@@ -41,6 +71,13 @@ class StarGANConfig(GanSettings):
 
     `attributes` chooses and orders the domains (columns of the table, or folders); `exclusive`
     lists groups of which at most one holds (hair colours): setting one clears the others.
+
+    `relative` gives G what to change instead of what shall hold (arXiv 1904.09709, sec. 3.1): 1
+    sets an attribute, -1 clears it, 0 leaves it. Of an exclusive group only the 1 is given, so that
+    a picture can be translated without knowing its own labels. `lambda_identity` then weights the
+    L1 distance to the picture itself where nothing is to change, in `identity_share` of a batch.
+    `lambda_mask` weights the mean of the mask of a generator with `output=mask`; it rises from 0
+    between `mask_from` and `mask_until` steps.
     """
 
     generator: str = "resnet"
@@ -58,7 +95,28 @@ class StarGANConfig(GanSettings):
         10.0, ge=0, description="weight of the L1 distance after translating back"
     )
     n_critic: int = Field(5, ge=1, description="critic steps for one generator step")
+    relative: bool = Field(False, description="give the generator the change instead of the domain")
+    lambda_identity: float = Field(
+        0.0, ge=0, description="weight of the L1 distance to the picture where nothing changes"
+    )
+    identity_share: float = Field(
+        0.15, ge=0, le=1, description="share of pictures that are told to stay what they are"
+    )
+    lambda_mask: float = Field(0.0, ge=0, description="weight of the mean of the generator's mask")
+    mask_from: int = Field(500, ge=0, description="step at which lambda_mask begins to rise")
+    mask_until: int = Field(2000, ge=1, description="step at which lambda_mask is reached")
     lr: float = Field(1e-4, gt=0)
+    lr_discriminator: float = Field(
+        0.0, ge=0, description="learning rate of the discriminator; 0: that of the generator"
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.lambda_identity and not self.relative:
+            raise ValueError("lambda_identity needs relative=true: only then can nothing change")
+        if self.lambda_mask and self.generator_options.get("output") != "mask":
+            raise ValueError("lambda_mask needs a mask: --set generator.output=mask")
+        return self
 
 
 class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
@@ -76,6 +134,7 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "stargan-128": {"load_size": 128, "crop_size": 128, "batch_size": 16},
+        "laptop": _LAPTOP,
         "tiny": {
             "settings": {
                 "generator_options": {"width": 12, "blocks": 3},
@@ -92,7 +151,8 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
         # Folders are exclusive by themselves: a picture lies in one.
         self.groups = [list(range(len(domains)))] if one_hot else self._groups(c.exclusive)
         self.one_hot, self.exclusive = one_hot, () if one_hot else c.exclusive
-        options = _GENERATOR if c.generator == "resnet" else _UNET
+        self.relative = c.relative
+        options = {"resnet": _GENERATOR, "fast": _FAST}.get(c.generator, _UNET)
         self.G = build_generator(
             c.generator, options | {"domains": len(domains)} | c.generator_options
         )
@@ -106,7 +166,8 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
         self.discriminators = {"D": self.D}
         self.undecided = undecided(c.gan)
         self.optimizers = {
-            name: adam([net], c.lr, c.beta1, c.beta2) for name, net in self.nets.items()
+            "G": adam([self.G], c.lr, c.beta1, c.beta2),
+            "D": adam([self.D], c.lr_discriminator or c.lr, c.beta1, c.beta2),
         }
         self.generators = {"model": self.G}
         self.directions = {"model": " | ".join(self.domains)}
@@ -135,10 +196,12 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
     def step(self, batch: LabelledBatch) -> dict[str, Tensor]:
         c = self.config
         (x,) = self.augment(batch.x)
-        label, target = batch.label, batch.target
+        label, target, kept = self._asked(x, batch)
 
-        with torch.no_grad():
-            fake = self.G(x, target)
+        # G does not change before its own step, so one pass serves both.
+        both = (self.number + 1) % c.n_critic == 0
+        with torch.set_grad_enabled(both):
+            fake, mask = self._translated(x, self.request(label, target))
         classes: list[Tensor] = []
 
         def source(pictures: Tensor) -> Judgement:
@@ -147,23 +210,61 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
             return answer
 
         alpha = self.augment.uniform(x)
-        d = adversary_loss(source, self.view(x, 0), self.view(fake, 0), c, alpha, self.observe_real)
+        old = self.view(fake.detach(), 0)
+        d = adversary_loss(source, self.view(x, 0), old, c, alpha, self.observe_real)
         # The real pictures are judged first, so their classes need no pass of their own.
         d_class = classification_loss(classes[0], label, self.one_hot)
         self.descend("D", d + c.lambda_class * d_class)
         clip_critic(self.D, c)
         losses = {"D/gan": d, "D/class": d_class}
-
-        if (self.number + 1) % c.n_critic == 0:
-            fake = self.G(x, target)
+        if both:
             with frozen(self.D):
                 classes.clear()
                 gan = generator_loss(source, self.view(fake, 0), c.gan)
                 g_class = classification_loss(classes[0], target, self.one_hot)
-                back = l1_loss(self.G(fake, label), x)
-                self.descend("G", gan + c.lambda_reconstruction * back + c.lambda_class * g_class)
-            losses |= {"G/gan": gan, "G/class": g_class, "G/reconstruction": back}
+                back = l1_loss(self.G(fake, self.request(target, label)), x)
+                total = gan + c.lambda_reconstruction * back + c.lambda_class * g_class
+                more = self._restraint(x, fake, mask, kept)
+                self.descend("G", total + sum(more.values(), start=gan.new_zeros(())))
+            losses |= {"G/gan": gan, "G/class": g_class, "G/reconstruction": back} | more
         return {name: loss.detach() for name, loss in losses.items()}
+
+    def request(self, label: Tensor, target: Tensor) -> Tensor:
+        """What G is given to bring pictures from `label` to `target`, both (N, domains) of 0 and
+        1: the target, or with `relative` the change, of exclusive groups only what is set."""
+        if not self.config.relative:
+            return target
+        change = target - label
+        for group in self.groups:
+            change[:, group] = change[:, group].clamp(min=0)
+        return change
+
+    def _asked(self, x: Tensor, batch: LabelledBatch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Labels, targets, and which pictures (N,) of 0 and 1 stay what they are, if any do."""
+        c = self.config
+        if not c.lambda_identity:
+            return batch.label, batch.target, None
+        stays = (self.augment.uniform(x).flatten() < c.identity_share).to(x.dtype)
+        target = torch.where(stays[:, None] > 0, batch.label, batch.target)
+        return batch.label, target, stays
+
+    def _translated(self, x: Tensor, request: Tensor) -> tuple[Tensor, Tensor | None]:
+        if self.config.lambda_mask:
+            return self.G.with_mask(x, request)
+        return self.G(x, request), None
+
+    def _restraint(
+        self, x: Tensor, fake: Tensor, mask: Tensor | None, kept: Tensor | None
+    ) -> dict[str, Tensor]:
+        """The weighted losses that keep G from changing more than it must."""
+        c, losses = self.config, {}
+        if kept is not None:
+            apart = (fake.float() - x.float()).abs().mean((1, 2, 3))
+            losses["G/identity"] = c.lambda_identity * (apart * kept).sum() / kept.sum().clamp(1)
+        if mask is not None:
+            risen = (self.number - c.mask_from) / max(1, c.mask_until - c.mask_from)
+            losses["G/mask"] = c.lambda_mask * min(1.0, max(0.0, risen)) * mask.float().mean()
+        return losses
 
     def edit(self, label: Tensor, domain: int) -> Tensor:
         """Labels (N, domains) with `domain` set where it belongs to an exclusive group (its
@@ -174,7 +275,8 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
         columns = {"input": batch.x}
         with evaluating(self.G):
             for k, name in enumerate(self.domains):
-                columns[name] = self.G(batch.x, self.edit(batch.label, k))
+                wanted = self.edit(batch.label, k)
+                columns[name] = self.G(batch.x, self.request(batch.label, wanted))
         return columns
 
 

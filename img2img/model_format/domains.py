@@ -18,7 +18,8 @@ _DEVICES = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for
 
 @dataclass(frozen=True)
 class Target:
-    """One place to go: the places `on` of the domain vector become 1, those `off` become 0."""
+    """One place to go: the places `on` of the domain vector become 1, those `off` become 0, or -1
+    for a model that is given the change."""
 
     name: str
     on: frozenset[int]
@@ -27,8 +28,8 @@ class Target:
 
 def targets_of(info: ModelInfo, choices: Sequence[str], labels: bool = False) -> list[Target]:
     """What the `choices` mean for the model: a domain's name, `all` for each of them, or, for
-    attributes, `A+B`; with `labels` (the pictures' own are known) also `no-A`. A target chosen
-    twice is there once.
+    attributes, `A+B`; with `labels` (the pictures' own are known), or where the model is given the
+    change, also `no-A`. A target chosen twice is there once.
 
     Raises:
         UsageError: no choice at a model with domains, one at a model without, an unknown name, or a
@@ -49,11 +50,16 @@ def targets_of(info: ModelInfo, choices: Sequence[str], labels: bool = False) ->
             f"model {info.name}: exactly one of its domains holds, so that a picture's own label "
             "changes nothing; leave --labels out"
         )
+    if info.relative and labels:
+        raise UsageError(
+            f"model {info.name} is told what to change and needs no label of a picture; leave "
+            "--labels out"
+        )
     found: dict[tuple[frozenset[int], frozenset[int]], Target] = {}
     for choice in choices:
         every = choice == ALL and ALL not in info.domains
         for word in info.domains if every else (choice,):
-            target = _target(info, word, labels)
+            target = _target(info, word, labels or info.relative)
             found.setdefault((target.on, target.off), target)
     return list(found.values())
 
@@ -62,7 +68,14 @@ def vector_of(
     info: ModelInfo, target: Target, own: Sequence[float] | None = None
 ) -> tuple[float, ...]:
     """The domain vector: `own` label (or zeros) with `target` applied; what is set clears the rest
-    of its exclusive groups."""
+    of its exclusive groups. For a model that is given the change: 1 and -1 where `target` changes
+    something (or, with `own`, where that does not hold yet), else 0."""
+    if info.relative:
+        change = [0.0] * len(info.domains)
+        for places, value, held in ((target.on, 1.0, 1.0), (target.off, -1.0, 0.0)):
+            for place in places:
+                change[place] = value if own is None or own[place] != held else 0.0
+        return tuple(change)
     values = list(own) if own is not None else [0.0] * len(info.domains)
     for group in _groups(info):
         if group & target.on:
@@ -109,6 +122,12 @@ def _target(info: ModelInfo, choice: str, labels: bool) -> Target:
     if off and not labels:
         raise UsageError(
             f"--domain {choice}: clearing needs the pictures' own labels; give --labels TABLE"
+        )
+    exclusive = [k for group in _groups(info) for k in group & off] if info.relative else []
+    if exclusive:
+        names = ", ".join(info.domains[k] for k in exclusive)
+        raise UsageError(
+            f"--domain {choice}: {names} cannot be cleared alone; name what replaces it"
         )
     if on & off:
         raise UsageError(f"--domain {choice}: sets and clears the same")

@@ -11,7 +11,7 @@ from img2img.errors import ModelError
 
 SCHEMA = 1
 KEY = "img2img"
-UPSAMPLING = ("plain", "guided")
+UPSAMPLING = ("plain", "guided", "chroma")
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,14 @@ class ModelInfo:
             it and the answer is enlarged again, smaller ones stay as they are. 0: each picture's
             own size. None, as in older files: `size`; see `long_side`.
         upsampling: how the answer is enlarged: `plain` (bicubic), or `guided` by the edges of the
-            source, for models whose answer keeps its outlines (`images.enlarge_guided`).
+            source, for models whose answer keeps its outlines (`images.enlarge_guided`), or
+            `chroma`: only its colour is enlarged, for models that keep the luminance of the source
+            (`images.enlarge_chroma`).
         domains: names of the domain vector's entries, in order.
         one_hot: exactly one entry is 1 (folders); else any may be (attributes).
         exclusive: groups of domains of which at most one is 1 (hair colours).
+        relative: the domain vector says what to change (1 sets, -1 clears, 0 leaves) instead of
+            what shall hold.
         direction: what goes in and what comes out, in words.
         training: provenance: data, steps, settings, versions, device.
         licence: of the weights, with any restriction that the training data bring.
@@ -61,6 +65,7 @@ class ModelInfo:
     domains: tuple[str, ...] = ()
     one_hot: bool = False
     exclusive: tuple[tuple[str, ...], ...] = ()
+    relative: bool = False
     direction: str = "A -> B"
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = "unknown"
@@ -129,14 +134,15 @@ class ModelInfo:
         if self.upsampling not in UPSAMPLING:
             raise ModelError(
                 f"{where}: metadata field upsampling is {self.upsampling!r}; known are "
-                f"{' and '.join(UPSAMPLING)}"
+                f"{', '.join(UPSAMPLING)}"
             )
         if self.value_range != (-1.0, 1.0):
             raise ModelError(f"{where}: value range {self.value_range} is not supported")
         if not _names(self.domains) or len(set(self.domains)) < len(self.domains):
             raise ModelError(f"{where}: metadata field domains is not a list of names, each once")
-        if not isinstance(self.one_hot, bool):
-            raise ModelError(f"{where}: metadata field one_hot is {self.one_hot!r}")
+        for name in ("one_hot", "relative"):
+            if not isinstance(getattr(self, name), bool):
+                raise ModelError(f"{where}: metadata field {name} is {getattr(self, name)!r}")
         if not isinstance(self.exclusive, tuple) or not all(map(_names, self.exclusive)):
             raise ModelError(f"{where}: metadata field exclusive is not a list of lists of names")
         strange = {name for group in self.exclusive for name in group} - {*self.domains}

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from img2img.errors import ConfigError, proposal
+from img2img.nets.curve import CurveConfig, CurveGenerator
 from img2img.nets.discriminator import Discriminator, DiscriminatorConfig
+from img2img.nets.fast import FastConfig, FastGenerator
 from img2img.nets.generator import Generator
 from img2img.nets.image import ImageConfig, ImageDiscriminator
 from img2img.nets.multiscale import MultiscaleConfig, MultiscaleDiscriminator
@@ -18,6 +20,8 @@ from img2img.nets.unet import UNetConfig, UNetGenerator
 GENERATORS: dict[str, type[Generator]] = {
     UNetGenerator.name: UNetGenerator,
     ResNetGenerator.name: ResNetGenerator,
+    FastGenerator.name: FastGenerator,
+    CurveGenerator.name: CurveGenerator,
 }
 
 DISCRIMINATORS: dict[str, type[Discriminator]] = {
@@ -51,8 +55,12 @@ def build_discriminator(name: str, options: Mapping[str, Any]) -> Discriminator:
 __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
+    "CurveConfig",
+    "CurveGenerator",
     "Discriminator",
     "DiscriminatorConfig",
+    "FastConfig",
+    "FastGenerator",
     "Generator",
     "ImageConfig",
     "ImageDiscriminator",

@@ -19,6 +19,7 @@ from img2img.nets.blocks import (
     round_up,
     set_norm_statistics,
 )
+from img2img.nets.outputs import Head, Output, output_problem
 from img2img.nets.reach import Look
 from img2img.receptive_field import Seen
 from img2img.settings import Settings
@@ -47,16 +48,21 @@ class Generator(nn.Module, ABC):
         self.out_channels: int = config.out_channels
         self.domains: int = config.domains
         self.checkpointing = False
+        output: Output = getattr(config, "output", "direct")
+        self.head = Head(output)
+        problem = output_problem(output, self.in_channels, self.out_channels)
+        if problem:
+            raise ConfigError(problem)
 
     @property
     @abstractmethod
     def multiple_of(self) -> int:
-        """H and W that `translate` sees are multiples of this, in pixels."""
+        """H and W that the layers see are multiples of this, in pixels."""
 
     @property
     @abstractmethod
     def minimum(self) -> int:
-        """The least H and W that `translate` sees, in pixels."""
+        """The least H and W that the layers see, in pixels."""
 
     @property
     def tiling(self) -> Tiling:
@@ -82,13 +88,14 @@ class Generator(nn.Module, ABC):
         set_norm_statistics(self, statistics)
 
     @abstractmethod
-    def translate(self, x: Tensor) -> Tensor:
-        """The network itself, for sides that obey `multiple_of` and `minimum`; `x` carries the
-        domain planes behind the picture's channels."""
+    def layers_of(self, x: Tensor) -> Tensor:
+        """What the layers give, before `head` makes a picture of it, for sides that obey
+        `multiple_of` and `minimum`; `x` carries the domain planes behind the picture's
+        channels."""
 
     @abstractmethod
     def look(self, look: Look) -> Seen:
-        """What a pixel of `translate`'s output sees, found by following its layers with `look`."""
+        """What a pixel of the output sees, found by following its layers with `look`."""
 
     @property
     def reach(self) -> int:
@@ -102,6 +109,18 @@ class Generator(nn.Module, ABC):
         return self.look(Look([])).reach
 
     def forward(self, x: Tensor, domain: Tensor | None = None) -> Tensor:
+        return self.head(x, self._made(x, domain))
+
+    def with_mask(self, x: Tensor, domain: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As `forward`, with the mask (N, 1, H, W) in [0, 1] that the picture was changed by.
+
+        Raises ConfigError for a generator without one.
+        """
+        if self.head.output != "mask":
+            raise ConfigError("this generator makes no mask; use generator.output=mask")
+        return self.head.with_mask(x, self._made(x, domain))
+
+    def _made(self, x: Tensor, domain: Tensor | None) -> Tensor:
         x = self.with_domain(x, domain)
         height, width = x.shape[2], x.shape[3]
         h = round_up(height, self.multiple_of, self.minimum)
@@ -109,8 +128,8 @@ class Generator(nn.Module, ABC):
         # A size that is a symbol while exporting may be any; a fixed one is a number there too.
         known = not torch.compiler.is_exporting() or (isinstance(h, int) and isinstance(w, int))
         if known and (h, w) == (height, width):
-            return self.translate(x)
-        return self.translate(mirror_to(x, h, w))[:, :, :height, :width]
+            return self.layers_of(x)
+        return self.layers_of(mirror_to(x, h, w))[:, :, :height, :width]
 
     def part(self, module: nn.Module, x: Tensor) -> Tensor:
         """`module(x)`; when `checkpointing` while training, without keeping what lies inside."""

@@ -53,6 +53,8 @@ class Look:
             return seen.transposed(*_square(layer))
         if isinstance(layer, nn.Upsample):
             return _upsampled(layer, seen)
+        if isinstance(layer, nn.PixelShuffle):
+            return seen.enlarged(layer.upscale_factor)
         if isinstance(layer, _POINTWISE):
             return seen
         raise UnknownReach(f"its {type(layer).__name__} may look at the whole picture")

@@ -20,6 +20,7 @@ from img2img.nets.blocks import (
     upsample_conv,
 )
 from img2img.nets.generator import Generator
+from img2img.nets.outputs import Output, layer_channels, output_problem
 from img2img.nets.reach import Look
 from img2img.receptive_field import Seen, widest
 from img2img.settings import Settings
@@ -31,8 +32,8 @@ class ResNetConfig(Settings):
     `bias=None` gives the convolutions a bias exactly when no norm with its own bias follows.
     `attention` puts one self-attention amid the residual blocks, at 1/2**downs of the sides
     (64x64 places for a 256x256 picture); its cost grows with the square of the picture's area.
-    `identity_start` adds the picture itself to what the layers give, without tanh, and starts the
-    last layer at zero: a fresh network gives every picture back, and learns what to change.
+    `output` says what the last layer means (`nets.outputs`). `identity_start` is an older name for
+    `output=residual`.
     """
 
     in_channels: int = Field(3, ge=1)
@@ -50,6 +51,7 @@ class ResNetConfig(Settings):
     head_bias: bool = True
     attention: bool = False
     identity_start: bool = False
+    output: Output = "direct"
     domains: int = Field(0, ge=0)
     init: Init = "normal"
     init_gain: float = Field(0.02, gt=0)
@@ -62,8 +64,11 @@ class ResNetConfig(Settings):
                 "a ResNet with domains, instance norm and reflection padding forgets its domain; "
                 "use padding=zero"
             )
-        if self.identity_start and self.in_channels != self.out_channels:
-            raise ValueError("identity_start needs as many channels out as in")
+        if self.identity_start and self.output == "direct":
+            object.__setattr__(self, "output", "residual")
+        problem = output_problem(self.output, self.in_channels, self.out_channels)
+        if problem:
+            raise ValueError(problem)
         return self
 
 
@@ -115,18 +120,16 @@ class ResNetGenerator(Generator):
             layers += upsample_conv(channels, channels // 2, c.upsample, c.kernel, bias, c.padding)
             channels //= 2
             layers += follow(channels)
-        layers += padded_conv(c.width, c.out_channels, 7, c.padding, c.head_bias)
-        layers.append(nn.Identity() if c.identity_start else nn.Tanh())
+        made = layer_channels(c.output, c.out_channels)
+        layers += padded_conv(c.width, made, 7, c.padding, c.head_bias or c.output == "mask")
+        layers.append(nn.Tanh() if c.output == "direct" else nn.Identity())
         self.layers = nn.Sequential(*layers)
         # Beside the layers, not among them: weights trained without it keep their names.
         self.attention = SelfAttention(deepest) if c.attention else None
         initialise(self, c.init, c.init_gain)
-        if c.identity_start:
-            last = layers[-2]
-            assert isinstance(last, nn.Conv2d)
-            nn.init.zeros_(last.weight)
-            if last.bias is not None:
-                nn.init.zeros_(last.bias)
+        last = layers[-2]
+        assert isinstance(last, nn.Conv2d)
+        self.head.start(last)
 
     @property
     def multiple_of(self) -> int:
@@ -137,13 +140,12 @@ class ResNetGenerator(Generator):
         # Reflection by one needs two pixels at the coarsest level, by three four at the finest.
         return max(2 ** (self.config.downs + 1), 4)
 
-    def translate(self, x: Tensor) -> Tensor:
-        picture = x[:, : self.in_channels]
+    def layers_of(self, x: Tensor) -> Tensor:
         for position, layer in enumerate(self.layers):
             if self.attention is not None and position == self._attended:
                 x = self.attention(x)
             x = self.part(layer, x) if isinstance(layer, ResidualBlock) else layer(x)
-        return (picture + x).clamp(-1, 1) if self.config.identity_start else x
+        return x
 
     def look(self, look: Look) -> Seen:
         seen = Seen()

@@ -17,7 +17,8 @@ class StarGANDiscriminatorConfig(DiscriminatorConfig):
 
     `size` is the side of the training pictures in pixels: the head for the `domains` covers the
     whole coarsest map of such a picture, `size // 2**layers` places square. Defaults are the
-    reference's, with its five CelebA attributes.
+    reference's, with its five CelebA attributes. `global_head` adds a judgement of the whole
+    picture to that of the patches: each patch of a picture may look real by itself.
     """
 
     layers: int = Field(6, ge=1, le=8)
@@ -25,6 +26,7 @@ class StarGANDiscriminatorConfig(DiscriminatorConfig):
     init: Init = "default"
     size: int = Field(128, ge=1)
     domains: int = Field(5, ge=1)
+    global_head: bool = False
 
     @model_validator(mode="after")
     def _size_has_a_coarsest_pixel(self) -> Self:
@@ -50,6 +52,9 @@ class StarGANDiscriminatorConfig(DiscriminatorConfig):
 class StarGANDiscriminator(LeveledDiscriminator):
     """Float (N, condition_channels + in_channels, H, W) in [-1, 1] -> (source, classes).
 
+    With `global_head`, `source` is a list of two: that of the patches, and one logit for each
+    picture, (N, 1).
+
     `source`: one logit for each patch, (N, 1, h, w), h = H // 2**layers; StarGAN takes its mean.
     `classes`: one logit for each domain, (N, domains). For pictures of another side than `size`
     the coarsest map is brought to the head's by adaptive average pooling.
@@ -74,12 +79,28 @@ class StarGANDiscriminator(LeveledDiscriminator):
         self.source = nn.Conv2d(channels, 1, 3, padding=1, bias=False)
         self.covered = c.size // 2**c.layers
         self.classes = nn.Conv2d(channels, c.domains, self.covered, bias=False)
+        side = self.covered // 2 if self.covered > 1 else 1
+        self.whole = (
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, 2 if self.covered > 1 else 1, 1),
+                nn.LeakyReLU(0.01),
+                nn.AdaptiveAvgPool2d(side),
+                nn.Flatten(),
+                nn.Linear(channels * side**2, 128),
+                nn.LeakyReLU(0.01),
+                nn.Linear(128, 1),
+            )
+            if c.global_head
+            else None
+        )
         self.complete()
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor | list[Tensor], Tensor]:
         coarsest = self.activations(x)[-1]
         pooled = F.adaptive_avg_pool2d(coarsest, self.covered)
-        return self.source(coarsest), self.classes(pooled).flatten(1)
+        source = self.source(coarsest)
+        classes = self.classes(pooled).flatten(1)
+        return (source if self.whole is None else [source, self.whole(pooled)]), classes
 
     def features(self, x: Tensor) -> list[list[Tensor]]:
         levels = self.activations(x)

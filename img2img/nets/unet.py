@@ -18,6 +18,7 @@ from img2img.nets.blocks import (
     upsample_conv,
 )
 from img2img.nets.generator import Generator
+from img2img.nets.outputs import Output, layer_channels
 from img2img.nets.reach import Look
 from img2img.receptive_field import Seen, widest
 from img2img.settings import Settings
@@ -28,7 +29,8 @@ class UNetConfig(Settings):
 
     `attention` puts one self-attention on the decoder's output at 1/8 of the sides (32x32 places
     for a 256x256 picture), before it meets its skip; at the decoder's coarsest output when `depth`
-    is below 4. Its cost grows with the square of the picture's area.
+    is below 4. Its cost grows with the square of the picture's area. `output` says what the last
+    layer means (`nets.outputs`).
     """
 
     in_channels: int = Field(3, ge=1)
@@ -40,6 +42,7 @@ class UNetConfig(Settings):
     upsample: Upsample = "transposed"
     padding: Padding = "zero"
     attention: bool = False
+    output: Output = "direct"
     domains: int = Field(0, ge=0)
     init: Init = "normal"
     init_gain: float = Field(0.02, gt=0)
@@ -76,11 +79,12 @@ class UNetGenerator(Generator):
         for level in reversed(range(c.depth)):
             innermost, outermost = level == c.depth - 1, level == 0
             cin = channels[level] if innermost else channels[level] * 2
-            cout = c.out_channels if outermost else channels[level - 1]
+            made = layer_channels(c.output, c.out_channels)
+            cout = made if outermost else channels[level - 1]
             layers = [nn.ReLU()]
             layers += upsample_conv(cin, cout, c.upsample, 4, bias or outermost, c.padding)
             if outermost:
-                layers.append(nn.Tanh())
+                layers.append(nn.Tanh() if c.output == "direct" else nn.Identity())
             else:
                 layers.append(norm_layer(c.norm, cout))
                 if c.dropout and not innermost and 5 <= level + 1 < c.depth:
@@ -91,6 +95,9 @@ class UNetGenerator(Generator):
         self._attended = c.depth - 1 - attended
         self.attention = SelfAttention(channels[attended - 1]) if c.attention else None
         initialise(self, c.init, c.init_gain)
+        last = self.ups[-1][-2]  # type: ignore[index]
+        assert isinstance(last, nn.Conv2d | nn.ConvTranspose2d)
+        self.head.start(last)
 
     @property
     def multiple_of(self) -> int:
@@ -100,7 +107,7 @@ class UNetGenerator(Generator):
     def minimum(self) -> int:
         return 2**self.config.depth
 
-    def translate(self, x: Tensor) -> Tensor:
+    def layers_of(self, x: Tensor) -> Tensor:
         skips: list[Tensor] = []
         for down in self.downs:
             x = self.part(down, x)

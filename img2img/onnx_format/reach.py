@@ -14,8 +14,8 @@ _POINTWISE = frozenset(
         "Abs", "Add", "BatchNormalization", "Cast", "CastLike", "Celu", "Clip", "Concat",
         "DequantizeLinear", "Div", "Dropout", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid",
         "HardSwish", "Identity", "InstanceNormalization", "LeakyRelu", "Max", "Min", "Mish", "Mul",
-        "Neg", "PRelu", "Pow", "QuantizeLinear", "Relu", "Round", "Selu", "Sigmoid", "Softplus",
-        "Softsign", "Sqrt", "Sub", "Tanh", "ThresholdedRelu", "Where",
+        "Neg", "PRelu", "Pow", "QuantizeLinear", "Relu", "Round", "Selu", "Sigmoid", "Sign",
+        "Softplus", "Softsign", "Sqrt", "Sub", "Tanh", "ThresholdedRelu", "Where",
     }
 )  # fmt: skip
 _IN_PLACE = _POINTWISE - {"Concat", "InstanceNormalization", "BatchNormalization"}
@@ -114,6 +114,11 @@ class Look:
             return Followed(first.seen.windowed(kernel[0], *_square(node)), first.channels)
         if node.op == "Resize":
             return Followed(self._resized(node, first.seen), first.channels)
+        if node.op == "Slice":
+            return Followed(first.seen, self._sliced(node, first.channels))
+        if node.op == "DepthToSpace":
+            factor = node.numbers("blocksize")[0]
+            return Followed(first.seen.enlarged(factor), first.channels // factor**2)
         raise UnknownReach(f"its {node.op} may look at the whole picture")
 
     def _padded(self, node: Node, seen: Seen) -> Seen:
@@ -123,6 +128,13 @@ class Look:
         if len(pads) != 8 or any(pads[k] for k in (0, 1, 4, 5)) or pads[2] != pads[3]:
             raise UnknownReach("a Pad that is not the same on both axes")
         return seen.padded(pads[2])
+
+    def _sliced(self, node: Node, channels: int) -> int:
+        """The number of channels that a Slice leaves."""
+        given = [self._constant(name).integers() for name in node.inputs[1:] if name]
+        if len(given) < 3 or given[2] not in ([1], [-3]) or (given[3:] or [[1]]) != [[1]]:
+            raise UnknownReach("a Slice of something else than channels")
+        return len(range(channels)[given[0][0] : given[1][0]])
 
     def _resized(self, node: Node, seen: Seen) -> Seen:
         given = len(node.inputs) == 3 and node.inputs[2]

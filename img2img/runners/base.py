@@ -51,7 +51,8 @@ class Runner(ABC):
     def infer(self, x: Float, domain: Float | None = None) -> Float:
         """(N, in_channels, H, W) in [-1, 1], any H and W -> (N, out_channels, H, W).
 
-        `domain`: float32 (N, domains) of 0 and 1 for a model of several domains.
+        `domain`: float32 (N, domains) of 0 and 1 (and -1 where `info.relative`) for a
+        model of several domains.
         Raises UsageError for a domain that is missing, misshapen or not wanted, MemoryFault when
         so much does not fit the memory.
         """
