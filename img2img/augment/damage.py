@@ -8,10 +8,12 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+Samples = NDArray[np.float32]
 Filter = Literal["bilinear", "bicubic", "area"]
 
 
@@ -71,42 +73,55 @@ def scratches(x: Tensor, count: int, rng: np.random.Generator) -> Tensor:
     """So many straight lines, 0.5 to 1.6 pixels wide and a fifth of the side to 1.2 sides long,
     mostly upright as from a transport, lighter or darker than the picture."""
     h, w = x.shape[1:]
-    down, across = _grid(x)
+    layer = _Layer(h, w)
     for _ in range(count):
-        u = rng.random(7).tolist()
+        u = rng.random(9).tolist()
         angle = math.pi / 2 + (u[0] - 0.5) * (0.5 if u[1] < 0.6 else 2 * math.pi)
         half = (0.1 + 0.5 * u[2]) * max(h, w)
         # Coordinates along the line and across it, from its middle.
-        dx, dy = across - u[3] * w, down - u[4] * h
+        dx, dy = layer.across - u[3] * w, layer.down - u[4] * h
         along = dx * math.cos(angle) + dy * math.sin(angle)
         aside = dy * math.cos(angle) - dx * math.sin(angle)
-        distance = torch.hypot((along.abs() - half).clamp_min(0), aside)
-        x = _paint(x, distance, 0.25 + 0.55 * u[5], u[6], rng)
-    return x
+        distance = np.hypot(np.maximum(np.abs(along) - half, 0), aside)
+        layer.paint(distance, 0.25 + 0.55 * u[5], u[6], 0.4 + 0.6 * u[7])
+    return layer.over(x)
 
 
 def dust(x: Tensor, count: int, rng: np.random.Generator) -> Tensor:
-    """So many round or oval spots of 0.5 to 2.5 pixels, lighter or darker than the picture."""
+    """So many round or oval spots, mostly of 1 to 4 pixels, lighter or darker than the picture."""
     h, w = x.shape[1:]
-    down, across = _grid(x)
+    layer = _Layer(h, w)
     for _ in range(count):
-        u = rng.random(5).tolist()
-        squeeze = 1 + u[2]
-        distance = torch.hypot((across - u[0] * w) * squeeze, (down - u[1] * h) / squeeze)
-        x = _paint(x, distance, 0.5 + 2 * u[3] ** 2, u[4], rng)
-    return x
+        u = rng.random(7).tolist()
+        squeeze, radius = 1 + u[2], 0.5 + 1.5 * u[3] ** 2
+        across, down = layer.across - u[0] * w, layer.down - u[1] * h
+        distance = np.hypot(across * squeeze, down / squeeze)
+        layer.paint(distance, radius, u[4], 0.4 + 0.6 * u[5])
+    return layer.over(x)
 
 
-def _grid(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Places of the pixels' centres, (H, 1) and (1, W)."""
-    h, w = (torch.arange(n, device=x.device, dtype=x.dtype) + 0.5 for n in x.shape[1:])
-    return h[:, None], w[None]
+class _Layer:
+    """What lies on a picture of (h, w): drawn on the CPU, laid over the picture at once.
 
+    Attributes:
+        down, across: places of the pixels' centres, (h, 1) and (1, w).
+    """
 
-def _paint(
-    x: Tensor, distance: Tensor, radius: float, tone: float, rng: np.random.Generator
-) -> Tensor:
-    """Cover what lies within `radius`, with soft edges; two in three are light."""
-    value = 0.5 + 0.5 * tone * 3 / 2 if tone < 2 / 3 else -1 + 1.5 * (tone - 2 / 3)
-    cover = (radius + 0.5 - distance).clamp(0, 1) * float(0.4 + 0.6 * rng.random())
-    return x + (value - x) * cover
+    def __init__(self, h: int, w: int):
+        self.down = np.arange(h, dtype=np.float32)[:, None] + 0.5
+        self.across = np.arange(w, dtype=np.float32)[None] + 0.5
+        self._values = np.zeros((h, w), np.float32)
+        self._seen = np.ones((h, w), np.float32)  # the part of the picture that is still seen
+
+    def paint(self, distance: Samples, radius: float, draw: float, opacity: float) -> None:
+        """Cover what lies within `radius`, with soft edges; `draw` in [0, 1) chooses white to
+        grey (two in three) or black to grey."""
+        value = 0.5 + 0.75 * draw if draw < 2 / 3 else -1 + 1.5 * (draw - 2 / 3)
+        cover = np.clip(radius + 0.5 - distance, 0, 1) * opacity
+        self._values += (value - self._values) * cover
+        self._seen *= 1 - cover
+
+    def over(self, x: Tensor) -> Tensor:
+        """The picture (3, h, w) with this on it."""
+        values, seen = (torch.from_numpy(m).to(x.device) for m in (self._values, self._seen))
+        return x * seen + values
