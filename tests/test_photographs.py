@@ -11,12 +11,14 @@ import torch
 from PIL import Image
 
 from img2img.augment import Augment, Degrade, Edges, tone
+from img2img.cli.train_command import train_command
 from img2img.data import Loading, PairedBatch, PhotographData
-from img2img.errors import ConfigError, DataError
+from img2img.errors import ConfigError, DataError, UsageError
 from img2img.methods import Pix2Pix, Pix2PixConfig
 from img2img.model_format.checkpoint import load_model, read_model_info
 from img2img.training import TrainConfig, resolve, train
-from tests.conftest import picture
+from img2img.training.preview import preview_sheet
+from tests.conftest import Cli, picture
 from tests.test_training import Stop, final, same
 
 SMALL: dict[str, Any] = {
@@ -216,3 +218,62 @@ def test_the_model_file_says_what_it_learned(photographs: Path, tmp_path: Path) 
     assert info.direction == "degraded -> photograph"
     assert info.training["settings"]["recipe"] == "enhance"
     assert (tmp_path / "run" / "best.safetensors").exists()
+
+
+# --- the preview
+
+
+def test_the_preview_shows_what_the_first_steps_learn_from(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(photographs, tmp_path / "run", settings={"recipe": "colour"}, steps=2)
+    sheet = np.asarray(preview_sheet(config)).astype(float)
+    assert sheet.shape == (4 * 20 + 4, 8 * 20 + 4, 3)  # twelve crops: 8 and 4, two rows of each
+    assert not (tmp_path / "run").exists()
+    seen: list[torch.Tensor] = []
+    step = Pix2Pix.pairs
+
+    def watched(self: Pix2Pix, batch: PairedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        a, b = step(self, batch)
+        seen.extend(torch.stack([b, a], 1))
+        return a, b
+
+    monkeypatch.setattr(Pix2Pix, "pairs", watched)
+    train(config)
+    for place, sample in enumerate(seen):
+        for row, x in enumerate(sample):
+            top, left = 4 + 20 * row, 4 + 20 * place
+            shown = sheet[top : top + 16, left : left + 16]
+            levels = (x.permute(1, 2, 0).numpy() + 1) * 127.5
+            assert np.abs(shown - levels).max() <= 0.51, (place, row)
+
+
+@pytest.mark.parametrize("method", ["cyclegan", "stargan"])
+def test_the_preview_is_for_other_methods_too(tmp_path: Path, method: str) -> None:
+    for name in "AB":
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for k in range(3):
+            picture(20, 20, k).save(tmp_path / "data" / name / f"{k}.png")
+    small = {"generator_options": {"width": 4, "blocks": 1}, "discriminator_options": {"width": 4}}
+    small["discriminator_options"] |= {"layers": 1 if method == "cyclegan" else 2}
+    config = config_of(tmp_path / "data", tmp_path / "run", method=method, held_out=0)
+    sheet = preview_sheet(config.model_copy(update={"settings": small}))
+    assert sheet.size == (
+        ((3 if method == "cyclegan" else 6) * 20 + 4),
+        44 if method == "cyclegan" else 24,
+    )
+
+
+def test_preview_and_dry_run_write_the_sheet_and_nothing_else(
+    cli: Cli, photographs: Path, tmp_path: Path
+) -> None:
+    sheet, run = tmp_path / "sheet.png", tmp_path / "run"
+    command = ("train", "pix2pix", photographs, "-o", run, "--preset", "tiny", "--dry-run")
+    sets = ("--set", "pairs=degrade", "--set", "degrade.noise=[0,10]", "--set", "crops=4")
+    done = cli(*command, *sets, "--preview", sheet)
+    assert done.returncode == 0, done.stderr
+    with Image.open(sheet) as picture_:
+        assert picture_.format == "PNG" and picture_.size[1] == 2 * 68 + 4
+    assert not run.exists()
+    with pytest.raises(UsageError, match="one process"):
+        train_command("pix2pix", photographs, run, preview=sheet, devices=2)

@@ -106,7 +106,7 @@ _RESTORE = {
 RECIPES: dict[str, dict[str, Any]] = {
     "restore": _RESTORE,
     "old": _RESTORE
-    | {"order": 2, "fade": (0.2, 1.0), "scratches": (0, 8), "dust": (0, 30)},
+    | {"order": 2, "fade": (0.2, 1.0), "scratches": (0, 5), "dust": (0, 20)},
     "enhance": {
         "exposure": (-1.5, 1.5), "contrast": (0.5, 1.4), "gamma": (0.6, 1.6), "cast": (0.8, 1.25),
         "saturation": (0.4, 1.3),
