@@ -59,12 +59,16 @@ def jpeg(x: Tensor, quality: int, halved: bool, top: int = 0, left: int = 0) -> 
     """Through Pillow's JPEG encoder, with chroma 4:2:0 where `halved`, else 4:4:4. The first block
     begins `top` and `left` pixels (0 to 15) outside of the picture."""
     levels = ((x + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-    pixels = np.pad(levels, ((top, 0), (left, 0), (0, 0)), mode="edge")
+    h, w = levels.shape[:2]
+    pixels = np.empty((top + h, left + w, 3), np.uint8)
+    pixels[top:, left:] = levels
+    pixels[top:, :left] = levels[:, :1]
+    pixels[:top] = pixels[top]
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=2 if halved else 0)
     file.seek(0)
-    with Image.open(file) as picture:
-        decoded = np.array(picture.convert("RGB"))[top:, left:]
+    with Image.open(file, formats=["JPEG"]) as picture:
+        decoded = np.array(picture)[top:, left:]
     back = torch.from_numpy(decoded).to(x.device).permute(2, 0, 1)
     return back.to(x.dtype) / 127.5 - 1
 
@@ -94,10 +98,17 @@ def dust(x: Tensor, count: int, rng: np.random.Generator) -> Tensor:
     for _ in range(count):
         u = rng.random(7).tolist()
         squeeze, radius = 1 + u[2], 0.5 + 1.5 * u[3] ** 2
-        across, down = layer.across - u[0] * w, layer.down - u[1] * h
+        # Only where the spot is: there are many.
+        reach = math.ceil((radius + 0.5) * squeeze)
+        rows, columns = _around(u[1] * h, reach), _around(u[0] * w, reach)
+        across, down = layer.across[:, columns] - u[0] * w, layer.down[rows] - u[1] * h
         distance = np.hypot(across * squeeze, down / squeeze)
-        layer.paint(distance, radius, u[4], 0.4 + 0.6 * u[5])
+        layer.paint(distance, radius, u[4], 0.4 + 0.6 * u[5], (rows, columns))
     return layer.over(x)
+
+
+def _around(place: float, reach: int) -> slice:
+    return slice(max(0, int(place) - reach), int(place) + reach + 1)
 
 
 class _Layer:
@@ -113,13 +124,20 @@ class _Layer:
         self._values = np.zeros((h, w), np.float32)
         self._seen = np.ones((h, w), np.float32)  # the part of the picture that is still seen
 
-    def paint(self, distance: Samples, radius: float, draw: float, opacity: float) -> None:
-        """Cover what lies within `radius`, with soft edges; `draw` in [0, 1) chooses white to
-        grey (two in three) or black to grey."""
+    def paint(
+        self,
+        distance: Samples,
+        radius: float,
+        draw: float,
+        opacity: float,
+        where: tuple[slice, slice] = (slice(None), slice(None)),
+    ) -> None:
+        """Cover what lies within `radius`, with soft edges; `draw` in [0, 1) chooses light grey to
+        white (two in three) or black to dark grey. `distance` is that of the part `where`."""
         value = 0.5 + 0.75 * draw if draw < 2 / 3 else -1 + 1.5 * (draw - 2 / 3)
         cover = np.clip(radius + 0.5 - distance, 0, 1) * opacity
-        self._values += (value - self._values) * cover
-        self._seen *= 1 - cover
+        self._values[where] += (value - self._values[where]) * cover
+        self._seen[where] *= 1 - cover
 
     def over(self, x: Tensor) -> Tensor:
         """The picture (3, h, w) with this on it."""
