@@ -16,6 +16,8 @@ from img2img.cli.console import extra, say, stop_flag
 from img2img.errors import ConfigError, UsageError, describe_os_error, proposal
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from img2img.settings import SettingHelp
 
 
@@ -29,10 +31,12 @@ def run(
     flags: dict[str, Any],
     json: bool,
     dry_run: bool,
+    preview: Path | None = None,
 ) -> None:
     with extra("train", "train"):
         from img2img.cli.train_progress import reporter
         from img2img.training import TrainConfig, resolve, train
+        from img2img.training.preview import preview_sheet
 
     values = _from_file(config) if config else {}
     values |= {name: value for name, value in flags.items() if value is not None}
@@ -41,8 +45,13 @@ def run(
     for text in sets:
         _assign(text, values, settings, TrainConfig.model_fields.keys() - {"settings"})
     values["settings"] = settings
+    chosen = resolve(values, preset)
+    if preview is not None:
+        _write_png(preview, preview_sheet(chosen, reporter(json)))
+        if dry_run:
+            return
     with stop_flag() as stop:
-        model = train(resolve(values, preset), reporter(json), stop, dry_run)
+        model = train(chosen, reporter(json), stop, dry_run)
     if not json and not dry_run and os.environ.get("RANK", "0") == "0":
         say(str(model))
     stop.leave()
@@ -103,6 +112,15 @@ def spawn(count: int) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={count}", "-m", "img2img.cli", *rest]
     raise typer.Exit(subprocess.call(command))
+
+
+def _write_png(path: Path, sheet: Image.Image) -> None:
+    """Raises EnvironmentFault or PictureError where it cannot be written."""
+    import numpy as np
+
+    from img2img.images import Picture, write_picture
+
+    write_picture(path, Picture(np.asarray(sheet), format="PNG"))
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from img2img.cli.options import (
     Quiet,
     one_of,
 )
+from img2img.errors import UsageError
 
 EXAMPLES = """
 img2img train pix2pix pairs -o runs/maps --dry-run
@@ -121,6 +122,13 @@ def train_command(
             help="Check the data, estimate time and memory, and write nothing.",
         ),
     ] = False,
+    preview: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Write a sheet of what the networks will see; with --dry-run, only that.",
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -207,5 +215,7 @@ def train_command(
         "licence": licence,
     }
     if devices > 1:
+        if preview is not None:
+            raise UsageError("--preview is made by one process; leave --devices out")
         train.spawn(devices)
-    train.run(method, data, out, preset, config, set_ or [], flags, json, dry_run)
+    train.run(method, data, out, preset, config, set_ or [], flags, json, dry_run, preview)

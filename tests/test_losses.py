@@ -27,6 +27,7 @@ from img2img.losses import (
     gradient_penalty,
     l1_loss,
     r1_penalty,
+    saturation_weighted_l1,
 )
 
 REAL, FAKE = [2.0, -1.0], [0.5, -3.0]
@@ -505,3 +506,17 @@ def test_combinations_that_are_refused_with_the_answer(
 ) -> None:
     with pytest.raises(ConfigError, match=answer):
         check_objective(**settings)
+
+
+def test_a_saturated_pixel_counts_more_and_neighbours_in_the_batch_do_not_matter() -> None:
+    # Two pixels: grey, and red (largest less smallest: the whole range). Weights 1 and 1 + 3.
+    truth = torch.tensor([[0.0, 1.0], [0.0, -1.0], [0.0, -1.0]])[None, :, None]
+    wrong_grey = truth + torch.tensor([0.5, 0.0])
+    wrong_red = truth + torch.tensor([0.0, 0.5])
+    assert saturation_weighted_l1(wrong_grey, truth, 3).item() == pytest.approx(0.25 * 1 / 2.5)
+    assert saturation_weighted_l1(wrong_red, truth, 3).item() == pytest.approx(0.25 * 4 / 2.5)
+    x, y = torch.rand(3, 3, 4, 5), torch.rand(3, 3, 4, 5)
+    assert saturation_weighted_l1(x, y, 0).item() == pytest.approx(l1_loss(x, y).item())
+    each = [saturation_weighted_l1(a[None], b[None], 2) for a, b in zip(x, y, strict=True)]
+    whole = saturation_weighted_l1(x, y, 2)
+    assert whole.item() == pytest.approx(torch.stack(each).mean().item(), rel=1e-5)

@@ -4,6 +4,7 @@ from img2img.data.albument import Albument
 from img2img.data.dataset import Batch, Dataset
 from img2img.data.labelled import LabelledBatch, LabelledData
 from img2img.data.paired import PairedBatch, PairedData
+from img2img.data.photographs import PhotographData
 from img2img.data.prefetch import Feed, Request
 from img2img.data.residence import OnDevice, settle
 from img2img.data.store import Loading, epoch_order
@@ -21,6 +22,7 @@ __all__ = [
     "OnDevice",
     "PairedBatch",
     "PairedData",
+    "PhotographData",
     "Request",
     "StyledData",
     "UnpairedBatch",

@@ -11,42 +11,17 @@ that is squeezed is another stroke.
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from img2img.data.store import (
-    Loading,
-    Progress,
-    Split,
-    Store,
-    fingerprint,
-    fit,
-    hold_out,
-    pixels_of,
-)
+from img2img.data.cropping import Cropping, crop_store, held_out_files
+from img2img.data.store import Loading, Progress, Split, fingerprint
 from img2img.data.unpaired import UnpairedBatch, _folders, sets_of
 from img2img.errors import DataError
-from img2img.images import Pixels, find_pictures
-
-
-@dataclass(frozen=True)
-class Cropping:
-    """Square crops of a picture of any size.
-
-    Attributes:
-        each: how many a picture gives.
-        scale: (least, most) side of a crop, relative to the picture's shorter side; drawn in the
-            logarithm, never below the side it is brought to while the picture allows it.
-    """
-
-    each: int = 1
-    scale: tuple[float, float] = (1.0, 1.0)
+from img2img.images import find_pictures
 
 
 class StyledData:
@@ -89,12 +64,12 @@ class StyledData:
             raise DataError(f"{self._style_root}: the style has no pictures")
         self._files = photographs, paintings
         every = split == "train"
-        many = Cropping(-(-crops // max(1, len(photographs))), crop_scale)
+        many = Cropping.at_least(crops, len(photographs), crop_scale)
         a = many if every else Cropping()
         b = Cropping(max(1, min(4, 200 // len(paintings))) if every else 1)
         half = replace(loading, cache_bytes=loading.cache_bytes // 2)
         self.stores = [
-            _crops(f"{split}-{name}", files, replace(half, size=size), channels, crops, folder)
+            crop_store(f"{split}-{name}", files, replace(half, size=size), channels, crops, folder)
             for name, files, size, channels, crops, folder in (
                 ("a", photographs, loading.size, loading.channels[0], a, root),
                 ("b", paintings, style_size, loading.channels[1], b, self._style_root),
@@ -163,50 +138,6 @@ def _sides(
     paintings = [style] if style.is_file() else list(find_pictures(style))
     pair = _folders(root, "train") or _folders(root, None)
     photographs = pair[0] if pair else [p for p in find_pictures(root) if p not in set(paintings)]
-    chosen = _held_out(root, photographs, loading.held_out)
+    chosen = held_out_files(root, photographs, loading.held_out)
     some = [p for p in photographs if (p in chosen) == (split == "held-out")]
     return some, paintings, style.parent if style.is_file() else style
-
-
-def _held_out(root: Path, files: Sequence[Path], count: int | None) -> set[Path]:
-    names = {str(p.relative_to(root)): p for p in files}
-    return {names[name] for name in hold_out([*names], count)}
-
-
-def _crops(
-    name: str, files: list[Path], loading: Loading, channels: int, crops: Cropping, root: Path
-) -> Store:
-    # The cropping is part of the name, and so of the key of a file of decoded crops.
-    low, high = crops.scale
-    return Store(
-        f"{name}-{crops.each}x{low:g}-{high:g}-{loading.seed}",
-        len(files) * crops.each,
-        partial(_read_crop, tuple(files), loading, channels, crops),
-        (channels,),
-        loading,
-        root,
-        files,
-    )
-
-
-def _read_crop(
-    files: Sequence[Path], loading: Loading, channels: int, crops: Cropping, index: int
-) -> tuple[Pixels]:
-    """Crop number `index % each` of picture `index // each`, drawn from (seed, index)."""
-    pixels = _decoded(files[index // crops.each], replace(loading, albument=None, cache=None))
-    height, width = pixels.shape[:2]
-    u, v, w = np.random.default_rng([loading.seed, 4, index]).random(3)
-    short = min(height, width)
-    low, high = (math.log(s) for s in crops.scale)
-    side = min(short, max(round(short * math.exp(low + u * (high - low))), loading.size))
-    if crops.each == 1:
-        v = w = 0.5
-    top, left = round(v * (height - side)), round(w * (width - side))
-    part = pixels[top : top + side, left : left + side]
-    return (fit(part, replace(loading, centre_crop=0), channels),)
-
-
-@functools.lru_cache(maxsize=8)
-def _decoded(path: Path, loading: Loading) -> Pixels:
-    # The crops of one picture are read one after the other.
-    return pixels_of(path, loading)

@@ -30,6 +30,7 @@ from img2img.losses.reconstruction import (
     l1_loss,
     low_frequency_colour_loss,
     low_frequency_light_loss,
+    saturation_weighted_l1,
     total_variation_loss,
 )
 
@@ -57,5 +58,6 @@ __all__ = [
     "low_frequency_colour_loss",
     "low_frequency_light_loss",
     "r1_penalty",
+    "saturation_weighted_l1",
     "total_variation_loss",
 ]

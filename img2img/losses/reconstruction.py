@@ -22,6 +22,16 @@ def l1_loss(x: Tensor, y: Tensor) -> Tensor:
     return (wide(x) - wide(y)).abs().mean()
 
 
+def saturation_weighted_l1(x: Tensor, y: Tensor, by: float) -> Tensor:
+    """`l1_loss` in which a pixel counts 1 + `by` times the saturation of the truth `y`, its largest
+    less its smallest channel in parts of the range, so that a colouring does not settle for grey.
+    Divided by the mean weight of each picture: the scale stays and neighbours do not matter.
+    Float (N, C, H, W) in [-1, 1]."""
+    x, y = wide(x), wide(y)
+    weight = 1 + by * (y.amax(1, keepdim=True) - y.amin(1, keepdim=True)) / 2
+    return ((x - y).abs() * (weight / weight.mean((2, 3), keepdim=True))).mean()
+
+
 def total_variation_loss(x: Tensor) -> Tensor:
     """Mean absolute difference between neighbours in a column plus that between neighbours in a row
     (the anisotropic total variation of Rudin, Osher and Fatemi 1992, as in arXiv 1603.08155,

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, cat
 
-from img2img.data import PairedBatch, PairedData
-from img2img.losses import feature_matching_loss, generator_loss, l1_loss
+from img2img.augment import Degrade, Edges, recipe
+from img2img.data import Loading, PairedBatch, PairedData, PhotographData
+from img2img.data.dataset import Folder
+from img2img.data.store import Progress, Split
+from img2img.losses import (
+    feature_matching_loss,
+    generator_loss,
+    l1_loss,
+    saturation_weighted_l1,
+)
 from img2img.methods.base import (
     GanSettings,
     Method,
@@ -31,6 +39,9 @@ class Pix2PixConfig(GanSettings):
     `lambda_gan = 0` trains the plain L1 baseline without a discriminator step.
     `lambda_features` weights feature matching (arXiv 1711.11585; its 10 is 40 here, where the
     layers are averaged).
+
+    With `pairs` other than files the data are photographs alone: the output is to be a photograph,
+    and the input is made of it at every step, degraded or drawn in lines.
     """
 
     direction: Literal["AtoB", "BtoA"] = Field("AtoB", description="which side is the input")
@@ -40,10 +51,68 @@ class Pix2PixConfig(GanSettings):
     lambda_gan: float = Field(1.0, ge=0, description="weight of the adversarial loss; 0: L1 only")
     lambda_l1: float = Field(100.0, ge=0, description="weight of the L1 distance to the truth")
     lambda_features: float = Field(0.0, ge=0, description="weight of feature matching")
+    lambda_saturation: float = Field(
+        0.0, ge=0, description="how much more a saturated pixel counts in the L1 distance"
+    )
+    pairs: Literal["files", "degrade", "edges"] = Field(
+        "files",
+        description="where the inputs come from: files; or made of photographs alone, degraded "
+        "or as line drawings",
+    )
+    recipe: str = Field(
+        "",
+        description="what degrades: restore, old, enhance or colour; by default restore",
+    )
+    degrade_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="single values of the recipe; --set 'degrade.noise=[0,10]' sets one",
+    )
+    crops: int = Field(2000, ge=1, description="crops of photographs, at least")
+    crop_scale: tuple[float, float] = Field(
+        (0.25, 1.0), description="least and largest side of a crop, relative to the shorter side"
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"crop_scale must be 0 < least <= most <= 1, not {low}, {high}")
+        for name in ("recipe", "degrade_options"):
+            if getattr(self, name) and self.pairs != "degrade":
+                raise ValueError(
+                    f"{name} is for pairs=degrade, not pairs={self.pairs}; give "
+                    "--set pairs=degrade, or leave it out"
+                )
+        if self.pairs == "files":
+            return self
+        if self.direction == "BtoA":
+            raise ValueError(f"direction BtoA is for pairs=files; pairs={self.pairs} makes A of B")
+        if self.generator_options.get("out_channels", 3) != 3:
+            raise ValueError(f"pairs={self.pairs} gives colour; leave generator.out_channels at 3")
+        grey = self.pairs == "edges" or recipe(self._recipe, self.degrade_options).always_grey
+        if self.generator_options.get("in_channels", 3) == 1 and not grey:
+            raise ValueError(
+                "one input channel is for inputs that are always grey; give --set recipe=colour, "
+                "or leave generator.in_channels at 3"
+            )
+        return self
+
+    @property
+    def _recipe(self) -> str:
+        return self.recipe or "restore"
+
+    def maker(self, seed: int) -> Degrade | Edges | None:
+        """What makes the input of a photograph; None where it is in the files."""
+        if self.pairs == "degrade":
+            return Degrade(recipe(self._recipe, self.degrade_options), seed)
+        return Edges(seed) if self.pairs == "edges" else None
 
 
-class Pix2Pix(Method[Pix2PixConfig, PairedData, PairedBatch]):
-    """G: a -> b. D judges (a, b) against (a, G(a))."""
+class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
+    """G: a -> b. D judges (a, b) against (a, G(a)).
+
+    `seed`: of the draws that make the inputs, where they are not in the files.
+    """
 
     name = "pix2pix"
     Config = Pix2PixConfig
@@ -59,7 +128,7 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData, PairedBatch]):
         },
     }
 
-    def __init__(self, config: Pix2PixConfig):
+    def __init__(self, config: Pix2PixConfig, seed: int = 0):
         super().__init__()
         self.config = c = config
         self.G = build_generator(c.generator, c.generator_options)
@@ -74,21 +143,53 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData, PairedBatch]):
             name: adam([net], c.lr, c.beta1, c.beta2) for name, net in self.nets.items()
         }
         self.generators = {"model": self.G}
-        self.directions = {"model": "A -> B" if c.direction == "AtoB" else "B -> A"}
+        self.make = c.maker(seed)
+        names = {"degrade": "degraded -> photograph", "edges": "drawing -> photograph"}
+        files = "A -> B" if c.direction == "AtoB" else "B -> A"
+        self.directions = {"model": names.get(c.pairs, files)}
 
     @classmethod
     def swaps_sides(cls, config: Pix2PixConfig) -> bool:
         return config.direction == "BtoA"
 
     @classmethod
-    def build(cls, config: Pix2PixConfig, data: PairedData, size: int) -> Self:
-        return cls(config)
+    def open(
+        cls,
+        config: Pix2PixConfig,
+        root: Folder,
+        split: Split,
+        loading: Loading,
+        progress: Progress,
+    ) -> PairedData | PhotographData:
+        if config.pairs == "files":
+            return PairedData(root, split, loading, progress)
+        return PhotographData(
+            root, split, loading, progress, crops=config.crops, crop_scale=config.crop_scale
+        )
+
+    @classmethod
+    def build(cls, config: Pix2PixConfig, data: PairedData | PhotographData, size: int) -> Self:
+        return cls(config, data.loading.seed if isinstance(data, PhotographData) else 0)
+
+    def pairs(self, batch: PairedBatch) -> tuple[Tensor, Tensor]:
+        """What this step learns from: augmented, then made where the files have no inputs."""
+        if self.make is None:
+            a, b = self.augment(batch.a, batch.b)
+            return a, b
+        (b,) = self.augment(batch.b)
+        return self._made(self.number, b, batch.indices), b
+
+    def _made(self, step: int | None, clean: Tensor, indices: list[int]) -> Tensor:
+        assert self.make is not None
+        self.make.begin(step, indices)
+        return self.make(clean)[:, : self.G.in_channels]
 
     def step(self, batch: PairedBatch) -> dict[str, Tensor]:
         c = self.config
-        a, b = self.augment(batch.a, batch.b)
+        a, b = self.pairs(batch)
         fake = self.G(a)
-        l1 = l1_loss(fake, b)
+        by = c.lambda_saturation
+        l1 = saturation_weighted_l1(fake, b, by) if by else l1_loss(fake, b)
         if c.lambda_gan == 0:
             self.descend("G", c.lambda_l1 * l1)
             return {"G/l1": l1.detach()}
@@ -112,5 +213,6 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData, PairedBatch]):
         return self.view(cat([a, b], 1), a.shape[1])
 
     def columns(self, batch: PairedBatch) -> dict[str, Tensor]:
+        a = batch.a if self.make is None else self._made(None, batch.b, batch.indices)
         with evaluating(self.G):
-            return {"input": batch.a, "output": self.G(batch.a), "truth output": batch.b}
+            return {"input": a, "output": self.G(a), "truth output": batch.b}
