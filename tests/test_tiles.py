@@ -39,6 +39,7 @@ FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
     "resnet mask": ("resnet", {"output": "mask", "upsample": "resize"}),
     "unet chroma": ("unet", {"output": "chroma", "norm": "batch"}),
     "fast": ("fast", {}),
+    "fast levels": ("fast", {"levels": 3, "blocks": 1}),
     "fast mask": ("fast", {"output": "mask", "shrink": 4, "norm": "instance", "blocks": 1}),
     "fast chroma": ("fast", {"output": "chroma", "blocks": 1}),
     "resnet none": ("resnet", {"norm": "none", "downs": 1}),
@@ -47,7 +48,7 @@ FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
 
 EXPORTED = (
     *("unet instance", "unet batch", "resnet reflect", "resnet running", "resnet identity"),
-    *("resnet mask", "unet chroma", "fast", "fast mask"),
+    *("resnet mask", "unet chroma", "fast levels", "fast mask"),
     "stargan",
 )
 

@@ -28,6 +28,7 @@ from img2img.methods.base import (
     frozen,
     undecided,
 )
+from img2img.methods.tasks import COLOUR, ENHANCE, RESTORE
 from img2img.nets import build_discriminator, build_generator
 from img2img.nets.blocks import NormStatistics
 
@@ -120,6 +121,9 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
     compared: ClassVar[dict[str, str]] = {"output": "truth output"}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "pix2pix-256": {"load_size": 286, "crop_size": 256},
+        "restore": RESTORE,
+        "enhance": ENHANCE,
+        "colour": COLOUR,
         "tiny": {
             "settings": {
                 "generator_options": {"width": 16, "depth": 5, "norm": "instance"},

@@ -1,0 +1,79 @@
+"""Presets of Pix2Pix for what people do with a folder of good photographs, on two cores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_LAPTOP: dict[str, Any] = {
+    "schedule": "time",
+    "max_minutes": 60.0,
+    "ema": 0.995,
+    "warm_up": 50,
+    "memory_format": "channels_last",
+    "sample_every": 500,
+    "save_every": 500,
+    "log_every": 25,
+}
+
+# Without an adversary: what a small network invents in skin and lettering is worse than blur.
+RESTORE: dict[str, Any] = _LAPTOP | {
+    "load_size": 128,
+    "crop_size": 96,
+    "batch_size": 8,
+    "working_size": 0,
+    "settings": {
+        "pairs": "degrade",
+        "recipe": "restore",
+        # Large photographs, reduced: their own noise and JPEG blocks must not be learned.
+        "crop_scale": (0.15, 0.5),
+        "crops": 3000,
+        "generator": "fast",
+        "generator_options": {"width": 32, "blocks": 1, "levels": 3},
+        "lambda_gan": 0.0,
+        "lambda_l1": 1.0,
+        "lr": 1e-3,
+        "beta1": 0.9,
+        "beta2": 0.99,
+    },
+}
+
+ENHANCE: dict[str, Any] = _LAPTOP | {
+    "max_minutes": 20.0,
+    "load_size": 144,
+    "crop_size": 128,
+    "batch_size": 16,
+    "working_size": 0,
+    "settings": {
+        "pairs": "degrade",
+        "recipe": "enhance",
+        "crop_scale": (0.6, 1.0),
+        "generator": "curve",
+        "lambda_gan": 0.0,
+        "lambda_l1": 1.0,
+        "lr": 1e-3,
+        "beta1": 0.9,
+        "beta2": 0.99,
+    },
+}
+
+COLOUR: dict[str, Any] = _LAPTOP | {
+    "load_size": 144,
+    "crop_size": 128,
+    "batch_size": 8,
+    "working_size": 256,
+    "settings": {
+        "pairs": "degrade",
+        "recipe": "colour",
+        "crop_scale": (0.6, 1.0),
+        "generator": "fast",
+        "generator_options": {"width": 20, "blocks": 1, "levels": 5, "output": "chroma"},
+        "discriminator_options": {"width": 32, "spectral": True, "norm": "none"},
+        "gan": "hinge",
+        "lambda_gan": 0.02,
+        "lambda_l1": 10.0,
+        "lambda_saturation": 6.0,
+        "lr": 4e-4,
+        "beta1": 0.5,
+        "beta2": 0.99,
+    },
+}
