@@ -10,7 +10,7 @@ import torch
 
 from img2img.augment import AdaptiveAugment, JudgedView
 from img2img.errors import ModelError
-from img2img.methods import Method
+from img2img.methods import METHODS, Method
 from img2img.training.ema import Average
 from img2img.training.events import Listener, Warned
 
@@ -96,6 +96,7 @@ def compare_facts(
     Raises:
         ModelError: the state at `path` belongs to another training; the differences are named.
     """
+    then = _with_newer_settings(then)
     binding = [d for n in _BINDING for d in _differences(n, then.get(n), now.get(n))]
     if binding:
         raise ModelError(
@@ -110,6 +111,16 @@ def compare_facts(
     ]
     if loose:
         listen(Warned(f"the resume is not bit-exact: {'; '.join(loose)}"))
+
+
+def _with_newer_settings(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a state with the settings of its method that came after it, at their defaults:
+    what it did without them."""
+    kind = METHODS.get(str(facts.get("method")))
+    if kind is None or not isinstance(facts.get("settings"), dict):
+        return dict(facts)
+    defaults = kind.Config().model_dump(mode="json", exclude_none=True)
+    return {**facts, "settings": defaults | facts["settings"]}
 
 
 def _differences(name: str, then: object, now: object) -> list[str]:
