@@ -58,7 +58,8 @@ def test_chroma_gives_the_colours_of_the_standard() -> None:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("unet", {"depth": 3}), ("resnet", {"blocks": 1}), ("fast", {"blocks": 1}), ("fast", {"shrink": 4})],
+    [("unet", {"depth": 3}), ("resnet", {"blocks": 1}), ("fast", {"blocks": 1}), ("fast", {"shrink": 4}),
+     ("fast", {"shrink": 2, "tail": "resize"})],
 )  # fmt: skip
 @pytest.mark.parametrize("output", ["residual", "chroma", "mask"])
 def test_a_fresh_network_begins_near_the_identity_and_learns(

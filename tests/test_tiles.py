@@ -41,6 +41,7 @@ FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
     "fast": ("fast", {}),
     "fast levels": ("fast", {"levels": 3, "blocks": 1}),
     "fast mask": ("fast", {"output": "mask", "shrink": 4, "norm": "instance", "blocks": 1}),
+    "fast resize": ("fast", {"output": "mask", "shrink": 2, "blocks": 1, "tail": "resize"}),
     "fast chroma": ("fast", {"output": "chroma", "blocks": 1}),
     "resnet none": ("resnet", {"norm": "none", "downs": 1}),
     "resnet grey": ("resnet", {"in_channels": 1, "out_channels": 1, "downs": 0}),
@@ -48,7 +49,7 @@ FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
 
 EXPORTED = (
     *("unet instance", "unet batch", "resnet reflect", "resnet running", "resnet identity"),
-    *("resnet mask", "unet chroma", "fast levels", "fast mask"),
+    *("resnet mask", "unet chroma", "fast levels", "fast mask", "fast resize"),
     "stargan",
 )
 

@@ -40,13 +40,17 @@ _LAPTOP: dict[str, Any] = {
     "schedule": "time",
     "max_minutes": 60.0,
     "ema": 0.995,
+    "batch_size": 8,
     "memory_format": "channels_last",
     "sample_every": 250,
     "save_every": 250,
     "log_every": 25,
     "settings": {
         "generator": "fast",
-        "generator_options": {"width": 64, "blocks": 6, "shrink": 4, "output": "mask"},
+        "generator_options": {
+            "width": 32, "blocks": 1, "levels": 3, "shrink": 4, "tail": "resize",
+            "output": "mask",
+        },
         "discriminator_options": {
             "width": 32, "layers": 5, "spectral": True, "global_head": True, "init": "default",
         },

@@ -17,6 +17,9 @@ from img2img.nets.resnet import ResNetConfig, ResNetGenerator
 from img2img.nets.stargan import StarGANDiscriminator, StarGANDiscriminatorConfig
 from img2img.nets.unet import UNetConfig, UNetGenerator
 
+DECIDED_BY_DATA = ("domains", "size", "condition_channels")
+"""Network options that the data and the other network decide, not the user."""
+
 GENERATORS: dict[str, type[Generator]] = {
     UNetGenerator.name: UNetGenerator,
     ResNetGenerator.name: ResNetGenerator,
@@ -53,6 +56,7 @@ def build_discriminator(name: str, options: Mapping[str, Any]) -> Discriminator:
 
 
 __all__ = [
+    "DECIDED_BY_DATA",
     "DISCRIMINATORS",
     "GENERATORS",
     "CurveConfig",

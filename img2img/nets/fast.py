@@ -7,8 +7,9 @@ normalisation after arXiv 1707.02921 (EDSR).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Self
+from typing import Literal, Self
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -27,7 +28,11 @@ class FastConfig(Settings):
     convolutions. With more `levels`, each halves the sides and doubles the channels of the one
     above, with `blocks` on its way down and as many on its way up, and joins it by addition: it
     sees farther at the same cost. Without a norm it tiles exactly and leaves colours what they
-    are."""
+    are.
+
+    `tail` brings the result to full size: `shuffle` by pixel shuffling, which is fast; `resize` by
+    doublings and convolutions that see the picture again beside it, for masks and flat colours,
+    where shuffling leaves a pattern of dots for long."""
 
     in_channels: int = Field(3, ge=1)
     out_channels: int = Field(3, ge=1)
@@ -35,6 +40,7 @@ class FastConfig(Settings):
     blocks: int = Field(5, ge=0)
     shrink: int = Field(2, ge=1, le=8)
     levels: int = Field(1, ge=1, le=5)
+    tail: Literal["shuffle", "resize"] = "shuffle"
     norm: Norm = "none"
     affine: bool = True
     padding: Padding = "reflect"
@@ -48,6 +54,8 @@ class FastConfig(Settings):
                 "a network with domains, instance norm and reflection padding forgets its domain; "
                 "use padding=zero"
             )
+        if self.tail == "resize" and self.shrink not in (1, 2, 4, 8):
+            raise ValueError("tail=resize doubles the sides; use shrink 1, 2, 4 or 8")
         problem = output_problem(self.output, self.in_channels, self.out_channels)
         if problem:
             raise ValueError(problem)
@@ -97,9 +105,35 @@ class Level(nn.Module):
         return self.after(x + self.below(x))
 
 
+class ResizeTail(nn.Module):
+    """(N, width, H / shrink, W / shrink) and the picture -> (N, made, H, W): doublings with half
+    the channels each time, then two convolutions beside the picture."""
+
+    def __init__(self, config: FastConfig, made: int):
+        super().__init__()
+        c, layers, channels, size = config, list[nn.Module](), config.width, config.shrink
+        while size > 1:
+            after = max(channels // 2, 8)
+            layers += [
+                nn.Upsample(scale_factor=2.0),
+                *padded_conv(channels, after, 3, c.padding, True),
+                nn.LeakyReLU(_SLOPE),
+            ]
+            channels, size = after, size // 2
+        self.enlarge = nn.Sequential(*layers)
+        self.last = nn.Sequential(
+            *padded_conv(channels + c.in_channels + c.domains, 12, 3, c.padding, True),
+            nn.LeakyReLU(_SLOPE),
+            *padded_conv(12, made, 3, c.padding, True),
+        )
+
+    def forward(self, x: Tensor, picture: Tensor) -> Tensor:
+        return self.last(torch.cat([self.enlarge(x), picture], 1))
+
+
 class FastGenerator(Generator):
     """A strided convolution that sees what a 3x3 one sees after pixel unshuffling, residual
-    blocks, a 3x3 convolution and pixel shuffling.
+    blocks, a 3x3 convolution and pixel shuffling, or another `tail`.
 
     Convolutions start as Kaiming's for a network without norms (arXiv 1502.01852, eq. 14); the
     second of each block starts at a tenth, so that a deep chain keeps its scale.
@@ -122,8 +156,11 @@ class FastGenerator(Generator):
                 if c.levels == 1
                 else [Level(c, c.width, c.levels)]
             ),
-            *padded_conv(c.width, made * r**2, 3, c.padding, True),
-            nn.PixelShuffle(r),
+            *(
+                [*padded_conv(c.width, made * r**2, 3, c.padding, True), nn.PixelShuffle(r)]
+                if c.tail == "shuffle"
+                else [ResizeTail(c, made)]
+            ),
             nn.Tanh() if c.output == "direct" else nn.Identity(),
         )
         initialise(self, "kaiming")
@@ -132,14 +169,15 @@ class FastGenerator(Generator):
                 second = [m for m in block.layers if isinstance(m, nn.Conv2d)][1]
                 nn.init.kaiming_normal_(second.weight)
                 second.weight.data.mul_(0.1)
-        last = self.layers[-3]
-        assert isinstance(last, nn.Conv2d)
-        if c.output in ("direct", "mask"):
+        last = [m for m in self.modules() if isinstance(m, nn.Conv2d)][-1]
+        if c.tail == "resize":
+            last.weight.data.mul_(0.1)
+        elif c.output in ("direct", "mask"):
             # ICNR (arXiv 1707.02937): the r * r neighbours of a place start alike.
             first = last.weight.data[:: r**2].clone() * 0.1
             last.weight.data.copy_(first.repeat_interleave(r**2, 0))
         self.head.start(last)
-        if c.output == "mask" and last.bias is not None:
+        if c.tail == "shuffle" and c.output == "mask" and last.bias is not None:
             last.bias.data[-(r**2) :] = last.bias.data[-1]
 
     @property
@@ -152,7 +190,11 @@ class FastGenerator(Generator):
         return 2 * self.multiple_of
 
     def layers_of(self, x: Tensor) -> Tensor:
+        picture = x
         for layer in self.layers:
+            if isinstance(layer, ResizeTail):
+                x = layer(x, picture)
+                continue
             x = self.part(layer, x) if isinstance(layer, FastBlock | Level) else layer(x)
         return x
 
@@ -169,6 +211,9 @@ def _through(layers: Iterable[nn.Module], look: Look, seen: Seen) -> Seen:
             if layer.below is not None and layer.after is not None:
                 seen = widest(seen, _through(layer.below, look, seen))
                 seen = _through(layer.after, look, seen)
+        elif isinstance(layer, ResizeTail):
+            seen = widest(look.through([layer.enlarge], seen), Seen())
+            seen = look.through([layer.last], seen)
         else:
             seen = look.through([layer], seen)
     return seen

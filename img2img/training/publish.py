@@ -19,7 +19,7 @@ from img2img.errors import ConfigError
 from img2img.methods import METHODS, Method
 from img2img.model_format.checkpoint import save_model
 from img2img.model_format.info import ModelInfo
-from img2img.nets import Generator
+from img2img.nets import DECIDED_BY_DATA, Generator
 from img2img.settings import Settings
 from img2img.training.config import TrainConfig
 
@@ -110,13 +110,11 @@ def resolved_settings(method: Method, settings: Settings) -> dict[str, Any]:
     resolved = _plain(settings)
     first = next(iter(method.generators.values()))
     judges = [*method.discriminators.values()][:1]
-    # What the data decide is not the user's to repeat.
-    own = ("domains", "size", "condition_channels")
     for key, config in (
         ("generator_options", first.config),
         *(("discriminator_options", D.config) for D in judges),
     ):
-        resolved[key] = {k: v for k, v in _plain(config).items() if k not in own}
+        resolved[key] = {k: v for k, v in _plain(config).items() if k not in DECIDED_BY_DATA}
     return resolved
 
 

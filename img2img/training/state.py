@@ -11,10 +11,15 @@ import torch
 from img2img.augment import AdaptiveAugment, JudgedView
 from img2img.errors import ModelError
 from img2img.methods import METHODS, Method
+from img2img.nets import DECIDED_BY_DATA, DISCRIMINATORS, GENERATORS, Discriminator, Generator
 from img2img.training.ema import Average
 from img2img.training.events import Listener, Warned
 
 # A resumed run must agree with its state in these, or it would learn something else.
+_NETWORKS: dict[str, Mapping[str, type[Generator] | type[Discriminator]]] = {
+    "generator": GENERATORS,
+    "discriminator": DISCRIMINATORS,
+}
 _BINDING = ("method", "settings", "crop_size", "domains")
 # A difference in these is said; the run goes on, no longer the uninterrupted one to the bit.
 _LOOSE = (
@@ -114,13 +119,20 @@ def compare_facts(
 
 
 def _with_newer_settings(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of a state with the settings of its method that came after it, at their defaults:
-    what it did without them."""
-    kind = METHODS.get(str(facts.get("method")))
-    if kind is None or not isinstance(facts.get("settings"), dict):
+    """The facts of a state with the settings of its method and its networks that came after it, at
+    their defaults: what it did without them."""
+    kind, settings = METHODS.get(str(facts.get("method"))), facts.get("settings")
+    if kind is None or not isinstance(settings, dict):
         return dict(facts)
-    defaults = kind.Config().model_dump(mode="json", exclude_none=True)
-    return {**facts, "settings": defaults | facts["settings"]}
+    settings = kind.Config().model_dump(mode="json", exclude_none=True) | settings
+    for what, table in _NETWORKS.items():
+        net = table.get(str(settings.get(what)))
+        options = settings.get(f"{what}_options")
+        if net is not None and isinstance(options, dict) and options:
+            defaults = net.Config.parse({}).model_dump(mode="json", exclude_none=True)
+            own = {n: v for n, v in defaults.items() if n not in DECIDED_BY_DATA}
+            settings[f"{what}_options"] = own | options
+    return {**facts, "settings": settings}
 
 
 def _differences(name: str, then: object, now: object) -> list[str]:
