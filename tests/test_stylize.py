@@ -228,7 +228,7 @@ def test_the_time_schedule_decays_in_the_second_half() -> None:
     factors = [lr_factor(config, 100, 10, minutes) for minutes in (0, 30, 45, 60, 61)]
     assert factors == pytest.approx([1, 1, 0.5, 0, 0])
     assert [lr_factor(config, step, 10, 0) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1])
-    with pytest.raises(ConfigError, match="--max-time"):
+    with pytest.raises(ConfigError, match="`max_minutes`"):
         TrainConfig.parse({**values, "max_minutes": None})
 
 
