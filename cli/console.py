@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from img2img.cli.spelling import as_typed
 from img2img.errors import MissingExtra
 
 
@@ -75,11 +76,12 @@ def extra(name: str, what: str) -> Iterator[None]:
 
 
 def one_line(text: str) -> None:
-    """Print `text` to stderr with control characters escaped, so that it stays one line."""
+    """Print `text` to stderr, options named as flags, with control characters escaped, so that it
+    stays one line."""
     if sys.stderr is None:  # closed; print would take stdout instead
         return
     try:
-        print(escaped(text), file=sys.stderr)
+        print(escaped(as_typed(text)), file=sys.stderr)
     except BrokenPipeError:  # nobody reads the messages any more; the work continues
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
@@ -110,9 +112,9 @@ def note(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Print a result to stdout."""
+    """Print a result to stdout, options named as flags."""
     try:
-        print(text, flush=True)
+        print(as_typed(text), flush=True)
     except BrokenPipeError:
         raise PipeClosed from None
 

@@ -12,7 +12,9 @@
     +- ParityError        (5)    an exported model differs from its source
     +- PictureError       (1)    one picture that cannot be read or written
 
-The number in brackets is the exit code that the command line gives it.
+The number in brackets is the exit code that the command line gives it. A text names an option by
+its name in Python, "`size` 64", and a setting of a training with its value, "`load_size=286`",
+between backticks; the command line prints them as flags, --size 64 and --set load_size=286.
 """
 
 from __future__ import annotations

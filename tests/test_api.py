@@ -170,10 +170,10 @@ def test_a_request_that_cannot_be_is_refused_at_the_call(photos: Path) -> None:
         ({"inputs": ()}, "at least one"),
         ({"inputs": "photos"}, "a tuple"),
         ({"inputs": ("https://host/a.jpg",)}, "https://host/a.jpg: a URL"),
-        ({"out": "s3://bucket/out"}, "-o s3://bucket/out: a URL"),
-        ({"model": "https://host/m.onnx"}, "-m https://host/m.onnx: a URL"),
-        ({"quality": 0}, "--quality 0"),
-        ({"timeout": float("nan")}, "--timeout nan"),
+        ({"out": "s3://bucket/out"}, "`out` s3://bucket/out: a URL"),
+        ({"model": "https://host/m.onnx"}, "`model` https://host/m.onnx: a URL"),
+        ({"quality": 0}, "`quality` 0"),
+        ({"timeout": float("nan")}, "`timeout` nan"),
     ):
         values = {"inputs": (photos,), "out": "out"} | more
         with pytest.raises(UsageError, match=words):

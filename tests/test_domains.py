@@ -52,15 +52,15 @@ def test_what_the_wishes_mean() -> None:
 def test_impossible_domains_are_refused() -> None:
     folders = model_of("cat", "dog", one_hot=True)
     rows: list[tuple[ModelInfo, list[str], bool, str]] = [
-        (HAIR, [], False, "several domains: Dark, Fair, Glasses; choose with --domain NAME"),
+        (HAIR, [], False, "several domains: Dark, Fair, Glasses; choose with `domains`"),
         (HAIR, ["Glases"], False, "no domain 'Glases'. Did you mean 'Glasses'"),
         (HAIR, ["Dark+Fair"], False, "Dark and Fair exclude each other"),
-        (HAIR, ["no-Dark"], False, "give --labels TABLE"),
+        (HAIR, ["no-Dark"], False, "give a table as `labels`"),
         (HAIR, ["Dark+no-Dark"], True, "sets and clears"),
         (folders, ["cat+dog"], False, "cat and dog exclude each other"),
-        (folders, ["cat"], True, "leave --labels out"),
-        (model_of(), ["cat"], False, "has no domains; leave --domain out"),
-        (model_of(), [], True, "has no domains; leave --labels out"),
+        (folders, ["cat"], True, "leave `labels` out"),
+        (model_of(), ["cat"], False, "has no domains; leave `domains` out"),
+        (model_of(), [], True, "has no domains; leave `labels` out"),
     ]
     for info, wishes, labels, words in rows:
         with pytest.raises(UsageError) as caught:

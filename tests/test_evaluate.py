@@ -225,7 +225,7 @@ def test_models_are_marked_best_only_where_they_are_comparable(plain: None, tmp_
     [
         (EvaluateRequest(), "give a model and a folder of data"),
         (EvaluateRequest(model="painting"), "give a model and a folder of data"),
-        (EvaluateRequest(fake=Path("a")), "--fake and --real belong together"),
+        (EvaluateRequest(fake=Path("a")), "`fake` and `real` belong together"),
         (EvaluateRequest(model="m", fake=Path("a"), real=Path("b")), "not both"),
         (EvaluateRequest(model="m", data=Path("d"), metrics=("l2",)), "unknown metric 'l2'"),
         (EvaluateRequest(model="m", data=Path("d"), networks=("vgg",)), "unknown feature network"),

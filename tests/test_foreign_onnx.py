@@ -142,12 +142,12 @@ def test_a_fixed_size_and_batch_say_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "give --layout nchw and --range -1..1, 0..1 or 0..255, as its author says"),
-        ({"layout": "nchw"}, "give --layout nchw and --range"),
-        ({"value_range": "0..1"}, "--range alone; give --layout nchw or nhwc too"),
-        ({"layout": "nhwc", "value_range": "0..1"}, "--layout nhwc does not fit .* give --layout nchw"),
-        ({"layout": "chw", "value_range": "0..1"}, "--layout chw: give nchw or nhwc"),
-        ({"layout": "nchw", "value_range": "0..2"}, "--range 0..2: give -1..1, 0..1, 0..255"),
+        ({}, "give `layout` nchw and `value_range` -1..1, 0..1 or 0..255, as its author says"),
+        ({"layout": "nchw"}, "give `layout` nchw and `value_range`"),
+        ({"value_range": "0..1"}, "`value_range` alone; give `layout` nchw or nhwc too"),
+        ({"layout": "nhwc", "value_range": "0..1"}, "`layout` nhwc does not fit .* give `layout` nchw"),
+        ({"layout": "chw", "value_range": "0..1"}, "`layout` chw: give nchw or nhwc"),
+        ({"layout": "nchw", "value_range": "0..2"}, "`value_range` 0..2: give -1..1, 0..1, 0..255"),
         ({"layout": "nchw", "value_range": "0..1", "runner": "openvino"}, "run by onnxruntime"),
         ({"layout": "nchw", "value_range": "0..1", "precision": "fp16"}, "holds fp32 weights"),
     ],
@@ -175,9 +175,9 @@ def test_what_is_no_picture_network_is_refused(tmp_path: Path, onnx_file: Path) 
     network(path, shape=("n", 3, 0, "w"))
     refused("no picture")
     network(path, kind="uint8")
-    refused("which is 0..255; leave --range out")
+    refused("which is 0..255; leave `value_range` out")
     path.write_bytes(onnx_file.read_bytes())
-    refused("leave --layout and --range out")
+    refused("leave `layout` and `value_range` out")
     x, y = (
         helper.make_tensor_value_info("photo", 1, ANY),
         helper.make_tensor_value_info("y", 1, None),

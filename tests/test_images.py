@@ -261,14 +261,14 @@ def test_the_limit_follows_the_memory(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(memory, "total_memory", lambda: 8 * 2**30)
     words = (
         r"20000x16400 is more than the limit of 67.11 megapixels for the 8.0 GiB of memory here; "
-        r"--max-megapixels 328 lifts it"
+        r"`max_megapixels` 328 lifts it"
     )
     with pytest.raises(PictureError, match=words):
         read_picture(path)
     assert guard.most_pixels() == 8 * 2**30 // 128
     monkeypatch.setattr(memory, "total_memory", lambda: 2**40)
     assert guard.most_pixels() == 400_000_000
-    with pytest.raises(PictureError, match="limit of 300 megapixels; --max-megapixels 328"):
+    with pytest.raises(PictureError, match="limit of 300 megapixels; `max_megapixels` 328"):
         read_picture(path, Reading(max_pixels=300_000_000))
 
 

@@ -73,7 +73,7 @@ def test_a_missing_torchvision_is_said_before_anything_is_read(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     jpeg._torchvision.cache_clear()
-    with pytest.raises(EnvironmentFault, match=r"\[gpu\].* or use --set jpeg_decoder=pillow"):
+    with pytest.raises(EnvironmentFault, match=r"\[gpu\].* or use `jpeg_decoder=pillow`"):
         jpeg.check_decoder("torchvision")
     jpeg.check_decoder("pillow")
 

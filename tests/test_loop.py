@@ -368,7 +368,7 @@ def test_warm_start_from_a_model_a_run_and_a_reference(
             load_model(r / f"{name}.safetensors")[0].state_dict() for r in (run, tmp_path / "both")
         )
         assert all((x[k] - y[k]).abs().max() < 1e-6 for k in x)
-    with pytest.raises(ModelError, match=r"use --set generator=resnet --set generator\.blocks=1"):
+    with pytest.raises(ModelError, match=r"use `generator=resnet` `generator\.blocks=1`"):
         wider = SETTINGS["cyclegan"] | {"generator_options": {"width": 4, "blocks": 2}}
         train(
             config_of(
@@ -525,7 +525,7 @@ atexit.register(lambda: (marks / f"left-{rank}").touch())
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     from img2img.training.processes import Processes
 
-    with pytest.raises(ConfigError, match="use --batch-size 4"):
+    with pytest.raises(ConfigError, match="use `batch_size` 4"):
         Processes(0, 0, 2).check_batch(3)
     assert Processes(1, 1, 2).share(6) == slice(3, 6)
 

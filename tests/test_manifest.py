@@ -59,7 +59,7 @@ def test_what_another_model_made_is_not_replaced_quietly(photos: Path) -> None:
     mine = photos.parent / "out" / "one.jpg"
     before = mine.read_bytes()
     (photos.parent / "out" / "two.png").unlink()  # this one would be new
-    with pytest.raises(UsageError, match=r"holds 2 pictures made by model A, not B; .*--overwrite"):
+    with pytest.raises(UsageError, match=r"holds 2 pictures made by model A, not B; .*`overwrite`"):
         again(photos, "b")
     shutil.rmtree(photos / "sub")
     with pytest.raises(UsageError, match="holds 1 picture made by model A"):
@@ -141,7 +141,7 @@ def test_failures_are_remembered_and_tried_again_when_asked(photos: Path) -> Non
     (photos / "bad.jpg").write_bytes(b"nothing")
     assert len(again(photos).failed) == 1
     ((_, reason),) = again(photos).failed
-    assert "as before; --retry-failed" in reason
+    assert "as before; `retry_failed`" in reason
     ((_, reason),) = again(photos, retry=True).failed
     assert "as before" not in reason
     shutil.copyfile(photos / "one.jpg", photos / "bad.jpg")

@@ -164,7 +164,7 @@ def test_the_model_states_how_its_answer_is_enlarged() -> None:
 
 
 def test_a_size_below_the_minimum_of_the_network() -> None:
-    with pytest.raises(UsageError, match="--size 4: model test works at 8 to 65536 pixels"):
+    with pytest.raises(UsageError, match="`size` 4: model test works at 8 to 65536 pixels"):
         Network(Small(), size=4)
 
 
@@ -180,7 +180,7 @@ def test_strength_blends_with_the_source() -> None:
 
 def test_options_out_of_range() -> None:
     for options in ({"size": -1}, {"size": 70000}, {"strength": 1.5}, {"batch": 0}):
-        with pytest.raises(UsageError, match=f"--{next(iter(options))}"):
+        with pytest.raises(UsageError, match=f"`{next(iter(options))}"):
             Network(Small(), **options)  # type: ignore[arg-type]
 
 

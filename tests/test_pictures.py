@@ -714,7 +714,7 @@ def test_odd_sizes_come_out_as_they_went_in(size: tuple[int, int], tmp_path: Pat
 def test_a_side_too_long_for_a_format_is_said(tmp_path: Path) -> None:
     tall = Picture(np.zeros((20000, 1, 3), np.uint8), format="WEBP")
     with pytest.raises(
-        PictureError, match=r"at most 16383 pixels a side, not 1x20000; use --format"
+        PictureError, match=r"at most 16383 pixels a side, not 1x20000; use `format`"
     ):
         write_picture(tmp_path / "x.webp", tall)
     assert list(tmp_path.iterdir()) == []

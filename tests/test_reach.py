@@ -80,7 +80,7 @@ def test_a_generator_with_an_unknown_layer_is_translated_whole() -> None:
         local()
     assert str(caught.value) == (
         "mine: cannot be translated in tiles: its Softmax may look at the whole picture; "
-        "use --tile off"
+        "use `tile` off"
     )
     runner = SimpleNamespace(info=info_of(generator), local=local)
     assert tile_for(runner, 9000, 9000, "auto") is None  # type: ignore[arg-type]

@@ -156,7 +156,7 @@ def test_precisions_that_are_not_computed_are_refused(
         open_runner(path, "cpu", "onnxruntime", "fp16")
     with pytest.raises(UsageError, match="fp16 on cuda and mps"):
         open_runner(models["unet"], "cpu", "torch", "fp16")
-    with pytest.raises(UsageError, match="--runner torch"):
+    with pytest.raises(UsageError, match="`runner` torch"):
         open_runner(path, "cuda", "auto", "bf16")
     monkeypatch.setattr(cpu, "flags", lambda: frozenset({"avx512f", "avx512_vnni"}))
     for runner, file in (("openvino", path), ("torch", models["unet"]), ("auto", path)):

@@ -18,7 +18,7 @@ from img2img.methods import Stylize, StylizeConfig
 from img2img.model_format.checkpoint import read_model_info
 from img2img.training import TrainConfig, lr_factor, resolve, train
 from img2img.training import run as training
-from tests.conftest import Cli, into, picture
+from tests.conftest import Main, into, picture
 from tests.test_training import Stop, final
 
 SMALL: dict[str, Any] = {
@@ -198,11 +198,11 @@ def test_impossible_settings_are_one_line(
 
 
 def test_missing_weights_are_said_before_any_picture_is_read(
-    sets: tuple[Path, Path], tmp_path: Path, cli: Cli
+    tmp_path: Path, main: Main, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "other.bin").write_bytes(b"other")
-    done = cli("train", "stylize", tmp_path / "no such data", "-o", "run", "--preset", "tiny",
-               env={"IMG2IMG_VGG19": str(tmp_path / "other.bin")})  # fmt: skip
+    monkeypatch.setenv("IMG2IMG_VGG19", str(tmp_path / "other.bin"))
+    done = main("train", "stylize", tmp_path / "no such data", "-o", "run", "--preset", "tiny")
     assert done.returncode == 2
     assert "not the known weights of vgg19" in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
@@ -228,7 +228,7 @@ def test_the_time_schedule_decays_in_the_second_half() -> None:
     factors = [lr_factor(config, 100, 10, minutes) for minutes in (0, 30, 45, 60, 61)]
     assert factors == pytest.approx([1, 1, 0.5, 0, 0])
     assert [lr_factor(config, step, 10, 0) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1])
-    with pytest.raises(ConfigError, match="--max-time"):
+    with pytest.raises(ConfigError, match="`max_minutes`"):
         TrainConfig.parse({**values, "max_minutes": None})
 
 

@@ -283,7 +283,7 @@ def test_the_factor_reaches_every_optimizer(pairs: Path, tmp_path: Path) -> None
         ({"settings": {"lambda": 3}}, ConfigError, "unknown setting 'lambda'"),
         ({"settings": {"generator_options": {"widht": 3}}}, ConfigError, "generator.widht"),
         ({"crop_size": 64}, ConfigError, "larger than load_size"),
-        ({"working_size": 4}, ConfigError, "the generator needs 8 pixels .* --set working_size=8"),
+        ({"working_size": 4}, ConfigError, "the generator needs 8 pixels .* `working_size=8`"),
         ({"data": Path("nowhere")}, DataError, "no such folder"),
         ({"device": "cuda:7"}, EnvironmentFault, "is not here"),
     ],

@@ -158,8 +158,8 @@ def test_options_hold_for_one_call(translator: Translator, pixels: np.ndarray) -
     assert not np.array_equal(translator(large, size=40), whole)
     assert np.array_equal(translator(large), whole)
     for options, words in (
-        ({"size": 3}, "--size 3"),
-        ({"strength": 2}, "--strength 2"),
+        ({"size": 3}, "`size` 3"),
+        ({"strength": 2}, "`strength` 2"),
         ({"tile": 0}, "0 pixels"),
         ({"domains": "Dark"}, "has no domains"),
     ):

@@ -146,7 +146,7 @@ def test_a_runtime_given_by_hand(tmp_path: Path) -> None:
 
 def test_without_npm_it_is_said_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(EnvironmentFault, match=r"no npm here .* --web-runtime"):
+    with pytest.raises(EnvironmentFault, match=r"no npm here .* `web_runtime`"):
         find_runtime(cache=tmp_path)
 
 
@@ -157,7 +157,7 @@ def test_an_npm_that_fails_or_brings_something_else(
     npm = tmp_path / "npm"
     monkeypatch.setattr(shutil, "which", lambda name: str(npm))
     for script, words in [
-        ("echo offline >&2; exit 1", r"could not fetch .*\(offline\).*--web-runtime"),
+        ("echo offline >&2; exit 1", r"could not fetch .*\(offline\).*`web_runtime`"),
         ("echo rubbish > a.tgz", "cannot be unpacked"),
         (
             "mkdir -p package/dist; for f in " + " ".join(SHA256) + "; do echo x > package/dist/$f;"

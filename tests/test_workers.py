@@ -131,7 +131,7 @@ def test_a_lost_worker_is_replaced_once_at_the_same_batch(how: str) -> None:
         why = "died" if how == "killed" else "gave no answer for 1 s"
         assert said == [f"a data worker {why}; started again at the same batch"]
         lose(1)
-        with pytest.raises(EnvironmentFault, match=r"second one in this run.*--set workers=1"):
+        with pytest.raises(EnvironmentFault, match=r"second one in this run.*`workers=1`"):
             for request in requests[20:]:
                 feed.take(request)
         processes = [worker.process for worker in feed._workers]

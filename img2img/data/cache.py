@@ -103,7 +103,7 @@ def _require_room(folder: Path, needed: int) -> None:
     if free < needed:
         raise EnvironmentFault(
             f"{folder}: {needed / 2**20:.0f} MB are needed for decoded pictures and "
-            f"{free / 2**20:.0f} MB are free; make room, choose another -o, or raise cache_mb"
+            f"{free / 2**20:.0f} MB are free; make room, choose another `out`, or raise cache_mb"
         )
 
 
@@ -111,5 +111,5 @@ def _words(folder: Path, shape: tuple[int, int], what: str) -> str:
     needed = shape[0] * shape[1] / 2**20
     return (
         f"{folder}: {what} while {needed:.0f} MB of decoded pictures were written; "
-        "make room, choose another -o, or raise cache_mb"
+        "make room, choose another `out`, or raise cache_mb"
     )

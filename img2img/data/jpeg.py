@@ -36,7 +36,7 @@ def _torchvision() -> ModuleType:
         line = first_line(error)
         raise EnvironmentFault(
             f"jpeg_decoder=torchvision: torchvision cannot be loaded ({line}); "
-            f"{hint('gpu')}, or use --set jpeg_decoder=pillow"
+            f"{hint('gpu')}, or use `jpeg_decoder=pillow`"
         ) from None
     return io
 

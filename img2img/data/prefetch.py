@@ -130,7 +130,7 @@ class Feed:
         if self._failures > 1:
             raise EnvironmentFault(
                 f"a data worker {why}, the second one in this run; look for a lack of memory; the "
-                f"same command resumes, and --set workers={self._count - 1} asks for fewer"
+                f"same command resumes, and `workers={self._count - 1}` asks for fewer"
             )
         self._warn(f"a data worker {why}; started again at the same batch")
         self._workers[place].stop()

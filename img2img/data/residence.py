@@ -47,6 +47,6 @@ def settle(
     except RuntimeError as error:  # torch's out-of-memory errors are these
         raise EnvironmentFault(
             f"the device has no room for {needed / 2**20:.0f} MB of pictures "
-            f"({str(error).splitlines()[0]}); use --set on_device=no"
+            f"({str(error).splitlines()[0]}); use `on_device=no`"
         ) from None
     return True

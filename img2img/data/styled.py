@@ -127,7 +127,7 @@ def _sides(
         if sides is None:
             raise DataError(
                 f"{root}: no style set. Expected A/ (photographs) and B/ (paintings) or trainA/ "
-                "and trainB/; or give --set style=PATH, a folder of paintings or one picture"
+                "and trainB/; or give `style=PATH`, a folder of paintings or one picture"
             )
         if split == "train":
             return sides[0], sides[1], root

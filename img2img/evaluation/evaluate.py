@@ -93,11 +93,11 @@ class EvaluateRequest:
         """Raise UsageError for what cannot be meant, ConfigError for unknown names."""
         folders = self.fake is not None or self.real is not None
         if folders and (self.model is not None or self.data is not None):
-            raise UsageError("give a model and its data, or --fake and --real, not both")
+            raise UsageError("give a model and its data, or `fake` and `real`, not both")
         if folders and (self.fake is None or self.real is None):
-            raise UsageError("--fake and --real belong together: translated and real pictures")
+            raise UsageError("`fake` and `real` belong together: translated and real pictures")
         if not folders and (self.model is None or self.data is None):
-            raise UsageError("give a model and a folder of data, or --fake DIR --real DIR")
+            raise UsageError("give a model and a folder of data, or the folders `fake` and `real`")
         for name in self.metrics:
             if name not in METRICS:
                 raise ConfigError(f"unknown metric '{name}'.{proposal(name, METRICS)}")
@@ -107,15 +107,13 @@ class EvaluateRequest:
             if name != "none" and name not in FEATURES:
                 raise ConfigError(f"unknown feature network '{name}'.{proposal(name, FEATURES)}")
         if folders and self.direction is not None:
-            raise UsageError("--direction is for models; folders have none")
+            raise UsageError("`direction` is for models; folders have none")
         if not folders and self.paired is not None:
-            raise UsageError(
-                "--paired and --unpaired are for --fake and --real; data say it themselves"
-            )
+            raise UsageError("`paired` is for `fake` and `real`; data say it themselves")
         if self.training is not None:
             folder_of(Path(self.training))
             if self.networks == ("none",):
-                raise UsageError("--training compares in the features of a network; leave none out")
+                raise UsageError("`training` compares in the features of a network; leave none out")
         if self.most < 0:
             raise UsageError(f"at most {self.most} pictures; give 0 (all) or more")
 
@@ -167,7 +165,7 @@ def evaluate(
     sections += more.sections
     if len(some.judged) < len(material.judged):
         warnings.append(
-            f"{len(some.judged)} of {len(material.judged)} pictures were used; --most 0 takes all"
+            f"{len(some.judged)} of {len(material.judged)} pictures were used; `most` 0 takes all"
         )
     title = str(facts.pop("title"))
     protocol = facts | {

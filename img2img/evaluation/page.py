@@ -26,7 +26,7 @@ _QUALITY = 85
 _BINS = 24
 _UNLIKE = (
     "The models were not judged on the same pictures at the same size, so nothing is marked as "
-    "best; give --size N to judge all at one size."
+    "best; give a size to judge all at one size."
 )
 _SHOWN_PROBLEMS = 50
 

@@ -52,7 +52,7 @@ def write_human(request: EvaluateRequest, result: Evaluated, out: Path, count: i
             write_picture(files[-1], Picture(made(item), format="PNG"))
         if min(len(reals), len(files)) < some:
             raise UsageError(
-                f"--human {count} needs {some} pictures of each kind; there are {len(reals)} real "
+                f"`human` {count} needs {some} pictures of each kind; there are {len(reals)} real "
                 f"and {len(files)} translated ones"
             )
         return write_human_page(
@@ -63,7 +63,7 @@ def write_human(request: EvaluateRequest, result: Evaluated, out: Path, count: i
 def check_count(count: int) -> None:
     """Raise UsageError for a number of pictures that the page cannot have."""
     if count % 2 or not 2 <= count <= MAX_COUNT:
-        raise UsageError(f"--human {count}: give an even number from 2 to {MAX_COUNT}")
+        raise UsageError(f"`human` {count}: give an even number from 2 to {MAX_COUNT}")
 
 
 def _drawn(items: Iterable[Item], seed: int) -> list[Item]:

@@ -49,7 +49,7 @@ def write_reports(out: Path, results: Sequence[Evaluated]) -> list[Path]:
 def check_place(out: Path) -> None:
     """Raise UsageError where a report cannot be written because `out` is a file."""
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: is a file; -o takes a folder for the report")
+        raise UsageError(f"{out}: is a file; `out` takes a folder for the report")
 
 
 def _told_apart(results: Sequence[Evaluated]) -> list[Evaluated]:

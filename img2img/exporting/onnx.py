@@ -116,7 +116,9 @@ def export_onnx(
     """
     options.check()
     if options.precision != "fp32" and pictures is None:
-        raise UsageError(f"{options.precision} is judged on real pictures: give --pictures FOLDER")
+        raise UsageError(
+            f"{options.precision} is judged on real pictures: give `pictures`, a folder"
+        )
     generator, info = load_model(source)
     check_channels(info, str(source))
     _refuse_large(generator, source)

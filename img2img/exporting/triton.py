@@ -45,7 +45,7 @@ def serving(kind: str, instances: int, max_batch: int) -> Serving:
     """Checked settings. Raises UsageError for an unknown kind or a negative number."""
     found = next((known for known in KINDS if known == kind), None)
     if found is None:
-        raise UsageError(f"--triton-kind {kind}: unknown.{proposal(kind, KINDS)}")
+        raise UsageError(f"`triton_kind` {kind}: unknown.{proposal(kind, KINDS)}")
     if instances < 1 or max_batch < 0:
         raise UsageError("there must be one instance or more, and a batch of 0 or more")
     return Serving(found, instances, max_batch)
@@ -66,7 +66,7 @@ def write_repository(model: Path, folder: Path, how: Serving) -> Path:
     if not folder.parent.is_dir():
         raise UsageError(f"{folder.parent}: no such folder")
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: is a file; --triton needs a folder")
+        raise UsageError(f"{folder}: is a file; `triton` needs a folder")
     if place.exists() and not _is_ours(config):
         raise UsageError(f"{place}: is there already, and not by img2img; use another folder")
     try:

@@ -26,7 +26,7 @@ def check_folder(folder: Path) -> None:
     if not folder.parent.is_dir():
         raise UsageError(f"{folder.parent}: no such folder")
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: is a file; --web needs a folder")
+        raise UsageError(f"{folder}: is a file; `web` needs a folder")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     try:
@@ -35,7 +35,7 @@ def check_folder(folder: Path) -> None:
         ours = False
     if not ours:
         raise UsageError(
-            f"{folder}: is not empty and holds no page of img2img; use another folder for --web"
+            f"{folder}: is not empty and holds no page of img2img; use another folder for `web`"
         )
 
 

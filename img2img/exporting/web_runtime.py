@@ -30,7 +30,7 @@ SHA256 = {
 _PACKAGE = f"onnxruntime-web@{VERSION}"
 _BY_HAND = (
     f"run 'npm pack {_PACKAGE}' where npm can, unpack the file, and give its folder package/dist "
-    "with --web-runtime"
+    "as `web_runtime`"
 )
 _BANNER = re.compile(rb"ONNX Runtime Web v([\w.+-]{1,40})")
 _SECONDS = 600
@@ -112,7 +112,7 @@ def _fetched() -> dict[str, bytes]:
     npm = shutil.which("npm")
     if npm is None:
         raise EnvironmentFault(
-            f"--web needs onnxruntime-web {VERSION}, and there is no npm here to fetch it; "
+            f"`web` needs onnxruntime-web {VERSION}, and there is no npm here to fetch it; "
             f"{_BY_HAND}"
         )
     with tempfile.TemporaryDirectory() as folder:

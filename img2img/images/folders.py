@@ -101,9 +101,9 @@ def _why_not(
         except OSError:  # also a circle, and where one may not go
             return "a broken link"
         if os.path.isdir(entry.path):
-            return "a linked folder (--follow-links enters it)"
+            return "a linked folder (`follow_links` enters it)"
         if not links_to_files:
-            return "a link (--follow-links takes it)"
+            return "a link (`follow_links` takes it)"
     if not entry.is_file(follow_symlinks=True):
         return "not a regular file"
     if follow and not _first_visit(entry, visited):

@@ -63,7 +63,7 @@ def check_size(width: int, height: int, limit: int | None) -> None:
         why = f" for the {memory.total_memory() / 2**30:.1f} GiB of memory here"
     raise PictureError(
         f"{width}x{height} is more than the limit of {most / 10**6:.4g} megapixels{why}; "
-        f"--max-megapixels {math.ceil(width * height / 10**6)} lifts it"
+        f"`max_megapixels` {math.ceil(width * height / 10**6)} lifts it"
     )
 
 

@@ -75,7 +75,7 @@ def _samples(picture: Picture) -> Pixels:
     if limit and max(width, height) > limit:
         raise PictureError(
             f"{picture.format} holds at most {limit} pixels a side, not {width}x{height}; "
-            "use --format png"
+            "use `format` png"
         )
     if picture.format not in HOLDS_16_BITS:
         reduce_to_8(picture)

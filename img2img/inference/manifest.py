@@ -18,7 +18,7 @@ from img2img.inference.jobs import Job
 FOLDER = ".img2img"
 NAME = "manifest.jsonl"
 THERE = "the output already exists"
-_OTHER = "the output was made by another model or with other settings; --overwrite replaces it"
+_OTHER = "the output was made by another model or with other settings; `overwrite` replaces it"
 
 
 def settings_hash(settings: dict[str, Any]) -> str:
@@ -149,7 +149,7 @@ class Manifest(Unrecorded):
         if entry is None or not entry.stamps:
             return Verdict("skip", THERE)
         if stamp not in entry.stamps:
-            return Verdict("skip", "the output was changed since; --overwrite replaces it")
+            return Verdict("skip", "the output was changed since; `overwrite` replaces it")
         if self._is_other(entry, job):
             return Verdict("skip", _OTHER)
         if not entry.done:
@@ -175,7 +175,7 @@ class Manifest(Unrecorded):
     def _again(self, job: Job, entry: _Entry) -> Verdict:
         if self._retry or self._overwrite or not self._same(job, entry, exactly=True):
             return _DO
-        return Verdict("failed", f"{entry.reason} (as before; --retry-failed tries again)")
+        return Verdict("failed", f"{entry.reason} (as before; `retry_failed` tries again)")
 
     def _same(self, job: Job, entry: _Entry, exactly: bool = False) -> bool:
         if entry.settings != self._of(job):
@@ -211,8 +211,8 @@ class Manifest(Unrecorded):
         if others:
             count = f"{len(others)} picture{'s' * (len(others) > 1)}"
             raise UsageError(
-                f"{self._out}: holds {count} {self._made_by(others[0])}; give --overwrite to "
-                "replace, or another folder as -o"
+                f"{self._out}: holds {count} {self._made_by(others[0])}; give `overwrite` to "
+                "replace, or another folder as `out`"
             )
 
     def _made_by(self, entry: _Entry) -> str:

@@ -45,11 +45,11 @@ class Naming:
         try:
             parts = list(string.Formatter().parse(self.template))
         except ValueError as error:
-            raise UsageError(f"--name '{self.template}': {error}") from None
+            raise UsageError(f"`name` '{self.template}': {error}") from None
         literal = "".join(text for text, _, _, _ in parts)
         if _FORBIDDEN.search(literal):
             raise UsageError(
-                f"--name '{self.template}': a name cannot hold any of < > : \" / \\ | ? *"
+                f"`name` '{self.template}': a name cannot hold any of < > : \" / \\ | ? *"
             )
         used = []
         for _, name, spec, conversion in parts:
@@ -57,12 +57,12 @@ class Naming:
                 continue
             if name not in _FIELDS or conversion or (spec and name != "number"):
                 known = ", ".join(f"{{{field}}}" for field in _FIELDS)
-                raise UsageError(f"--name '{self.template}': known are {known}")
+                raise UsageError(f"`name` '{self.template}': known are {known}")
             if spec and not re.fullmatch(r"0?\d{1,2}", spec):
-                raise UsageError(f"--name '{self.template}': {{number:05}} gives five digits")
+                raise UsageError(f"`name` '{self.template}': {{number:05}} gives five digits")
             used.append(name)
         if "stem" not in used and "number" not in used:
-            raise UsageError(f"--name '{self.template}': needs {{stem}} or {{number}}")
+            raise UsageError(f"`name` '{self.template}': needs {{stem}} or {{number}}")
 
     @property
     def names_domain(self) -> bool:
@@ -177,7 +177,7 @@ def plan_domains(
     kept = [job for place, job in enumerate(mixed) if not job.ignored or place % len(targets) == 0]
     keys = [_key(job.target) for job in kept if not job.ignored]
     if len(set(keys)) < len(keys):
-        raise UsageError("two domains would meet in one output; put {domain} into --name")
+        raise UsageError("two domains would meet in one output; put {domain} into `name`")
     return kept
 
 
@@ -213,7 +213,7 @@ def check_output(out: Path) -> None:
     Raises UsageError when `out` is a file, EnvironmentFault when nothing can be written.
     """
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: is a file; -o needs a folder")
+        raise UsageError(f"{out}: is a file; `out` needs a folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
@@ -253,7 +253,7 @@ def _rows(inputs: Sequence[Path], out: Path, follow_links: bool) -> list[tuple[F
             if place == folder or folder in place.parents:
                 raise UsageError(
                     f"{out}: the output lies in the input folder {source} and would be read again; "
-                    "use another -o"
+                    "use another `out`"
                 )
             found = list(survey(source, follow_links, skip=place))
             if all(f.ignored is not None for f in found):
@@ -266,7 +266,8 @@ def _rows(inputs: Sequence[Path], out: Path, follow_links: bool) -> list[tuple[F
         elif os.path.lexists(source):
             if source.parent.resolve() == place:
                 raise UsageError(
-                    f"{out}: the output folder is that of the input {source.name}; use another -o"
+                    f"{out}: the output folder is that of the input {source.name}; "
+                    "use another `out`"
                 )
             raw = source.suffix.lower() in RAW
             rows.append((Found(source, NO_RAW if raw else None), Path(source.name)))
@@ -301,7 +302,7 @@ def _check_targets(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if not job.ignored and real(job.target) in sources:
             raise UsageError(
-                f"{job.target}: this output would take the place of an input; use another -o"
+                f"{job.target}: this output would take the place of an input; use another `out`"
             )
 
 

@@ -90,13 +90,13 @@ class Network:
         least = runner.info.minimum
         if size and not least <= size <= 65536:
             raise UsageError(
-                f"--size {size}: model {runner.info.name} works at {least} to 65536 pixels on the "
+                f"`size` {size}: model {runner.info.name} works at {least} to 65536 pixels on the "
                 "long side; 0 or full is the picture's own size"
             )
         if not 0.0 <= strength <= 1.0:
-            raise UsageError(f"--strength {strength}: needs a number from 0 to 1")
+            raise UsageError(f"`strength` {strength}: needs a number from 0 to 1")
         if batch is not None and batch < 1:
-            raise UsageError(f"--batch {batch}: needs at least 1")
+            raise UsageError(f"`batch` {batch}: needs at least 1")
         self._runner, self._strength = runner, strength
         self._most = _BATCH if batch is None else batch
         self._most_pixels = runner.batch_pixels if batch is None else 2**62

@@ -61,7 +61,7 @@ class Planner:
         request = self._request
         targets = targets_of(info, request.domains, request.labels is not None)
         if self.single and len(targets) > 1:
-            raise UsageError("several domains need a folder as -o")
+            raise UsageError("several domains need a folder as `out`")
         if self._first and not targets and "{model}" not in request.name:
             return self._first  # the model changes nothing: no second walk through the folders
         return self.again(info)
@@ -106,8 +106,8 @@ class Planner:
         request, out = self._request, self.out
         if self.single:
             if request.watch or request.name != "{stem}":
-                option = "--watch" if request.watch else "--name"
-                raise UsageError(f"{option} needs a folder as -o, not the file {out}")
+                option = "watch" if request.watch else "name"
+                raise UsageError(f"`{option}` needs a folder as `out`, not the file {out}")
             return
         if out.exists():
             return
@@ -115,7 +115,7 @@ class Planner:
         if written_format(out) is not None and not one:
             many = "a folder" if len(self.paths) == 1 else f"{len(self.paths)} inputs"
             raise UsageError(
-                f"-o {out}: the name of one picture, but {many} would go into it; give a folder "
+                f"`out` {out}: the name of one picture, but {many} would go into it; give a folder "
                 f"such as {out.with_suffix('')}"
             )
         if one and out.suffix and not request.watch:
@@ -123,7 +123,7 @@ class Planner:
         if one and not out.suffix and not str(request.out).endswith(("/", "\\")):
             example = out.with_suffix(self.paths[0].suffix.lower() or ".png")
             self.notes.append(
-                f"-o {out}: no suffix of a picture, so it is a folder; {example} would be a file"
+                f"`out` {out}: no suffix of a picture, so it is a folder; {example} would be a file"
             )
 
 
@@ -132,13 +132,13 @@ def _check_suffix(out: Path) -> None:
     suffix = out.suffix.lower()
     if is_picture_name(out.name):
         raise UsageError(
-            f"-o {out}: {suffix[1:].upper()} is read but not written; "
+            f"`out` {out}: {suffix[1:].upper()} is read but not written; "
             f"use {out.with_suffix('.png')} or another format"
         )
     near = difflib.get_close_matches(suffix, sorted(READABLE), 1, 0.7)
     if near:
         raise UsageError(
-            f"-o {out}: no picture format has the suffix {suffix}. Did you mean {near[0]}? A "
+            f"`out` {out}: no picture format has the suffix {suffix}. Did you mean {near[0]}? A "
             "folder of that name can be made beforehand."
         )
 

@@ -84,15 +84,15 @@ class TranslateRequest:
             raise UsageError("inputs: give a tuple of at least one file, folder or pattern")
         texts = [str(text) for text in self.inputs]
         if any(given == "" for given in (*self.inputs, self.model, self.out)):
-            raise UsageError("an empty name was given as an input, as -o or as -m")
+            raise UsageError("an empty name was given as an input, as `out` or as `model`")
         for option, value in (
-            ("--timeout", self.timeout),
-            ("--max-megapixels", self.max_megapixels),
+            ("timeout", self.timeout),
+            ("max_megapixels", self.max_megapixels),
         ):
             if value is not None and not value <= _MOST:  # nor nan
-                raise UsageError(f"{option} {value:g}: at most a million")
+                raise UsageError(f"`{option}` {value:g}: at most a million")
         if not 1 <= self.quality <= 100:
-            raise UsageError(f"--quality {self.quality}: needs a number from 1 to 100")
+            raise UsageError(f"`quality` {self.quality}: needs a number from 1 to 100")
         for text in texts:
             if _is_url(text):
                 raise UsageError(
@@ -101,10 +101,13 @@ class TranslateRequest:
                 )
         if _is_url(self.out):
             raise UsageError(
-                f"-o {self.out}: a URL; give a folder or a file of this machine and upload it then"
+                f"`out` {self.out}: a URL; give a folder or a file of this machine and upload it "
+                "then"
             )
         if self.model is not None and _is_url(self.model):
-            raise UsageError(f"-m {self.model}: a URL; download the model file first and give it")
+            raise UsageError(
+                f"`model` {self.model}: a URL; download the model file first and give it"
+            )
 
 
 def _is_url(given: str | Path) -> bool:

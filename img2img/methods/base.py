@@ -36,7 +36,7 @@ class GeneratorSettings(Settings):
 
     generator: str = Field("unet", description="generator network")
     generator_options: dict[str, Any] = Field(
-        default_factory=dict, description="its options; --set generator.NAME=VALUE sets one"
+        default_factory=dict, description="its options; generator.NAME=VALUE sets one"
     )
 
 
@@ -50,7 +50,7 @@ class GanSettings(GeneratorSettings):
 
     discriminator: str = Field("patch", description="discriminator network")
     discriminator_options: dict[str, Any] = Field(
-        default_factory=dict, description="its options; --set discriminator.NAME=VALUE sets one"
+        default_factory=dict, description="its options; discriminator.NAME=VALUE sets one"
     )
     lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
     beta1: float = Field(0.5, ge=0, lt=1, description="Adam's decay of the mean gradient")

@@ -37,18 +37,18 @@ def targets_of(info: ModelInfo, choices: Sequence[str], labels: bool = False) ->
     """
     if not info.domains:
         if choices or labels:
-            option = "--domain" if choices else "--labels"
-            raise UsageError(f"model {info.name} has no domains; leave {option} out")
+            option = "domains" if choices else "labels"
+            raise UsageError(f"model {info.name} has no domains; leave `{option}` out")
         return []
     if not choices:
         raise UsageError(
             f"model {info.name} has several domains: {', '.join(info.domains)}; "
-            f"choose with --domain NAME (repeatable) or --domain {ALL}"
+            f"choose with `domains`, one or several, or {ALL}"
         )
     if info.one_hot and labels:
         raise UsageError(
             f"model {info.name}: exactly one of its domains holds, so that a picture's own label "
-            "changes nothing; leave --labels out"
+            "changes nothing; leave `labels` out"
         )
     if info.relative and labels:
         raise UsageError(
@@ -117,11 +117,11 @@ def _target(info: ModelInfo, choice: str, labels: bool) -> Target:
             off.add(info.domains.index(word.removeprefix(_OFF)))
         else:
             raise UsageError(
-                f"--domain {choice}: no domain '{word}'.{proposal(word, info.domains)}"
+                f"`domains` {choice}: no domain '{word}'.{proposal(word, info.domains)}"
             )
     if off and not labels:
         raise UsageError(
-            f"--domain {choice}: clearing needs the pictures' own labels; give --labels TABLE"
+            f"`domains` {choice}: clearing needs the pictures' own labels; give a table as `labels`"
         )
     exclusive = [k for group in _groups(info) for k in group & off] if info.relative else []
     if exclusive:
@@ -130,11 +130,11 @@ def _target(info: ModelInfo, choice: str, labels: bool) -> Target:
             f"--domain {choice}: {names} cannot be cleared alone; name what replaces it"
         )
     if on & off:
-        raise UsageError(f"--domain {choice}: sets and clears the same")
+        raise UsageError(f"`domains` {choice}: sets and clears the same")
     for group in _groups(info):
         if len(group & on) > 1:
             names = " and ".join(info.domains[k] for k in sorted(group & on))
-            raise UsageError(f"--domain {choice}: {names} exclude each other; name one")
+            raise UsageError(f"`domains` {choice}: {names} exclude each other; name one")
     return Target(choice, frozenset(on), frozenset(off))
 
 

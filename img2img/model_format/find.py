@@ -78,7 +78,7 @@ def taken_for_granted(model: str, direction: str | None) -> str:
     if DEFAULT_DIRECTION not in there or len(there) < 2:
         return ""
     others = " or ".join(sorted(there - {DEFAULT_DIRECTION}))
-    return f"{model}: direction {DEFAULT_DIRECTION}; --direction {others} for the other"
+    return f"{model}: direction {DEFAULT_DIRECTION}; `direction` {others} for the other"
 
 
 def find_model(
@@ -110,7 +110,7 @@ def find_model(
         raise UsageError(f"{model}: no direction '{direction}' there.{proposal(direction, there)}")
     if direction is not None:
         raise UsageError(
-            f"--direction {direction}: only a run folder has directions; {model} is not one"
+            f"`direction` {direction}: only a run folder has directions; {model} is not one"
         )
     if path.exists():
         if not path.is_file():

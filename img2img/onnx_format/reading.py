@@ -131,14 +131,14 @@ def wanted(model: OnnxModel) -> str:
     """The options by which a foreign file can be used, in words."""
     port = model.inputs[0] if model.inputs else Port("nothing", 0, None)
     likely = layout_of(port.dims)
-    layout = f"--layout {likely}" if likely else "--layout nchw or nhwc"
+    layout = f"`layout` {likely}" if likely else "`layout` nchw or nhwc"
     unclear = f"it does not say how pictures go in (its input is {port.words})"
     if port.kind == UINT8:
         return f"{unclear}; to translate with it give {layout}"
     *most, last = RANGES
     return (
-        f"{unclear}; to translate with it give {layout} and --range {', '.join(most)} or {last}, "
-        "as its author says"
+        f"{unclear}; to translate with it give {layout} and `value_range` {', '.join(most)} or "
+        f"{last}, as its author says"
     )
 
 

@@ -115,7 +115,7 @@ def open_session(
 
         raise EnvironmentFault(
             f"device '{device}': onnxruntime loaded {real[0]} instead of {wanted}; "
-            f"{hint('gpu')}, or use --device cpu"
+            f"{hint('gpu')}, or use `device` cpu"
         )
     return Session(session)
 

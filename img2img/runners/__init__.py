@@ -139,11 +139,11 @@ def _foreign(
     from img2img.runners.foreign_onnx import LAYOUTS, Entry, ForeignRunner
 
     if layout is None:
-        raise UsageError(f"--range alone; give --layout {' or '.join(LAYOUTS)} too")
+        raise UsageError(f"`value_range` alone; give `layout` {' or '.join(LAYOUTS)} too")
     entry = Entry(layout, value_range)
     if path.suffix != ".onnx" or runner not in ("auto", "onnxruntime"):
         raise UsageError(
-            "--layout and --range are for .onnx files made elsewhere, run by onnxruntime"
+            "`layout` and `value_range` are for .onnx files made elsewhere, run by onnxruntime"
         )
     return ForeignRunner(path, entry, device, precision)
 

@@ -105,7 +105,7 @@ class Runner(ABC):
 
     def _tiles(self) -> Local:
         """`local` of an open runner."""
-        raise UsageError(f"{self.description} does not translate in tiles; use --tile off")
+        raise UsageError(f"{self.description} does not translate in tiles; use `tile` off")
 
     def planes(self, pixels: Pixels) -> Float:
         """uint8 or uint16 (H, W, 3) -> what the network takes, (in_channels, H, W) in [-1, 1]."""

@@ -71,8 +71,8 @@ def choose(
 def _asked_for(path: Path, device: str, precision: str) -> Runner:
     if device not in ("auto", "cpu"):
         raise UsageError(
-            f"{path}: {precision} on '{device}' needs the .safetensors model (--runner torch)"
-            + (" or --runner tensorrt" if precision == "fp16" else "")
+            f"{path}: {precision} on '{device}' needs the .safetensors model (`runner` torch)"
+            + (" or `runner` tensorrt" if precision == "fp16" else "")
         )
     if not openvino_is_installed():
         raise MissingExtra(f"{precision} for an .onnx model", "openvino")

@@ -42,9 +42,9 @@ class Entry:
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
-            raise UsageError(f"--layout {self.layout}: give {' or '.join(LAYOUTS)}")
+            raise UsageError(f"`layout` {self.layout}: give {' or '.join(LAYOUTS)}")
         if self.value_range is not None and self.value_range not in VALUE_RANGES:
-            raise UsageError(f"--range {self.value_range}: give {', '.join(VALUE_RANGES)}")
+            raise UsageError(f"`value_range` {self.value_range}: give {', '.join(VALUE_RANGES)}")
 
     @property
     def last(self) -> bool:
@@ -69,8 +69,8 @@ class ForeignRunner(Runner):
         seen = parse_file(data, path)
         if is_ours(seen):
             raise UsageError(
-                f"{path}: made by img2img, it says itself how pictures go in; leave --layout and "
-                "--range out"
+                f"{path}: made by img2img, it says itself how pictures go in; leave `layout` and "
+                "`value_range` out"
             )
         picture = _picture(seen, path)
         self._range = _range(entry, picture, seen, path)
@@ -81,7 +81,7 @@ class ForeignRunner(Runner):
         if precision not in ("auto", stored):
             raise UsageError(
                 f"{path}: holds {stored} weights, which onnxruntime computes as they are; leave "
-                f"--precision {precision} out"
+                f"`precision` {precision} out"
             )
         found = run_trial(data, trial, str(path))
         self._fixed = (trial.batch, trial.height, trial.width)
@@ -163,7 +163,7 @@ def _range(entry: Entry, picture: Port, seen: OnnxModel, path: Path) -> tuple[fl
     if picture.kind == UINT8:
         if entry.value_range not in (None, "0..255"):
             raise UsageError(
-                f"{path}: its input is {picture.words}, which is 0..255; leave --range out"
+                f"{path}: its input is {picture.words}, which is 0..255; leave `value_range` out"
             )
         return (0.0, 255.0)
     if entry.value_range is None:
@@ -181,9 +181,9 @@ def _trial_of(
     )
     likely = layout_of(dims)
     if channels not in (None, 1, 3) or likely not in ("", entry.layout):
-        hint = f"give --layout {likely}" if likely else "pictures have 1 or 3 channels"
+        hint = f"give `layout` {likely}" if likely else "pictures have 1 or 3 channels"
         raise UsageError(
-            f"{path}: --layout {entry.layout} does not fit its input, {picture.words}; {hint}"
+            f"{path}: `layout` {entry.layout} does not fit its input, {picture.words}; {hint}"
         )
     for side in (batch, height, width):
         if side is not None and not 1 <= side <= 65536:

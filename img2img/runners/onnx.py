@@ -46,7 +46,7 @@ class OnnxRunner(Runner):
         if self.precision != stored and not (tensorrt and (stored, precision) == ("fp32", "fp16")):
             raise UsageError(
                 f"{path}: holds {stored} weights, which onnxruntime computes as they are; "
-                f"--precision {precision} needs another file or another runner"
+                f"`precision` {precision} needs another file or another runner"
             )
         # A page or a server may serve such a file as it is; here it is not known what it takes.
         if file.export is None and file.model.io != ExportInfo().io:
@@ -91,7 +91,7 @@ class OnnxRunner(Runner):
         if fixed.height is not None and x.shape[2:] != (fixed.height, fixed.width):
             raise UsageError(
                 f"{self.info.name}: exported for {fixed.width}x{fixed.height} alone, not for "
-                f"{x.shape[3]}x{x.shape[2]}; export it without --static"
+                f"{x.shape[3]}x{x.shape[2]}; export it without a fixed size"
             )
         with memory_faults(x.shape, self.description):
             if fixed.batch is None or fixed.batch == x.shape[0]:
@@ -132,7 +132,7 @@ class OnnxRunner(Runner):
     def _tiles(self) -> Local:
         if self._local is None:  # the file is read again: it may be large, tiles are rare
             if self.export is not None and self.export.height is not None:
-                raise UsageError(f"{self.info.name}: exported for one size; use --tile off")
+                raise UsageError(f"{self.info.name}: exported for one size; use `tile` off")
             count = None if self._turns is None else self._turns.count
             model = verified(self._path).model
             self._local = OnnxLocal(model, self.info.name, self._providers, self._device, count)

@@ -43,7 +43,7 @@ class GraphLocal(Local):
             self._graph.passes(0)
         except (ValueError, LookupError) as error:
             raise UsageError(
-                f"{name}: cannot be translated in tiles: {error}; use --tile off"
+                f"{name}: cannot be translated in tiles: {error}; use `tile` off"
             ) from None
         self.locality = found.scaled(factor)
         self._opened: dict[Pass, tuple[Opened, int]] = {}

@@ -46,7 +46,7 @@ class OpenVinoRunner(Runner):
         export = file.export or ExportInfo()
         if export.precision != "fp32" or export.height is not None or export.batch is not None:
             what = export.precision if export.precision != "fp32" else "one fixed size"
-            raise UsageError(f"{path}: an export in {what}; use --runner onnxruntime")
+            raise UsageError(f"{path}: an export in {what}; use `runner` onnxruntime")
         check_channels(self.info, str(path))
         self._core = _core()
         _check_precision(self.precision, self._core)
@@ -94,7 +94,7 @@ class OpenVinoRunner(Runner):
         real = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if real != _TYPES[self.precision]:
             raise EnvironmentFault(
-                f"OpenVINO computes in {real} instead of {self.precision}; use --precision fp32"
+                f"OpenVINO computes in {real} instead of {self.precision}; use `precision` fp32"
             )
         return compiled.create_infer_request()
 
@@ -104,7 +104,7 @@ class OpenVinoRunner(Runner):
         types = {port.get_element_type().get_type_name() for port in model.inputs}
         if len(model.inputs) != len(wide) or len(model.outputs) != 1 or types != {"f32"}:
             raise UsageError(
-                f"{path}: runner openvino takes files of float inputs; use --runner onnxruntime"
+                f"{path}: runner openvino takes files of float inputs; use `runner` onnxruntime"
             )
         for port, width in zip(model.inputs, wide, strict=True):
             shape = port.get_partial_shape()
@@ -133,5 +133,5 @@ def _check_precision(precision: str, core: Core) -> None:
     own = cpu.bf16_arithmetic() if precision == "bf16" else cpu.fp16_arithmetic()
     if not listed or own == "":
         raise EnvironmentFault(
-            f"this CPU has no {precision} arithmetic for OpenVINO; use --precision fp32"
+            f"this CPU has no {precision} arithmetic for OpenVINO; use `precision` fp32"
         )

@@ -96,4 +96,4 @@ def _check_precision(torch: ModuleType, kind: str, precision: str) -> None:
         or (kind == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False))
     )
     if lacking:
-        raise EnvironmentFault(f"this {kind} device has no bf16 arithmetic; use --precision fp32")
+        raise EnvironmentFault(f"this {kind} device has no bf16 arithmetic; use `precision` fp32")

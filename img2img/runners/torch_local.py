@@ -53,7 +53,7 @@ class TorchLocal(Local):
             generator.look(look)
         except (ConfigError, UnknownReach) as error:
             raise UsageError(
-                f"{name}: cannot be translated in tiles: {error}; use --tile off"
+                f"{name}: cannot be translated in tiles: {error}; use `tile` off"
             ) from None
         norms = tuple(NormPlace(seen.shrink, seen.reach) for _, seen in look.norms)
         bytes_per_pixel = _bytes_per_pixel(generator, place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -96,15 +97,15 @@ class TrainConfig(Settings):
     def _kept(self) -> Self:
         if self.best and self.best not in self.metrics:
             raise ValueError(
-                f"best '{self.best}' is not computed; give --set "
-                f"'metrics={[*self.metrics, self.best]}'"
+                f"best '{self.best}' is not computed; give "
+                f"`metrics={json.dumps([*self.metrics, self.best])}`"
             )
         if self.patience and not self.best:
-            raise ValueError("patience needs the figure to wait for, e.g. --set best=ssim")
+            raise ValueError("patience needs the figure to wait for, e.g. `best=ssim`")
         return self
 
     @model_validator(mode="after")
     def _ends(self) -> Self:
         if self.schedule == "time" and self.max_minutes is None:
-            raise ValueError("schedule 'time' needs an end: give --max-time, e.g. --max-time 60m")
+            raise ValueError("schedule 'time' needs an end: give `max_minutes`, e.g. 60")
         return self

@@ -72,7 +72,7 @@ class Processes:
         if size % self.count:
             near = max(self.count, round(size / self.count) * self.count)
             raise ConfigError(
-                f"batch_size {size} is shared by {self.count} processes; use --batch-size {near}"
+                f"batch_size {size} is shared by {self.count} processes; use `batch_size` {near}"
             )
 
     def share(self, size: int) -> slice:

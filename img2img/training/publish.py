@@ -100,7 +100,7 @@ def working_size(config: TrainConfig, generator: Generator) -> int | None:
     if 0 < config.working_size < least:
         raise ConfigError(
             f"working_size {config.working_size}: the generator needs {least} pixels or more; give "
-            f"--set working_size={least}, or 0 for each picture's own size"
+            f"`working_size={least}`, or 0 for each picture's own size"
         )
     return config.working_size
 

@@ -122,7 +122,7 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
     if config.crop_size > config.load_size:
         raise ConfigError(
             f"crop_size {config.crop_size} is larger than load_size {config.load_size}; "
-            f"give --set load_size={config.crop_size} or more"
+            f"give `load_size={config.crop_size}` or more"
         )
     check_decoder(config.jpeg_decoder)
     what = Validation.of(config.metrics, config.validate_seconds)

@@ -106,7 +106,7 @@ def compare_facts(
     if binding:
         raise ModelError(
             f"{path}: this run was started with other settings ({'; '.join(binding)}); "
-            "use another -o, or the settings of config.toml"
+            "use another `out`, or the settings of config.toml"
         )
     loose = [
         d

@@ -43,9 +43,9 @@ def warm_start(method: Method, source: Path) -> list[str]:
             target.load_state_dict(state)
         except RuntimeError:
             other = {k: v for k, v in config.items() if k in mine and mine[k] != v}
-            sets = " ".join(f"--set generator.{k}={v}" for k, v in sorted(other.items()))
+            sets = " ".join(f"`generator.{k}={v}`" for k, v in sorted(other.items()))
             raise ModelError(
                 f"{path}: its generator is another than this run's; "
-                f"use --set generator={name} {sets}".rstrip()
+                f"use `generator={name}` {sets}".rstrip()
             ) from None
     return said
