@@ -380,6 +380,27 @@ def test_warm_start_from_a_model_a_run_and_a_reference(
         train(config_of("cyclegan", data, tmp_path / "y", init=tmp_path / "junk.pth"))
 
 
+def test_cyclegan_starts_from_a_model_of_stylize(data: dict[str, Path], tmp_path: Path) -> None:
+    train(config_of("stylize", data, tmp_path / "style"))
+    same = {"width": 4, "blocks": 1, "norm": "batch", "affine": True, "upsample": "resize"}
+    settings = SETTINGS["cyclegan"] | {"generator_options": same, "lr": 1e-12}
+    for init in (tmp_path / "style", tmp_path / "style" / "model.safetensors"):
+        events: list[dict[str, Any]] = []
+        run = tmp_path / f"from {init.name}"
+        train(config_of("cyclegan", data, run, init=init, settings=settings), into(events))
+        said = [e["text"] for e in events if e["event"] == "warning"]
+        assert "AtoB starts from" in said[0] and "norm_statistics=running keeps" in said[1]
+        assert "no weights for BtoA: untrained" in said[2]
+        x, y = (
+            load_model(path)[0].state_dict()
+            for path in (tmp_path / "style" / "model.safetensors", run / "AtoB.safetensors")
+        )
+        weights = [k for k in x if k.endswith("weight")]
+        assert all((x[k] - y[k]).abs().max() < 1e-6 for k in weights)
+    with pytest.raises(ModelError, match=r"--set generator\.affine=True"):
+        train(config_of("cyclegan", data, tmp_path / "x", init=tmp_path / "style"))
+
+
 def test_other_domains_are_refused(data: dict[str, Path], tmp_path: Path) -> None:
     train(config_of("stargan", data, tmp_path / "run"))
     (data["stargan"] / "train" / "blue").rename(data["stargan"] / "train" / "azure")

@@ -10,7 +10,7 @@ import torch
 
 from img2img.augment import AdaptiveAugment, JudgedView
 from img2img.errors import ModelError
-from img2img.methods import Method
+from img2img.methods import METHODS, Method
 from img2img.training.ema import Average
 from img2img.training.events import Listener, Warned
 
@@ -96,6 +96,7 @@ def compare_facts(
     Raises:
         ModelError: the state at `path` belongs to another training; the differences are named.
     """
+    then = {**then, "settings": _with_defaults(str(now["method"]), then["settings"])}
     binding = [d for n in _BINDING for d in _differences(n, then.get(n), now.get(n))]
     if binding:
         raise ModelError(
@@ -110,6 +111,12 @@ def compare_facts(
     ]
     if loose:
         listen(Warned(f"the resume is not bit-exact: {'; '.join(loose)}"))
+
+
+def _with_defaults(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a state, with the defaults of those that came after it: they change nothing
+    where they are left alone."""
+    return METHODS[method].Config().model_dump(mode="json", exclude_none=True) | dict(settings)
 
 
 def _differences(name: str, then: object, now: object) -> list[str]:
