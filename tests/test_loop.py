@@ -54,6 +54,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "crops": 6,
         "lambda_colour": 1.0,
     },
+    "cut": {
+        "generator_options": {"width": 4, "blocks": 2},
+        "discriminator_options": {"width": 4, "layers": 1},
+        "nce_blocks": [1, 2],
+        "patches": 16,
+        "head_width": 8,
+        "flip_equivariance": True,
+    },
 }
 
 
@@ -81,7 +89,7 @@ def data(pairs: Path, tmp_path: Path) -> dict[str, Path]:
         for k in range(4):
             picture(60, 44, 3 * k + (side == "B")).save(tmp_path / "styled" / side / f"{k}.png")
     styled = tmp_path / "styled"
-    return {"pix2pix": pairs, "cyclegan": pairs, "stargan": folder, "stylize": styled}
+    return {"pix2pix": pairs, "cyclegan": pairs, "stargan": folder, "stylize": styled, "cut": pairs}
 
 
 def config_of(method: str, data: dict[str, Path], out: Path, **more: Any) -> TrainConfig:
