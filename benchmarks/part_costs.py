@@ -36,8 +36,8 @@ def parts_of() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
     weights = {f"lambda_{name}": 1.0 for name in _SINGLE}
     of_vgg19 = {n: w for n, w in weights.items() if n.split("_")[1] in _SINGLE[4:]}
     made = {name: Parts(PartSettings.parse({f"lambda_{name}": 1.0}), features) for name in _SINGLE}
-    made["content"] = Parts(PartSettings(), features, Transfer(content=1.0))
-    made["style"] = Parts(PartSettings(), features, Transfer(style=1.0))
+    made["content"] = Parts(PartSettings.parse({}), features, Transfer(content=1.0))
+    made["style"] = Parts(PartSettings.parse({}), features, Transfer(style=1.0))
     made["all of VGG19"] = Parts(PartSettings.parse(of_vgg19), features, Transfer(1.0, 1.0))
     rows: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"identity (L1)": l1_loss}
     return rows | {name: _Row(parts) for name, parts in made.items()} | {"PatchNCE": _Contrast()}
