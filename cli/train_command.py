@@ -35,15 +35,20 @@ def _list_settings(context: typer.Context, method: str) -> str:
     return method
 
 
+_PRESETS = (
+    "pix2pix-256", "cyclegan-256", "cut-256", "fastcut-256", "stargan-128", "laptop", "tiny",
+)  # fmt: skip
+
+
 def train_command(
     method: Annotated[
         str,
         typer.Argument(
             metavar="METHOD",
-            autocompletion=one_of("pix2pix", "cyclegan", "stargan", "stylize"),
+            autocompletion=one_of("pix2pix", "cyclegan", "cut", "stargan", "stylize"),
             is_eager=True,
             callback=_list_settings,
-            help="pix2pix, cyclegan, stargan or stylize.",
+            help="pix2pix, cyclegan, cut, stargan or stylize.",
         ),
     ],
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of training pictures.")],
@@ -60,8 +65,8 @@ def train_command(
         str | None,
         typer.Option(
             metavar="NAME",
-            autocompletion=one_of("pix2pix-256", "cyclegan-256", "stargan-128", "laptop", "tiny"),
-            help="pix2pix-256, cyclegan-256, stargan-128, laptop (for stylize) or tiny.",
+            autocompletion=one_of(*_PRESETS),
+            help=f"{', '.join(_PRESETS[:-1])} (for stylize, cyclegan or cut) or {_PRESETS[-1]}.",
         ),
     ] = None,
     config: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,11 @@ from torch import nn
 from img2img.augment import Augment
 from img2img.data import UnpairedBatch
 from img2img.errors import ConfigError
-from img2img.methods import CycleGAN, CycleGANConfig
+from img2img.features import VGG19
+from img2img.methods import METHODS, CycleGAN, CycleGANConfig
 from img2img.methods.image_pool import ImagePool
+from img2img.nets import Generator
+from img2img.training import resolve
 
 SMALL = {
     "generator_options": {"width": 4, "blocks": 1},
@@ -187,3 +191,74 @@ def test_what_makes_no_sense_is_refused() -> None:
         trainer_of(gan="wgan-gp")
     with pytest.raises(ConfigError, match="lambda_identity=0"):
         trainer_of(generator_options={"width": 4, "blocks": 1, "in_channels": 1})
+
+
+def vgg19() -> VGG19:
+    """Of random weights: the steps below ask only whether the terms are there."""
+    torch.manual_seed(5)
+    return VGG19("relu4_1").eval()
+
+
+def test_parts_serve_both_directions_and_survive_a_resume() -> None:
+    more = {"lambda_content_ab": 1.0, "lambda_style_ba": 2.0, "lambda_statistics": 0.5}
+    torch.manual_seed(0)
+    config = CycleGANConfig.parse(SMALL | more)
+    trainer = CycleGAN(config, vgg19())
+    trainer.augment = Augment(32, False, 0)
+    batch = batches(1, 2)[0]
+    trainer.style_a = trainer.parts_ba.style_of([batch.a])
+    trainer.style_b = trainer.parts_ab.style_of([batch.b])
+    # B -> A alone has the Gram matrix of A; both have the statistics of the other side.
+    assert (set(trainer.style_a), set(trainer.style_b)) == ({"gram", "statistics"}, {"statistics"})
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for parts in (trainer.parts_ab, trainer.parts_ba):
+        plain = parts._style_terms
+
+        def style_terms(maps, style, across, plain=plain):  # type: ignore[no-untyped-def]
+            seen.append(style)
+            return plain(maps, style, across)
+
+        parts._style_terms = style_terms  # type: ignore[method-assign]
+    trainer.augment.begin(0, batch.indices)
+    losses = trainer.step(batch)
+    assert {"G/content", "G/style", "G/statistics"} < set(losses)
+    assert [id(style) for style in seen] == [id(trainer.style_b), id(trainer.style_a)]
+    other = CycleGAN(config, trainer.parts_ab.features)
+    other.load_state_dict(copy.deepcopy(trainer.state_dict()))
+    assert torch.equal(other.style_a["gram"]["relu2_1"], trainer.style_a["gram"]["relu2_1"])
+    # A state that an earlier version wrote has no style.
+    other.load_state_dict({n: x for n, x in trainer.state_dict().items() if n.startswith("pool")})
+
+
+def test_the_adversaries_are_weighted_by_direction() -> None:
+    batch = batches(1)[0]
+
+    def gan(ab: float, ba: float) -> float:
+        trainer = trainer_of(lambda_gan_ab=ab, lambda_gan_ba=ba)
+        trainer.augment.begin(0, batch.indices)
+        return float(trainer.step(batch)["G/gan"])
+
+    assert gan(0.5, 0.25) == pytest.approx(0.5 * gan(1, 0) + 0.25 * gan(0, 1), rel=1e-5)
+
+
+def test_what_the_parts_cannot_look_at_is_refused() -> None:
+    grey = {"lambda_style_ab": 1, "generator_options": {"in_channels": 1}, "lambda_identity": 0}
+    with pytest.raises(ConfigError, match="lambda_style needs colour on both sides"):
+        CycleGAN.check(CycleGANConfig.parse(grey))
+    with pytest.raises(ConfigError, match="weights of vgg19 cannot be read"):
+        CycleGAN.check(CycleGANConfig.parse({"lambda_content_ba": 1, "vgg19": "/no/file"}))
+
+
+def test_the_laptop_preset_starts_from_a_model_of_stylize() -> None:
+    def generator(method: str, **own: Any) -> Generator:
+        values = {"method": method, "data": "d", "out": "o", "settings": own}
+        kind, settings = METHODS[method], resolve(values, "laptop").settings
+        with torch.device("meta"):
+            built = kind(kind.Config.parse(settings), VGG19("relu4_1"))  # type: ignore[call-arg]
+        return next(iter(built.generators.values()))
+
+    mine = generator("cyclegan")
+    style = generator("stylize", generator_options={"width": 20})
+    assert mine.state_dict().keys() == style.state_dict().keys()
+    shapes = [{n: x.shape for n, x in net.state_dict().items()} for net in (mine, style)]
+    assert shapes[0] == shapes[1] and mine.norm_statistics == style.norm_statistics

@@ -54,6 +54,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "crops": 6,
         "lambda_colour": 1.0,
     },
+    "cut": {
+        "generator_options": {"width": 4, "blocks": 2},
+        "discriminator_options": {"width": 4, "layers": 1},
+        "nce_blocks": [1, 2],
+        "patches": 16,
+        "head_width": 8,
+        "flip_equivariance": True,
+    },
 }
 
 
@@ -81,7 +89,7 @@ def data(pairs: Path, tmp_path: Path) -> dict[str, Path]:
         for k in range(4):
             picture(60, 44, 3 * k + (side == "B")).save(tmp_path / "styled" / side / f"{k}.png")
     styled = tmp_path / "styled"
-    return {"pix2pix": pairs, "cyclegan": pairs, "stargan": folder, "stylize": styled}
+    return {"pix2pix": pairs, "cyclegan": pairs, "stargan": folder, "stylize": styled, "cut": pairs}
 
 
 def config_of(method: str, data: dict[str, Path], out: Path, **more: Any) -> TrainConfig:
@@ -378,6 +386,27 @@ def test_warm_start_from_a_model_a_run_and_a_reference(
     (tmp_path / "junk.pth").write_bytes(b"junk")
     with pytest.raises(ModelError, match=r"junk\.pth"):
         train(config_of("cyclegan", data, tmp_path / "y", init=tmp_path / "junk.pth"))
+
+
+def test_cyclegan_starts_from_a_model_of_stylize(data: dict[str, Path], tmp_path: Path) -> None:
+    train(config_of("stylize", data, tmp_path / "style"))
+    same = {"width": 4, "blocks": 1, "norm": "batch", "affine": True, "upsample": "resize"}
+    settings = SETTINGS["cyclegan"] | {"generator_options": same, "lr": 1e-12}
+    for init in (tmp_path / "style", tmp_path / "style" / "model.safetensors"):
+        events: list[dict[str, Any]] = []
+        run = tmp_path / f"from {init.name}"
+        train(config_of("cyclegan", data, run, init=init, settings=settings), into(events))
+        said = [e["text"] for e in events if e["event"] == "warning"]
+        assert "AtoB starts from" in said[0] and "norm_statistics=running keeps" in said[1]
+        assert "no weights for BtoA: untrained" in said[2]
+        x, y = (
+            load_model(path)[0].state_dict()
+            for path in (tmp_path / "style" / "model.safetensors", run / "AtoB.safetensors")
+        )
+        weights = [k for k in x if k.endswith("weight")]
+        assert all((x[k] - y[k]).abs().max() < 1e-6 for k in weights)
+    with pytest.raises(ModelError, match=r"--set generator\.affine=True"):
+        train(config_of("cyclegan", data, tmp_path / "x", init=tmp_path / "style"))
 
 
 def test_other_domains_are_refused(data: dict[str, Path], tmp_path: Path) -> None:

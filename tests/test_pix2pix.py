@@ -12,6 +12,7 @@ from torch import nn
 from img2img.augment import Augment
 from img2img.data import PairedBatch
 from img2img.errors import ConfigError, Diverged
+from img2img.losses import focal_frequency_loss, total_variation_loss
 from img2img.methods import METHODS, Pix2Pix, Pix2PixConfig
 
 SMALL = {
@@ -144,3 +145,33 @@ def test_any_generator_and_other_channels(generator: str) -> None:
     trainer.augment.begin(0, batch.indices)
     assert all(v.isfinite() for v in trainer.step(batch).values())
     assert set(trainer.columns(batch)) == {"input", "output", "truth output"}
+
+
+def test_terms_join_the_l1_distance_and_the_discriminator_comes_in_later() -> None:
+    settings = {"lambda_tv": 2.0, "lambda_frequency": 3.0, "pretrain_steps": 2}
+    net = {"generator_options": {"width": 4, "depth": 3, "norm": "instance", "dropout": False}}
+    judge = {"discriminator_options": {"width": 4, "layers": 2, "norm": "instance"}}
+    torch.manual_seed(0)
+    trainer = Pix2Pix(Pix2PixConfig.parse(net | judge | settings))
+    trainer.augment = Augment(32, False, 0)
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    batch = PairedBatch(x, x.flip(1), [0, 1])
+    before = [p.clone() for p in trainer.D.parameters()]
+    for number in range(3):
+        trainer.number = number
+        trainer.augment.begin(number, batch.indices)
+        with torch.no_grad():
+            fake = trainer.G(batch.a)
+        losses = trainer.step(batch)
+        assert losses["G/tv"] == pytest.approx(2 * float(total_variation_loss(fake)), rel=1e-4)
+        expected = 3 * float(focal_frequency_loss(fake, batch.b))
+        assert losses["G/frequency"] == pytest.approx(expected, rel=1e-4)
+        waits = number < 2
+        assert ("D" in losses, "G/gan" in losses) == (not waits, not waits)
+        moved = any((a != b).any() for a, b in zip(before, trainer.D.parameters(), strict=True))
+        assert moved is not waits
+
+
+def test_style_terms_are_refused_without_a_style() -> None:
+    with pytest.raises(ConfigError, match="use lambda_perceptual"):
+        Pix2Pix.check(Pix2PixConfig.parse({"lambda_sliced": 1.0}))

@@ -163,14 +163,14 @@ def test_the_target_is_the_mean_over_all_paintings(sets: tuple[Path, Path]) -> N
     trainer.prepare(data)
     grams = []
     for k in range(data.paintings):
-        maps = trainer.features(data.style_batch([k]).on(torch.device("cpu")).b, ["relu2_1"])
+        maps = trainer.parts.features(data.style_batch([k]).on(torch.device("cpu")).b, ["relu2_1"])
         rows = maps["relu2_1"].flatten(2)[0]
         grams.append(rows @ rows.T / rows.numel())
     expected = torch.stack(grams).mean(0)
-    assert torch.allclose(trainer._target["relu2_1"], expected, rtol=1e-4, atol=1e-3)
+    assert torch.allclose(trainer.style["gram"]["relu2_1"], expected, rtol=1e-4, atol=1e-3)
     other = trainer_of()
     other.load_state_dict(trainer.state_dict())
-    assert torch.equal(other._target["relu4_1"], trainer._target["relu4_1"])
+    assert torch.equal(other.style["gram"]["relu4_1"], trainer.style["gram"]["relu4_1"])
 
 
 # --- settings and refusals

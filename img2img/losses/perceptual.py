@@ -41,6 +41,26 @@ def content_loss(fake: Tensor, real: Tensor) -> Tensor:
     return (off / (real.abs().mean(1) + _TINY)).mean()
 
 
+def perceptual_loss(
+    fake: Mapping[str, Tensor],
+    real: Mapping[str, Tensor],
+    weights: Mapping[str, float] | None = None,
+) -> Tensor:
+    """`content_loss` of several layers, averaged, by `weights` where given (arXiv 1603.08155, eq.
+    2; several layers with L1 as in arXiv 1707.09405, eq. 1, whose weights per layer are here the
+    magnitudes of `real`).
+
+    Args:
+        fake, real: feature maps (N, C, H, W) by layer; the layers of `real` count, detached.
+    """
+    terms, total = [], 0.0
+    for layer, wanted in real.items():
+        weight = 1.0 if weights is None else weights[layer]
+        terms.append(weight * content_loss(fake[layer], wanted))
+        total += weight
+    return torch.stack(terms).sum() / total
+
+
 def gram_matrix(features: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, C, C): sums over places of products of channels, divided by C * H * W
     (arXiv 1603.08155, eq. 3), so that maps of all sizes compare."""

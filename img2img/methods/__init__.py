@@ -1,6 +1,7 @@
 """What one step is, for each method. `METHODS` is the table."""
 
 from img2img.methods.base import Method
+from img2img.methods.cut import CUT, CUTConfig
 from img2img.methods.cyclegan import CycleGAN, CycleGANConfig
 from img2img.methods.pix2pix import Pix2Pix, Pix2PixConfig
 from img2img.methods.stargan import StarGAN, StarGANConfig
@@ -11,10 +12,13 @@ METHODS: dict[str, type[Method]] = {
     CycleGAN.name: CycleGAN,
     StarGAN.name: StarGAN,
     Stylize.name: Stylize,
+    CUT.name: CUT,
 }
 
 __all__ = [
+    "CUT",
     "METHODS",
+    "CUTConfig",
     "CycleGAN",
     "CycleGANConfig",
     "Method",

@@ -11,6 +11,7 @@ from img2img.augment import Degrade, Edges, recipe
 from img2img.data import Loading, PairedBatch, PairedData, PhotographData
 from img2img.data.dataset import Folder
 from img2img.data.store import Progress, Split
+from img2img.features import VGG19
 from img2img.losses import (
     feature_matching_loss,
     generator_loss,
@@ -28,18 +29,23 @@ from img2img.methods.base import (
     frozen,
     undecided,
 )
+from img2img.methods.parts import Parts, PartSettings, check_parts, load_features
 from img2img.methods.tasks import COLOUR, ENHANCE, RESTORE
 from img2img.nets import build_discriminator, build_generator
 from img2img.nets.blocks import NormStatistics
 
 
-class Pix2PixConfig(GanSettings):
+class Pix2PixConfig(PartSettings, GanSettings):
     """Defaults are those of the PyTorch reference: U-Net of depth 8, 70x70 PatchGAN with batch
     norm, non-saturating BCE, L1 weight 100, Adam(0.5, 0.999) at 2e-4.
 
     `lambda_gan = 0` trains the plain L1 baseline without a discriminator step.
     `lambda_features` weights feature matching (arXiv 1711.11585; its 10 is 40 here, where the
     layers are averaged).
+
+    The terms of `PartSettings` compare an output with its truth. `pretrain_steps` steps learn from
+    what does not need the discriminator before it comes in (two stages, as SRGAN's, arXiv
+    1609.04802, sec. 3.2).
 
     With `pairs` other than files the data are photographs alone: the output is to be a photograph,
     and the input is made of it at every step, degraded or drawn in lines.
@@ -52,6 +58,7 @@ class Pix2PixConfig(GanSettings):
     lambda_gan: float = Field(1.0, ge=0, description="weight of the adversarial loss; 0: L1 only")
     lambda_l1: float = Field(100.0, ge=0, description="weight of the L1 distance to the truth")
     lambda_features: float = Field(0.0, ge=0, description="weight of feature matching")
+    pretrain_steps: int = Field(0, ge=0, description="steps before the discriminator comes in")
     lambda_saturation: float = Field(
         0.0, ge=0, description="how much more a saturated pixel counts in the L1 distance"
     )
@@ -112,7 +119,8 @@ class Pix2PixConfig(GanSettings):
 class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
     """G: a -> b. D judges (a, b) against (a, G(a)).
 
-    `seed`: of the draws that make the inputs, where they are not in the files.
+    `seed`: of the draws that make the inputs, where they are not in the files. `features`: where
+    a weight of `PartSettings` needs it.
     """
 
     name = "pix2pix"
@@ -132,7 +140,7 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         },
     }
 
-    def __init__(self, config: Pix2PixConfig, seed: int = 0):
+    def __init__(self, config: Pix2PixConfig, seed: int = 0, features: VGG19 | None = None):
         super().__init__()
         self.config = c = config
         self.G = build_generator(c.generator, c.generator_options)
@@ -148,9 +156,16 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         }
         self.generators = {"model": self.G}
         self.make = c.maker(seed)
+        self.parts = Parts(c, features)
+        self.frozen_nets = self.parts.frozen_nets
         names = {"degrade": "degraded -> photograph", "edges": "drawing -> photograph"}
         files = "A -> B" if c.direction == "AtoB" else "B -> A"
         self.directions = {"model": names.get(c.pairs, files)}
+
+    @classmethod
+    def check(cls, config: Pix2PixConfig) -> None:
+        """Raises ConfigError for terms without meaning, or where VGG19's weights are missing."""
+        check_parts(config, cls.channels(config), truth=True)
 
     @classmethod
     def swaps_sides(cls, config: Pix2PixConfig) -> bool:
@@ -173,7 +188,8 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
 
     @classmethod
     def build(cls, config: Pix2PixConfig, data: PairedData | PhotographData, size: int) -> Self:
-        return cls(config, data.loading.seed if isinstance(data, PhotographData) else 0)
+        seed = data.loading.seed if isinstance(data, PhotographData) else 0
+        return cls(config, seed, load_features(config, size))
 
     def pairs(self, batch: PairedBatch) -> tuple[Tensor, Tensor]:
         """What this step learns from: augmented, then made where the files have no inputs."""
@@ -194,24 +210,28 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         fake = self.G(a)
         by = c.lambda_saturation
         l1 = saturation_weighted_l1(fake, b, by) if by else l1_loss(fake, b)
-        if c.lambda_gan == 0:
-            self.descend("G", c.lambda_l1 * l1)
-            return {"G/l1": l1.detach()}
+        parts = self.parts(fake, a, b)
+        supervised = c.lambda_l1 * l1 + sum(parts.values(), start=l1.new_zeros(()))
+        detached = {name: loss.detach() for name, loss in ({"G/l1": l1} | parts).items()}
+        if c.lambda_gan == 0 or self.number < c.pretrain_steps:
+            self.descend("G", supervised)
+            return detached
         real, made = self._seen(a, b), self._seen(a, fake.detach())
         d = adversary_loss(self.D, real, made, c, self.augment.uniform(a), self.observe_real)
         self.descend("D", d)
         clip_critic(self.D, c)
         with frozen(self.D):
             seen = self._seen(a, fake)
-            losses = {"G/gan": generator_loss(self.D, seen, c.gan), "G/l1": l1}
-            total = c.lambda_gan * losses["G/gan"] + c.lambda_l1 * l1
+            losses = {"G/gan": generator_loss(self.D, seen, c.gan)}
+            total = c.lambda_gan * losses["G/gan"] + supervised
             if c.lambda_features:
                 # Without the last of each scale: these are the logits, judged above.
                 wanted, given = ([scale[:-1] for scale in self.D.features(x)] for x in (real, seen))
                 losses["G/features"] = feature_matching_loss(wanted, given)
                 total = total + c.lambda_features * losses["G/features"]
             self.descend("G", total)
-        return {"D": d.detach()} | {name: loss.detach() for name, loss in losses.items()}
+        gan = {name: loss.detach() for name, loss in losses.items()}
+        return {"D": d.detach()} | gan | detached
 
     def _seen(self, a: Tensor, b: Tensor) -> Tensor:
         return self.view(cat([a, b], 1), a.shape[1])

@@ -18,19 +18,9 @@ from torch import Tensor
 from img2img.data import Loading, StyledData, UnpairedBatch
 from img2img.data.dataset import Folder
 from img2img.data.store import Progress, Split
-from img2img.errors import ConfigError, proposal
-from img2img.features import VGG19, find_features, load_vgg19
-from img2img.features.vgg19 import LAYERS
-from img2img.losses import (
-    Gan,
-    content_loss,
-    generator_loss,
-    gram_matrix,
-    gram_style_loss,
-    low_frequency_colour_loss,
-    low_frequency_light_loss,
-    total_variation_loss,
-)
+from img2img.errors import ConfigError
+from img2img.features import VGG19
+from img2img.losses import Gan, generator_loss
 from img2img.methods.base import (
     GanSettings,
     Method,
@@ -42,15 +32,24 @@ from img2img.methods.base import (
     frozen,
     undecided,
 )
+from img2img.methods.parts import (
+    LayerName,
+    Parts,
+    PartSettings,
+    Style,
+    Transfer,
+    check_parts,
+    load_features,
+    style_on,
+)
 from img2img.nets import build_discriminator, build_generator
 from img2img.nets.blocks import NormStatistics
 from img2img.nets.discriminator import Discriminator
 
-_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 _AT_ONCE = 4
 
 
-class StylizeConfig(GanSettings):
+class StylizeConfig(PartSettings, GanSettings):
     """Weights are relative to losses that are near 1 for an untrained network.
 
     The generator is normalised over the batch, and by the running averages once trained. Instance
@@ -61,8 +60,8 @@ class StylizeConfig(GanSettings):
     the data folder has both sides. `style_size`: side in pixels that a painting's shorter side is
     brought to, so strokes grow with it; 0 is the crop size. `crops`: how many
     crops of photographs there are at least; fewer photographs give more each. `crop_scale`: their
-    sides, relative to the photograph's shorter side. `vgg19`: path of the weights, if they are not
-    installed. `content_layer`: of VGG19. `lambda_adversarial` 0 leaves the discriminator out.
+    sides, relative to the photograph's shorter side. `content_layer`: of VGG19.
+    `lambda_adversarial` 0 leaves the discriminator out.
     """
 
     generator: str = "resnet"
@@ -81,30 +80,19 @@ class StylizeConfig(GanSettings):
     crop_scale: tuple[float, float] = Field(
         (0.3, 1.0), description="least and largest side of a crop, relative to the shorter side"
     )
-    vgg19: str = Field("", description="path of VGG19's weights, where they are not installed")
-    content_layer: str = Field("relu4_1", description="layer of VGG19 that keeps the content")
+    content_layer: LayerName = Field("relu4_1", description="layer of VGG19 that keeps the content")
     lambda_content: float = Field(1.0, ge=0, description="weight of the photograph's content")
     lambda_style: float = Field(3.0, gt=0, description="weight of the paintings' style")
-    style_layers: tuple[float, float, float, float] = Field(
-        (1.0, 1.0, 1.0, 1.0), description="weights of relu1_1, relu2_1, relu3_1 and relu4_1"
-    )
     lambda_adversarial: float = Field(
         0.5, ge=0, description="weight of the adversarial loss; 0: no discriminator"
     )
-    lambda_tv: float = Field(0.1, ge=0, description="weight of the total variation")
-    lambda_colour: float = Field(0.0, ge=0, description="weight of keeping coarse colours")
-    lambda_light: float = Field(0.0, ge=0, description="weight of keeping coarse brightness")
+    lambda_tv: float = Field(0.1, ge=0)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             raise ValueError(f"crop_scale must be 0 < least <= most <= 1, not {low}, {high}")
-        if self.content_layer not in LAYERS:
-            given = self.content_layer
-            raise ValueError(f"VGG19 has no layer '{given}'.{proposal(given, LAYERS)}")
-        if min(self.style_layers) < 0 or not any(self.style_layers):
-            raise ValueError("style_layers needs four weights, none below 0 and one above")
         return self
 
 
@@ -142,7 +130,7 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
         "warm_up": 50,
     }
 
-    def __init__(self, config: StylizeConfig, features: VGG19):
+    def __init__(self, config: StylizeConfig, features: VGG19 | None):
         super().__init__()
         self.config = c = config
         options: dict[str, Any] = {"width": 16, "blocks": 6, "norm": "batch", "affine": True}
@@ -164,15 +152,13 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
             self.discriminators = {"D": self.D}
             self.undecided = undecided(c.gan)
             self.optimizers["D"] = adam([self.D], c.lr_discriminator, c.beta1, c.beta2)
-        self.features = features
-        self.frozen_nets = {"vgg19": features}
-        self._target: dict[str, Tensor] = {}
-        self._weights = dict(zip(_LAYERS, c.style_layers, strict=True))
+        self.parts = Parts(c, features, _transfer(c))
+        self.frozen_nets = self.parts.frozen_nets
+        self.style: Style = {}
 
     @classmethod
     def check(cls, config: StylizeConfig) -> None:
-        """Raises ConfigError when VGG19's weights are missing or not the known ones."""
-        find_features("vgg19", config.vgg19)
+        check_parts(config, cls.channels(config), _transfer(config), styled=True)
 
     @classmethod
     def open(
@@ -194,40 +180,19 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
     def build(cls, config: StylizeConfig, data: StyledData, size: int) -> Self:
         if config.style_size and config.style_size < size:
             raise ConfigError(f"style_size {config.style_size} is below the crop size {size}")
-        deepest = max(config.content_layer, _LAYERS[-1])
-        features = load_vgg19(find_features("vgg19", config.vgg19), deepest)
-        return cls(config, features)
+        return cls(config, load_features(config, size, _transfer(config)))
 
     def prepare(self, data: StyledData) -> None:
-        """Average the Gram matrices of the paintings, a few at a time."""
-        device = next(self.features.parameters()).device
-        sums: dict[str, Tensor] = {}
-        count = data.paintings
-        for first in range(0, count, _AT_ONCE):
-            some = data.style_batch(range(first, min(first + _AT_ONCE, count))).on(device)
-            with torch.no_grad():
-                maps = self.features(some.b, _LAYERS)
-            for name, features in maps.items():
-                gram = gram_matrix(features).sum(0)
-                sums[name] = sums[name] + gram if name in sums else gram
-        self._target = {name: total / count for name, total in sums.items()}
+        """Average what the style terms compare over the paintings, a few at a time."""
+        device, count = next(self.G.parameters()).device, data.paintings
+        parts = (range(k, min(k + _AT_ONCE, count)) for k in range(0, count, _AT_ONCE))
+        self.style = self.parts.style_of(data.style_batch(part).on(device).b for part in parts)
 
     def step(self, batch: UnpairedBatch) -> dict[str, Tensor]:
         c = self.config
         (a,), (b,) = self.augment(batch.a), self.augment(batch.b)
         fake = self.G(a)
-        maps = self.features(fake, [*_LAYERS, c.content_layer])
-        losses = {
-            "G/content": c.lambda_content * content_loss(maps[c.content_layer], self._content(a)),
-            "G/style": c.lambda_style
-            * gram_style_loss(maps, self._target, self._weights, self.across),
-        }
-        if c.lambda_tv:
-            losses["G/tv"] = c.lambda_tv * total_variation_loss(fake)
-        if c.lambda_colour:
-            losses["G/colour"] = c.lambda_colour * low_frequency_colour_loss(fake, a)
-        if c.lambda_light:
-            losses["G/light"] = c.lambda_light * low_frequency_light_loss(fake, a)
+        losses = self.parts(fake, a, style=self.style, across=self.across)
         if self.D is None:
             self._follow(losses)
             return {name: loss.detach() for name, loss in losses.items()}
@@ -242,10 +207,6 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
         clip_critic(self.D, c)
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _content(self, a: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.features(a, [self.config.content_layer])[self.config.content_layer]
-
     def _follow(self, losses: Mapping[str, Tensor]) -> None:
         self.descend("G", torch.stack(list(losses.values())).sum())
 
@@ -254,8 +215,14 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
             return {"photograph": batch.a, "output": self.G(batch.a)}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"target": self._target}
+        # The name that states had before there were other style terms.
+        names = {"gram": "target"}
+        return {names.get(kind, kind): layers for kind, layers in self.style.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        device = next(self.features.parameters()).device
-        self._target = {name: gram.to(device) for name, gram in state["target"].items()}
+        device, names = next(self.G.parameters()).device, {"target": "gram"}
+        self.style = style_on({names.get(k, k): layers for k, layers in state.items()}, device)
+
+
+def _transfer(c: StylizeConfig) -> Transfer:
+    return Transfer(c.lambda_content, c.lambda_style, c.content_layer)
