@@ -188,7 +188,7 @@ def sheet(cases: Iterable[tuple[Pixels, ...]]) -> Image.Image:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path)
     parser.add_argument("--avatars", type=Path)
     parser.add_argument("--models", nargs="*", default=[*PHOTO_MODELS, "avatars"])

@@ -520,3 +520,22 @@ def test_a_saturated_pixel_counts_more_and_neighbours_in_the_batch_do_not_matter
     each = [saturation_weighted_l1(a[None], b[None], 2) for a, b in zip(x, y, strict=True)]
     whole = saturation_weighted_l1(x, y, 2)
     assert whole.item() == pytest.approx(torch.stack(each).mean().item(), rel=1e-5)
+
+
+def test_a_lazy_penalty_is_due_every_so_many_steps_with_as_many_times_its_weight() -> None:
+    from img2img.methods.base import GanSettings, adversary_loss
+
+    c = GanSettings(gan="hinge", penalty="r1", lambda_penalty=2.0, penalty_every=4)
+    net = nn.Conv2d(1, 1, 1)
+    real, fake = torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4)
+    alpha = torch.zeros(2, 1, 1, 1)
+
+    def loss(number: int) -> float:
+        return adversary_loss(net, real, fake, c, alpha, lambda answer, n: None, number).item()
+
+    plain = loss(1)
+    assert loss(2) == loss(3) == plain
+    # The gradient of the summed answers is the weight at every place.
+    slope = float(net.weight.detach().square().sum()) * 16
+    assert loss(0) - plain == pytest.approx(4 * 2.0 * slope / 2, rel=1e-4)
+    assert loss(4) == loss(0)

@@ -58,6 +58,9 @@ class GanSettings(GeneratorSettings):
     gan: Gan = Field("vanilla", description="adversarial objective")
     penalty: Penalty = Field("none", description="penalty on the discriminator's gradient")
     lambda_penalty: float = Field(10.0, ge=0, description="weight of that penalty")
+    penalty_every: int = Field(
+        1, ge=1, description="steps between two penalties, each with as many times its weight"
+    )
     clip: float = Field(0.0, ge=0, description="bound of the critic's weights (wgan); 0: none")
     smooth: float = Field(0.0, ge=0, lt=0.5, description="by how much the real label is lowered")
 
@@ -241,10 +244,13 @@ def adversary_loss(
     c: GanSettings,
     alpha: Tensor,
     observe_real: Callable[[Any, int], None],
+    number: int = 0,
 ) -> Tensor:
     """What a discriminator minimises: its objective and the weighted penalty. `alpha`, one number
     in [0, 1) for each picture, places the points between real and fake at which a gradient penalty
-    looks. `observe_real` gets the answer to the real pictures and their number."""
+    looks. `observe_real` gets the answer to the real pictures and their number. `number` of the
+    step decides whether the penalty is due: every `penalty_every` steps, with as many times its
+    weight (lazy regularisation, arXiv 1912.04958, app. B)."""
     answers: list[Any] = []
 
     def listening(x: Tensor) -> Judgement:
@@ -253,12 +259,13 @@ def adversary_loss(
 
     loss = discriminator_loss(listening, real, fake, c.gan, c.smooth)
     observe_real(answers[0], len(real))  # the real pictures are judged first
+    if c.penalty == "none" or number % c.penalty_every:
+        return loss
+    weight = c.lambda_penalty * c.penalty_every
     if c.penalty == "r1":
-        return loss + c.lambda_penalty * r1_penalty(D, real)
-    if c.penalty != "none":
-        centre = 1.0 if c.penalty == "gp" else 0.0
-        return loss + c.lambda_penalty * gradient_penalty(D, real, fake.detach(), alpha, centre)
-    return loss
+        return loss + weight * r1_penalty(D, real)
+    centre = 1.0 if c.penalty == "gp" else 0.0
+    return loss + weight * gradient_penalty(D, real, fake.detach(), alpha, centre)
 
 
 def check_adversary(c: GanSettings, D: nn.Module) -> None:

@@ -168,7 +168,7 @@ class CUT(Method[CUTConfig, UnpairedData, UnpairedBatch]):
         fake = self.G(source)
         alpha = self.augment.uniform(a)
         real, made = self.view(b, 0), self.view(fake.detach(), 0)
-        d = adversary_loss(self.D, real, made, c, alpha, self.observe_real)
+        d = adversary_loss(self.D, real, made, c, alpha, self.observe_real, self.number)
         self.descend("D", d)
         clip_critic(self.D, c)
         with frozen(self.D):

@@ -218,11 +218,11 @@ class CycleGAN(Method[CycleGANConfig, UnpairedData, UnpairedBatch]):
             self.descend("G", sum(losses.values(), start=gan.new_zeros(())))
         old_b, old_a = self.pool_b(fake_b), self.pool_a(fake_a)
         alpha = self.augment.uniform(a)
-        d_b = adversary_loss(
-            self.D_b, self.view(b, 0), self.view(old_b, 0), c, alpha, self.observe_real
-        )
-        d_a = adversary_loss(
-            self.D_a, self.view(a, 0), self.view(old_a, 0), c, alpha, self.observe_real
+        d_b, d_a = (
+            adversary_loss(
+                D, self.view(real, 0), self.view(old, 0), c, alpha, self.observe_real, self.number
+            )
+            for D, real, old in ((self.D_b, b, old_b), (self.D_a, a, old_a))
         )
         self.descend("D", d_a + d_b)
         clip_critic(self.D_a, c)

@@ -217,7 +217,8 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
             self.descend("G", supervised)
             return detached
         real, made = self._seen(a, b), self._seen(a, fake.detach())
-        d = adversary_loss(self.D, real, made, c, self.augment.uniform(a), self.observe_real)
+        alpha = self.augment.uniform(a)
+        d = adversary_loss(self.D, real, made, c, alpha, self.observe_real, self.number)
         self.descend("D", d)
         clip_critic(self.D, c)
         with frozen(self.D):

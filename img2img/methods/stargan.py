@@ -215,7 +215,7 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
 
         alpha = self.augment.uniform(x)
         old = self.view(fake.detach(), 0)
-        d = adversary_loss(source, self.view(x, 0), old, c, alpha, self.observe_real)
+        d = adversary_loss(source, self.view(x, 0), old, c, alpha, self.observe_real, self.number)
         # The real pictures are judged first, so their classes need no pass of their own.
         d_class = classification_loss(classes[0], label, self.one_hot)
         self.descend("D", d + c.lambda_class * d_class)

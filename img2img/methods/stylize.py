@@ -202,7 +202,7 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
             self._follow(losses)
         alpha = self.augment.uniform(a)
         real, old = self.view(b, 0), self.view(fake.detach(), 0)
-        losses["D"] = adversary_loss(self.D, real, old, c, alpha, self.observe_real)
+        losses["D"] = adversary_loss(self.D, real, old, c, alpha, self.observe_real, self.number)
         self.descend("D", losses["D"])
         clip_critic(self.D, c)
         return {name: loss.detach() for name, loss in losses.items()}
