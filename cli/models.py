@@ -46,6 +46,10 @@ def models_command(
     everything: Annotated[
         bool, typer.Option("--all", help="Show everything that the model file records.")
     ] = False,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="For list: measure the speed of each model here."),
+    ] = False,
     layout: Layout = None,
     range_: Range = None,
     quiet: Quiet = False,
@@ -57,7 +61,7 @@ def models_command(
     Without arguments it lists them.
     """
     if action == "list":
-        _list(json)
+        _list(json, measure)
     elif action == "show":
         if name is None:
             raise UsageError("models show: give the name of a model or a model file")
@@ -66,24 +70,38 @@ def models_command(
         raise UsageError(f"models: unknown action '{action}'.{proposal(action, ['list', 'show'])}")
 
 
-def _list(json: bool) -> None:
-    from img2img.model_format.find import default_name, shipped
+def _list(json: bool, measure: bool) -> None:
+    from img2img.model_format.checkpoint import read_model_info
+    from img2img.model_format.find import default_name, find_model, shipped, weights_folder
 
     default = default_name()
     for model in shipped().values():
+        path = find_model(model.name)
+        weights = weights_folder() / model.files[".safetensors"]  # opens without onnxruntime
+        row: dict[str, object] = {
+            "name": model.name,
+            "title": model.title,
+            "licence": model.licence,
+            "default": model.name == default,
+            "files": sorted(model.files),
+            "bytes": path.stat().st_size,
+            "working_size": read_model_info(weights).long_side,
+        }
+        if measure:
+            from img2img.diagnostics.speed import seconds_per_megapixel
+
+            row["seconds_per_megapixel"] = round(seconds_per_megapixel(path), 3)
         if json:
-            say_json(
-                {
-                    "name": model.name,
-                    "title": model.title,
-                    "licence": model.licence,
-                    "default": model.name == default,
-                    "files": sorted(model.files),
-                }
-            )
-        else:
-            mark = " (default)" if model.name == default else ""
-            say(f"{model.name}{mark}\n    {model.title}\n    licence: {model.licence}")
+            say_json(row)
+            continue
+        works = f"works at {row['working_size']} px" if row["working_size"] else "any size"
+        speed = f", {row['seconds_per_megapixel']} s a megapixel here" if measure else ""
+        say(
+            f"{model.name}{' (default)' if model.name == default else ''}\n"
+            f"    {model.title}\n"
+            f"    {_size(path.stat().st_size)}, {works}{speed}\n"
+            f"    licence: {model.licence}"
+        )
     if not json:
         note("img2img models show NAME tells more about one of them")
 

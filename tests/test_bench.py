@@ -129,3 +129,13 @@ def test_the_command(cli: Cli, run: Path, onnx_file: Path) -> None:
     ):
         done = cli("bench", *arguments)
         assert done.returncode == code and done.stderr.count("\n") == 1, (arguments, done.stderr)
+
+
+def test_the_speed_of_a_model_is_measured_after_a_turn_that_does_not_count(
+    onnx_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from img2img.diagnostics import speed
+
+    ticks = iter([0, 100, 0, 3, 0, 2, 0, 5])
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(ticks))
+    assert speed.seconds_per_megapixel(onnx_file) == pytest.approx(2 / 0.786432)

@@ -290,6 +290,7 @@ def test_models_list_and_show(cli: Cli) -> None:
     for row in listed:
         shown = json.loads(cli("models", "show", row["name"], "--json").stdout)
         assert shown["name"] == row["name"] and shown["licence"] == row["licence"]
+        assert shown["bytes"] == row["bytes"] and shown["working_size"] == row["working_size"]
 
 
 def test_doctor(cli: Cli) -> None:
