@@ -36,7 +36,8 @@ def _list_settings(context: typer.Context, method: str) -> str:
 
 
 _PRESETS = (
-    "pix2pix-256", "cyclegan-256", "cut-256", "fastcut-256", "stargan-128", "laptop", "tiny",
+    "pix2pix-256", "restore", "enhance", "colour", "restore-gpu", "enhance-gpu", "colour-gpu",
+    "cyclegan-256", "cut-256", "fastcut-256", "stargan-128", "laptop", "tiny",
 )  # fmt: skip
 
 
@@ -66,7 +67,7 @@ def train_command(
         typer.Option(
             metavar="NAME",
             autocompletion=one_of(*_PRESETS),
-            help=f"{', '.join(_PRESETS[:-1])} (for stylize, cyclegan or cut) or {_PRESETS[-1]}.",
+            help=f"{', '.join(_PRESETS[:-1])} (for all but pix2pix) or {_PRESETS[-1]}.",
         ),
     ] = None,
     config: Annotated[

@@ -30,7 +30,14 @@ from img2img.methods.base import (
     undecided,
 )
 from img2img.methods.parts import Parts, PartSettings, check_parts, load_features
-from img2img.methods.tasks import COLOUR, ENHANCE, RESTORE
+from img2img.methods.tasks import (
+    COLOUR,
+    COLOUR_GPU,
+    ENHANCE,
+    ENHANCE_GPU,
+    RESTORE,
+    RESTORE_GPU,
+)
 from img2img.nets import build_discriminator, build_generator
 from img2img.nets.blocks import NormStatistics
 
@@ -132,6 +139,9 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         "restore": RESTORE,
         "enhance": ENHANCE,
         "colour": COLOUR,
+        "restore-gpu": RESTORE_GPU,
+        "enhance-gpu": ENHANCE_GPU,
+        "colour-gpu": COLOUR_GPU,
         "tiny": {
             "settings": {
                 "generator_options": {"width": 16, "depth": 5, "norm": "instance"},

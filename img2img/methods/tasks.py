@@ -1,4 +1,4 @@
-"""Presets of Pix2Pix for what people do with a folder of good photographs, on two cores."""
+"""Presets of Pix2Pix for a folder of good photographs, on two cores or a GPU."""
 
 from __future__ import annotations
 
@@ -77,3 +77,16 @@ COLOUR: dict[str, Any] = _LAPTOP | {
         "beta2": 0.99,
     },
 }
+
+
+def _larger(preset: dict[str, Any], crop: int, batch: int, **options: int) -> dict[str, Any]:
+    """The same task for a GPU: a larger network, larger crops and batches."""
+    settings = preset["settings"]
+    network = settings.get("generator_options", {}) | options
+    larger = {"load_size": crop * 5 // 4, "crop_size": crop, "batch_size": batch}
+    return preset | larger | {"ema": 0.999, "settings": settings | {"generator_options": network}}
+
+
+RESTORE_GPU = _larger(RESTORE, 192, 16, width=64, blocks=3, levels=4)
+ENHANCE_GPU = _larger(ENHANCE, 256, 32, width=48, knots=16)
+COLOUR_GPU = _larger(COLOUR, 256, 16, width=32, blocks=2)
