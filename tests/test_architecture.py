@@ -30,7 +30,7 @@ PURE = {"nets", "losses", "augment"}
 NO_TRAINING_CODE = {"inference", "runners", "exporting", "diagnostics", "onnx_format", "tiling"}
 TRAINING_CODE = {"methods", "training", "data", "losses", "augment"}
 # What methods share; they import no other module of their package.
-SHARED = ("base", "image_pool", "parts")
+SHARED = ("base", "image_pool", "parts", "tasks")
 # Packages and modules that import neither torch nor pydantic nor onnx when they are imported.
 LIGHT = ("cli", "images", "inference", "onnx_format", "tiling", "diagnostics", "system",
          "errors", "installed", "_version", "receptive_field", "model_format.info", "model_format.checkpoint", "model_format.find",

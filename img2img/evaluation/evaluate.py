@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +39,7 @@ from img2img.images import Pixels
 from img2img.inference.translator import Translator, model_path
 from img2img.metrics import METRICS
 from img2img.model_format.info import ModelInfo
+from img2img.system.digest import file_sha256
 
 # The networks of a default evaluation, where their weights are found. Each has a reason: Lite0 sees
 # kinds of things best, MobileNetV2 is the judge that no training uses, Inception gives the FID.
@@ -303,7 +303,7 @@ def subject(
         facts = {
             "title": f"{info.name} on {data.resolve().name}",
             "model": info.name,
-            "model_sha256": digest_of(path),
+            "model_sha256": file_sha256(path),
             "method": info.method,
             "steps": info.training.get("step"),
             "runner": translator.description,
@@ -316,9 +316,3 @@ def is_backwards(request: EvaluateRequest, direction: str) -> bool:
     if request.backwards is not None:
         return request.backwards
     return direction.replace(" ", "") in ("B->A", "BtoA")
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from img2img import installed
 from img2img.errors import ConfigError, MissingExtra, describe_os_error, proposal
 from img2img.system.cache import cache_folder
+from img2img.system.digest import file_sha256
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,7 @@ def _missing(wanted: FeatureFile, name: str, cache: Path) -> str:
 
 def _verified(path: Path, wanted: FeatureFile, name: str) -> Path:
     try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_sha256(path)
     except OSError as error:
         raise ConfigError(
             f"{path}: weights of {name} cannot be read: {describe_os_error(error)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -23,6 +22,7 @@ from img2img.inference.translator import Translator, model_path
 from img2img.inference.watching import watch
 from img2img.inference.workload import pixels_to_come
 from img2img.model_format.find import default_name, taken_for_granted
+from img2img.system.digest import file_sha256
 
 
 def translate_folder(
@@ -175,11 +175,9 @@ def _manifest(
 def settings_of(request: TranslateRequest, model: Path, size: int) -> dict[str, object]:
     """What decides how outputs look; where and how fast they are made is not among it. `size` is
     the working size in force."""
-    with open(model, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     foreign = {"layout": request.layout, "range": request.value_range}
     return {
-        "model": digest,
+        "model": file_sha256(model),
         "quality": request.quality,
         "working_size": size,
         "strength": request.strength,
