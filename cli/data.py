@@ -11,6 +11,7 @@ import typer
 from img2img.cli.console import extra, note, say, say_json
 from img2img.cli.help import Command, Group
 from img2img.cli.options import Debug, Json, Quiet, one_of
+from img2img.errors import UsageError
 
 if TYPE_CHECKING:
     from img2img.data.checks import Report
@@ -74,15 +75,13 @@ def check_command(
     Every picture is decoded. The exit code is 5 if a training would refuse the folder.
     """
     with extra("train", "data check"):
+        from img2img.cli.train import write_png
         from img2img.data.checks import check_data, check_sheet
-        from img2img.images import Picture, write_picture
 
     checked = check_data(data, method, settings=set_ or [])
     report = checked.report
     if sheet is not None:
-        import numpy as np
-
-        write_picture(sheet, Picture(np.asarray(check_sheet(checked)), format="PNG"))
+        write_png(sheet, check_sheet(checked))
     if json:
         row = dataclasses.asdict(report) | {"root": str(report.root), "refused": report.refused}
         row["findings"] = [
@@ -95,11 +94,159 @@ def check_command(
         raise typer.Exit(5)
 
 
+@data_app.command(
+    "preview",
+    cls=Command,
+    epilog="""
+img2img data preview pairs --method pix2pix -o look.png
+img2img data preview photos --method pix2pix --preset restore -o look.png
+""",
+)
+def preview_command(
+    data: Data,
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="METHOD",
+            autocompletion=one_of("pix2pix", "cyclegan", "stargan", "stylize"),
+            help="The method that is to learn from it.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE.png", help="The sheet to write.")
+    ],
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A preset of the method, as for train.")
+    ] = None,
+    set_: Sets = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write a sheet of what the networks will see, augmented and degraded.
+
+    The input stands below what it should become. The same as img2img train --dry-run --preview.
+    """
+    from img2img.cli.train import run
+
+    run(method, data, Path("preview"), preset, None, set_ or [], {}, False, True, out)
+
+
+@data_app.command(
+    "demo",
+    cls=Command,
+    epilog="""
+img2img data demo paired -o demo
+img2img data demo domains -o demo --count 40
+""",
+)
+def demo_command(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            autocompletion=one_of("paired", "unpaired", "domains", "photographs"),
+            help="paired, unpaired, domains or photographs.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FOLDER", help="New folder for the pictures.")
+    ],
+    count: Annotated[
+        int, typer.Option(metavar="N", min=10, help="Pictures or pairs of each set or domain.")
+    ] = 120,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of what is drawn.")] = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Draw a small free set of pictures to try a training with.
+
+    Houses and their outlines (paired), days and nights (unpaired), trees of three seasons
+    (domains), or landscapes (photographs).
+    """
+    with extra("train", "data demo"):
+        from img2img.data.demo import make_demo
+
+    method = make_demo(kind, out, count, seed)
+    preset = "restore --max-time 2m" if kind == "photographs" else "tiny"
+    say(f"img2img train {method} {out} -o runs/{out.name} --preset {preset}")
+
+
+@data_app.command(
+    "pair",
+    cls=Command,
+    epilog="""
+img2img data pair photos sketches -o pairs
+img2img data pair pairs --split-back -o two-folders
+""",
+)
+def pair_command(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Folder of inputs.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FOLDER", help="New folder for the result.")
+    ],
+    b: Annotated[
+        Path | None,
+        typer.Argument(metavar="B", help="Folder of truths, with the same file names."),
+    ] = None,
+    split_back: Annotated[
+        bool,
+        typer.Option("--split-back", help="A holds pairs side by side; write folders A and B."),
+    ] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Join the pictures of two folders side by side, or split such pairs.
+
+    Partners have the same name; results are PNG files.
+    """
+    with extra("train", "data pair"):
+        from img2img.data.joining import join_pairs, split_pairs
+
+    if split_back == (b is not None):
+        raise UsageError("data pair: give two folders A and B, or one folder and --split-back")
+    count = split_pairs(a, out) if b is None else join_pairs(a, b, out)
+    say(f"{count} pairs in {out}")
+
+
+@data_app.command(
+    "split",
+    cls=Command,
+    epilog="""
+img2img data split pairs -o parted
+img2img data split faces -o parted --share 0.2
+""",
+)
+def split_command(
+    data: Data,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FOLDER", help="New folder for train and test.")
+    ],
+    share: Annotated[
+        float, typer.Option(metavar="SHARE", min=0.0, max=0.9, help="Part to hold out, 0..0.9.")
+    ] = 0.1,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Copy a folder into train and test, so that no picture is nearly in both.
+
+    Pairs and near-duplicates stay together. Which are held out follows from their names.
+    """
+    with extra("train", "data split"):
+        from img2img.data.splitting import split_data
+
+    done = split_data(data, out, share)
+    say(
+        f"{done.train} to train on and {done.test} to test with in {out}; "
+        f"{done.together} groups of near-duplicates kept together"
+    )
+
+
 def _print(report: Report) -> None:
     counts = ", ".join(f"{name}: {count}" for name, count in report.counts.items())
     say(f"{report.root}: {report.layout}")
     rows = {
         "pictures": f"{report.total}" + (f" ({counts})" if counts else ""),
+        "looked at": f"{report.examined}" if report.examined < report.total else "",
         "sizes": _most(report.sizes),
         "modes": _most(report.modes),
         "formats": _most(report.formats),
@@ -108,7 +255,7 @@ def _print(report: Report) -> None:
     }
     for name, text in rows.items():
         if text:
-            say(f"  {name + ':':10}{text}")
+            say(f"  {name + ':':11}{text}")
     stops = sum(finding.stops for finding in report.findings)
     for finding in report.findings:
         say(f"{'stops' if finding.stops else 'look'}  {finding.text}")

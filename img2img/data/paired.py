@@ -164,7 +164,7 @@ def _pairs_of(root: Path, part: str | None) -> list[Pair]:
         single = root / part
     for a, b in options:
         if a.is_dir() and b.is_dir():
-            return _by_stem(a, b)
+            return match_stems(a, b)
     if not single.is_dir():
         return []
     files = list(find_pictures(single)) if part else _flat(single)
@@ -175,7 +175,8 @@ def _flat(folder: Path) -> list[Path]:
     return [p for p in find_pictures(folder) if p.parent == folder]
 
 
-def _by_stem(a: Path, b: Path) -> list[Pair]:
+def match_stems(a: Path, b: Path) -> list[Pair]:
+    """The pairs of two folders, by equal names below them; DataError lists what has no partner."""
     problems: list[str] = []
     sides: list[dict[str, Path]] = []
     for folder in (a, b):

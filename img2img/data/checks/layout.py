@@ -80,12 +80,16 @@ def recognise(root: Path, seen: Mapping[Path, Seen], method: str = "") -> Layout
     tables = sorted(root.glob("list_attr*.txt")) or sorted(root.glob("*.csv"))
     domains = _domains(root)
     flat = [p for p in seen if p.parent in (root, root / "train", root / "val", root / "test")]
-    if method == "stargan" or (not method and tables):
+    if method == "photographs":
+        layout = _photographs(root)
+    elif method == "stargan" or (not method and tables):
         layout = _table(root, tables) if tables else _folders(root, domains)
     elif sides:
         layout = _two_sides(root, sides, method)
     elif method == "stylize":
         layout = _photographs(root)
+        layout.method, layout.preset = "stylize", "laptop"
+        layout.settings = ["style=PAINTINGS"]
     elif flat and (method or not domains):
         layout = _wide_or_not(root, seen, method)
     elif len(domains) > 1 and not method:
