@@ -99,8 +99,8 @@ def _refused(root: Path, layout: Layout, side_by_side: bool) -> list[Finding]:
     """What the data set itself refuses and no other finding says."""
     halves = layout.halves
     if layout.kind == "side by side" and halves and halves.photographs and not side_by_side:
-        text = photographs_refused(len(layout.pairs), halves)
-        return [Finding("photographs", True, *text.split(". ", 1))]
+        text, _, fix = photographs_refused(len(layout.pairs), halves).partition(". ")
+        return [Finding("photographs", True, text, fix)]
     if any(finding.stops for finding in layout.findings):
         return []
     error = refusal(root, layout)

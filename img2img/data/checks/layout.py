@@ -13,6 +13,7 @@ from img2img.data.halves import Halves, compare_halves
 from img2img.data.labelled import rows_of
 from img2img.data.paired import pairs_of
 from img2img.data.photographs import photographs_of
+from img2img.data.registration import RELATED_SET, register
 from img2img.data.store import Split
 from img2img.data.unpaired import sets_of
 from img2img.errors import DataError, UsageError
@@ -85,7 +86,7 @@ def recognise(root: Path, seen: Mapping[Path, Seen], method: str = "") -> Layout
     elif method == "stargan" or (not method and tables):
         layout = _table(root, tables) if tables else _folders(root, domains)
     elif sides:
-        layout = _two_sides(root, sides, method)
+        layout = _two_sides(root, sides, method, seen)
     elif method == "stylize":
         layout = _photographs(root)
         layout.method, layout.preset = "stylize", "laptop"
@@ -154,11 +155,16 @@ def _bases(root: Path) -> list[tuple[str, Path]]:
     return given if (root / "train").is_dir() else [("train", root), *given]
 
 
-def _two_sides(root: Path, sides: dict[Key, list[Path]], method: str) -> Layout:
+def _two_sides(
+    root: Path, sides: dict[Key, list[Path]], method: str, seen: Mapping[Path, Seen]
+) -> Layout:
     stems = {key: _stems(root, files) for key, files in sides.items()}
     a, b = (set(stems.get(("train", side), {})) for side in "AB")
     both = len(a & b)
     paired = method == "pix2pix" or (not method and both >= 0.5 * max(1, min(len(a), len(b))))
+    only_names = paired and not method and (root / "trainA").is_dir()
+    if only_names and _unrelated(stems["train", "A"], stems["train", "B"], seen):
+        paired = False  # numbered alike, as unpaired sets often are
     if method == "stylize" or not paired:
         layout = Layout("A and B", method or "cyclegan", groups=sides)
         layout.preset = "laptop" if method == "stylize" else "cyclegan-256"
@@ -172,6 +178,17 @@ def _two_sides(root: Path, sides: dict[Key, list[Path]], method: str) -> Layout:
         layout.pairs += [(part, left[s], right[s]) for s in sorted(left) if s in right]
         _partners(root, part, left, right, layout)
     return layout
+
+
+def _unrelated(a: dict[str, Path], b: dict[str, Path], seen: Mapping[Path, Seen]) -> bool:
+    """Whether pictures of equal names clearly do not show the same thing in the same place."""
+    left, right = [], []
+    for stem in sorted(a.keys() & b.keys()):
+        one, other = seen.get(a[stem]), seen.get(b[stem])
+        if one and other and one.grey is not None and other.grey is not None:
+            left.append(one.grey)
+            right.append(other.grey)
+    return len(left) >= 8 and register(left[:256], right[:256]).peak <= RELATED_SET
 
 
 def _stems(root: Path, files: Sequence[Path]) -> dict[str, Path]:

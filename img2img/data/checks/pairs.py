@@ -150,8 +150,8 @@ def _single(
     findings = []
     if len(wrong):
         rows = [
-            f"{relative(root, pairs[k][0])} (rather with {_b_of(root, pairs[found.best[k]])})"
-            for k in wrong
+            f"{relative(root, pairs[k][0])} (rather with {_b_of(root, pairs[int(found.best[k])])})"
+            for k in wrong.tolist()
         ]
         findings.append(
             Finding(
@@ -160,12 +160,12 @@ def _single(
                 f"{several(len(wrong), 'pair')} of two pictures that do not belong together: "
                 f"{cut(rows)}",
                 "look at the sheet and name the files anew or remove them",
-                tuple(pairs[k][0] for k in wrong),
+                tuple(pairs[k][0] for k in wrong.tolist()),
             )
         )
     if len(moved):
         rows = []
-        for k in moved:
+        for k in moved.tolist():
             x, y = (round(s * n) for s, n in zip(found.shift[k], sizes[k], strict=True))
             rows.append(f"{relative(root, pairs[k][0])} ({_where(x, y)})")
         findings.append(
@@ -174,10 +174,10 @@ def _single(
                 False,
                 f"{several(len(moved), 'pair')} in which B is displaced: {cut(rows)}",
                 "look at the sheet; crop them anew or remove them",
-                tuple(pairs[k][0] for k in moved),
+                tuple(pairs[k][0] for k in moved.tolist()),
             )
         )
-    return findings, [pairs[k] for k in (*wrong, *moved)]
+    return findings, [pairs[k] for k in (*wrong.tolist(), *moved.tolist())]
 
 
 def _b_of(root: Path, pair: Pair) -> str:

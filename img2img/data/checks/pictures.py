@@ -74,7 +74,7 @@ def look(
     found: dict[Path, Seen] = {}
     with ThreadPoolExecutor(_THREADS) as pool:
         for first in range(0, len(order), _CHUNK):
-            if end is not None and time.monotonic() > end:
+            if found and end is not None and time.monotonic() > end:
                 break
             for seen in pool.map(look_at, order[first : first + _CHUNK]):
                 found[seen.path] = seen
