@@ -9,6 +9,7 @@ import typer
 from img2img._version import __version__
 from img2img.cli import bench, doctor, evaluate, export, models, train_command, translate_command
 from img2img.cli.console import set_quiet
+from img2img.cli.data import data_app
 from img2img.cli.help import Command, Group, print_help_of
 
 app = typer.Typer(
@@ -56,6 +57,9 @@ for name, function, examples in (
     ("doctor", doctor.doctor_command, doctor.EXAMPLES),
 ):
     app.command(name, cls=Command, epilog=examples)(function)
+
+
+app.add_typer(data_app, name="data")
 
 
 @app.command(

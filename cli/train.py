@@ -36,6 +36,8 @@ def run(
     with extra("train", "train"):
         from img2img.cli.train_progress import reporter
         from img2img.training import TrainConfig, resolve, train
+        from img2img.training.data_check import data_warnings
+        from img2img.training.events import Warned
         from img2img.training.preview import preview_sheet
 
     values = _from_file(config) if config else {}
@@ -43,13 +45,16 @@ def run(
     values |= {"method": method, "data": data, "out": out}
     settings = dict(values.get("settings", {}))
     for text in sets:
-        _assign(text, values, settings, TrainConfig.model_fields.keys() - {"settings"})
+        assign(text, values, settings, TrainConfig.model_fields.keys() - {"settings"})
     values["settings"] = settings
     chosen = resolve(values, preset)
     if preview is not None:
-        _write_png(preview, preview_sheet(chosen, reporter(json)))
+        write_png(preview, preview_sheet(chosen, reporter(json)))
         if dry_run:
             return
+    if os.environ.get("RANK", "0") == "0":
+        for text in data_warnings(chosen):
+            reporter(json)(Warned(text))
     with stop_flag() as stop:
         model = train(chosen, reporter(json), stop, dry_run)
     if not json and not dry_run and os.environ.get("RANK", "0") == "0":
@@ -114,8 +119,8 @@ def spawn(count: int) -> None:
     raise typer.Exit(subprocess.call(command))
 
 
-def _write_png(path: Path, sheet: Image.Image) -> None:
-    """Raises EnvironmentFault or PictureError where it cannot be written."""
+def write_png(path: Path, sheet: Image.Image) -> None:
+    """Write a sheet. Raises EnvironmentFault or PictureError where it cannot be written."""
     import numpy as np
 
     from img2img.images import Picture, write_picture
@@ -132,7 +137,7 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not TOML: {error}") from None
 
 
-def _assign(text: str, values: dict[str, Any], settings: dict[str, Any], own: set[str]) -> None:
+def assign(text: str, values: dict[str, Any], settings: dict[str, Any], own: set[str]) -> None:
     """`NAME=VALUE` with a TOML value or a bare word; `generator.width=32` reaches an option of
     the generator, `method.NAME` a setting of the method that the loop has too."""
     name, equals, written = text.partition("=")

@@ -16,11 +16,12 @@ ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference" / "cli.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("weights/*.md")])
 COMMANDS = ("", "translate", "train", "export", "evaluate", "bench", "models", "doctor", "help")
+DATA = ("data", *(f"data {name}" for name in ("check", "preview", "demo", "pair", "split")))
 
 
 def cli_reference() -> str:
     parts = ["# Command line\n\nGenerated from the commands themselves; a test compares it.\n"]
-    for command in COMMANDS:
+    for command in (*COMMANDS, *DATA):
         environment = {**os.environ, "COLUMNS": "80", "TERMINAL_WIDTH": "80", "NO_COLOR": "1"}
         done = subprocess.run(
             [sys.executable, "-m", "img2img.cli", *command.split(), "--help"],
@@ -44,7 +45,7 @@ EXIT_CODES = """
 | 2 | wrong use or configuration |
 | 3 | model or checkpoint refused |
 | 4 | environment: disk full, device absent, package missing |
-| 5 | training diverged, or an export differs from its source |
+| 5 | training diverged, an export differs from its source, or training would refuse checked data |
 | 70 | a defect of img2img; `--debug` shows the traceback |
 | 130, 143 | interrupted by Ctrl-C, terminated |
 
@@ -61,6 +62,10 @@ def test_every_command_is_in_the_reference_and_the_help() -> None:
 
     names = {command.name for command in app.registered_commands}
     assert names == set(COMMANDS) - {""}
+    (group,) = app.registered_groups
+    assert group.name == "data"
+    names |= {f"data {command.name}" for command in group.typer_instance.registered_commands}
+    assert names == {*COMMANDS, *DATA} - {"", "data"}
     readme = (ROOT / "README.md").read_text()
     assert all(f"img2img {name}" in readme for name in names - {"help"})
 

@@ -14,7 +14,8 @@ from img2img.model_format.find import shipped
 from img2img.training.presets import presets_of
 from tests.conftest import Cli, Main
 
-COMMANDS = ["translate", "train", "export", "evaluate", "models", "bench", "doctor", "help"]
+COMMANDS = ["translate", "train", "export", "evaluate", "models", "bench", "doctor", "data", "help"]
+DATA = ["data check", "data preview", "data demo", "data pair", "data split"]
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("command", ["", *COMMANDS, *DATA])
 def test_help_fits_eighty_columns_and_is_whole(command: str, main: Main) -> None:
     long = main(*command.split(), "--help").stdout
     assert long and long == main(*command.split(), "-h").stdout

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from img2img.data.halves import refuse_photographs
 from img2img.data.store import (
     Loading,
     Progress,
@@ -60,7 +61,8 @@ class PairedData:
     """The pairs of one split.
 
     Raises:
-        DataError: nothing found, unpaired files, unreadable or odd pictures: all listed at once.
+        DataError: nothing found, unpaired files, photographs that are no pairs, unreadable or odd
+            pictures: all listed at once.
     """
 
     domains: tuple[str, ...] = ()
@@ -74,6 +76,9 @@ class PairedData:
         self.pairs = pairs_of(root, split, loading.held_out)
         if split == "train" and not self.pairs:
             raise DataError(f"{root}: no pairs of pictures found. {_LAYOUTS}")
+        alone = [pair.a for pair in self.pairs if pair.b is None]
+        if split == "train" and alone and not loading.side_by_side:
+            refuse_photographs(root, alone)
         self.names = [pair.name for pair in self.pairs]
         read = partial(_read, self.pairs, loading)
         self.store = Store(
@@ -159,7 +164,7 @@ def _pairs_of(root: Path, part: str | None) -> list[Pair]:
         single = root / part
     for a, b in options:
         if a.is_dir() and b.is_dir():
-            return _by_stem(a, b)
+            return match_stems(a, b)
     if not single.is_dir():
         return []
     files = list(find_pictures(single)) if part else _flat(single)
@@ -170,7 +175,8 @@ def _flat(folder: Path) -> list[Path]:
     return [p for p in find_pictures(folder) if p.parent == folder]
 
 
-def _by_stem(a: Path, b: Path) -> list[Pair]:
+def match_stems(a: Path, b: Path) -> list[Pair]:
+    """The pairs of two folders, by equal names below them; DataError lists what has no partner."""
     problems: list[str] = []
     sides: list[dict[str, Path]] = []
     for folder in (a, b):
@@ -186,5 +192,9 @@ def _by_stem(a: Path, b: Path) -> list[Pair]:
             f"{path} has no partner in {folder}" for s, path in here.items() if s not in there
         ]
     if problems:
-        raise DataError(listing(f"{len(problems)} files without a clear pair", problems))
+        raise DataError(
+            listing(f"{len(problems)} files without a clear pair", problems)
+            + ". Give both the same name, or use method cyclegan, which learns from unpaired image "
+            "sets"
+        )
     return [Pair(stem, sides[0][stem], sides[1][stem]) for stem in sorted(sides[0])]

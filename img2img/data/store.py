@@ -53,6 +53,7 @@ class Loading:
         held_out: how many pictures (or pairs) to hold out where the folder does not say; by
             default 5 %, at most 100.
         seed: of every draw that a data set makes.
+        side_by_side: a picture holds a pair even where it looks like an ordinary photograph.
     """
 
     size: int
@@ -66,6 +67,7 @@ class Loading:
     jpeg: str = ""
     held_out: int | None = None
     seed: int = 0
+    side_by_side: bool = False
 
     def __post_init__(self) -> None:
         if not set(self.channels) <= {1, 3}:

@@ -52,6 +52,9 @@ class TrainConfig(Settings):
     held_out: int | None = Field(
         None, ge=0, description="pictures held out where the folder does not say; by default 5 %"
     )
+    side_by_side: bool = Field(
+        False, description="take wide pictures for pairs even where they look like photographs"
+    )
     flip: bool = Field(True, description="mirror pictures at random")
     augment: dict[str, Any] = Field(default_factory=dict, description="augmentation, by name")
     diffaugment: str = Field("", description="DiffAugment policies, e.g. color,translation,cutout")

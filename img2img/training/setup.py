@@ -240,6 +240,7 @@ def _loading(
             jpeg=str(device) if config.jpeg_decoder == "torchvision" else "",
             held_out=config.held_out,
             seed=config.seed,
+            side_by_side=config.side_by_side,
         )
 
     return loading

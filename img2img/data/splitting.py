@@ -1,0 +1,117 @@
+"""Held-out sets without pictures that training has too, or nearly so."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from img2img.data.checks.layout import Layout, recognise
+from img2img.data.checks.pictures import look
+from img2img.data.checks.similar import groups_of, near_pairs, same_pictures
+from img2img.data.demo import new_folder
+from img2img.errors import DataError
+from img2img.images import find_pictures
+
+Sample = tuple[tuple[str, Path], ...]  # (place below train or test, file) of what stays together
+
+
+@dataclass(frozen=True)
+class SplitSet:
+    """How many samples went where, and how many groups of near-duplicates were kept together."""
+
+    train: int
+    test: int
+    together: int
+
+
+def split_data(root: Path, out: Path, share: float = 0.1) -> SplitSet:
+    """Copy the pictures of `root` into `out`/train and `out`/test, so that pairs stay together and
+    no picture of test is (nearly) one of train; which ones is decided by a hash of their names.
+
+    Args:
+        share: of the samples to hold out, 0..1, of each domain or set.
+
+    Raises:
+        DataError: unreadable pictures, or a layout that cannot be split (attribute tables).
+        UsageError: `out` is not empty.
+    """
+    seen = look(list(find_pictures(root)))
+    bad = [s for s in seen.values() if s.error]
+    if bad:
+        raise DataError(f"{bad[0].path}: {bad[0].error} ({len(bad)} unreadable in all)")
+    sets = _samples(recognise(root, seen))
+    if not sets:
+        raise DataError(f"{root}: no layout that can be split; see img2img data check")
+    new_folder(out)
+    home = {path: place for place, path in enumerate(seen)}
+    groups = groups_of(same_pictures([*seen.values()]), near_pairs([*seen.values()]))
+    linked = {path: min(home[p] for p in group) for group in groups for path in group}
+    counts = {"train": 0, "test": 0}
+    held = _held_out(sets, linked, home, share)
+    for samples in sets:
+        for sample in samples:
+            part = "test" if _root_of(sample, linked, home) in held else "train"
+            counts[part] += 1
+            for place, path in sample:
+                target = out / part / place
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+    return SplitSet(counts["train"], counts["test"], len(groups))
+
+
+def _held_out(
+    sets: Sequence[Sequence[Sample]],
+    linked: dict[Path, int],
+    home: dict[Path, int],
+    share: float,
+) -> set[int]:
+    """Of each set, groups in the order of a hash of their first name until there are enough; what
+    is linked across sets moves as one."""
+    held: set[int] = set()
+    for samples in sets:
+        by_group: dict[int, list[Sample]] = {}
+        for sample in samples:
+            by_group.setdefault(_root_of(sample, linked, home), []).append(sample)
+        wanted = max(1, round(share * len(samples))) - sum(
+            len(by_group[g]) for g in by_group if g in held
+        )
+        order = sorted(by_group, key=lambda g: _digest(by_group[g][0]))
+        for group in order:
+            if wanted <= 0:
+                break
+            if group not in held and len(by_group[group]) <= max(1, wanted):
+                held.add(group)
+                wanted -= len(by_group[group])
+    return held
+
+
+def _digest(sample: Sample) -> bytes:
+    return hashlib.sha256(os.fsencode(sample[0][0])).digest()
+
+
+def _root_of(sample: Sample, linked: dict[Path, int], home: dict[Path, int]) -> int:
+    return min(linked.get(path, home[path]) for _, path in sample)
+
+
+def _samples(layout: Layout) -> list[list[Sample]]:
+    """What is to be divided, each set for itself."""
+    if layout.kind == "A and B paired":
+        pairs = [(a, b) for _, a, b in layout.pairs if b is not None]
+        return [[((f"A/{n}", a), (f"B/{n2}", b)) for a, b in pairs for n, n2 in [_names(a, b)]]]
+    if layout.kind in ("side by side", "photographs"):
+        files = [p for group in layout.groups.values() for p in group]
+        return [[((p.name, p),) for p in files]]
+    if layout.kind in ("A and B", "domains"):
+        sides: dict[str, list[Sample]] = {}
+        for (_, side), files in layout.groups.items():
+            sides.setdefault(side, []).extend(((f"{side}/{p.name}", p),) for p in files)
+        return list(sides.values())
+    return []
+
+
+def _names(a: Path, b: Path) -> tuple[str, str]:
+    return a.name, b.name

@@ -1,0 +1,156 @@
+"""`img2img data check`: what a folder of training data is, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from img2img.data import Loading, PairedData
+from img2img.data.checks import Report, check_data, check_sheet
+from img2img.data.demo import DEMOS, make_demo
+from img2img.data.joining import join_pairs, split_pairs
+from img2img.data.splitting import split_data
+from img2img.errors import DataError, UsageError
+from img2img.training import TrainConfig
+from img2img.training.data_check import data_warnings
+from tests import broken_sets
+from tests.broken_sets import BROKEN, save, scene
+from tests.conftest import Main
+
+
+def found(report: Report, kind: str) -> list[str]:
+    return [str(f) for f in report.findings if f.kind == kind]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_set_is_named(name: str, tmp_path: Path) -> None:
+    make, kind, stops, words = BROKEN[name]
+    make(tmp_path)
+    report = check_data(tmp_path).report
+    texts = found(report, kind)
+    assert any(all(word in text for word in words) for text in texts), report.findings
+    assert report.refused == stops
+
+
+def test_a_good_set_has_no_finding_but_its_size(tmp_path: Path) -> None:
+    broken_sets.pairs(tmp_path, 16)
+    report = check_data(tmp_path).report
+    assert [f.kind for f in report.findings] == ["few"] and not report.refused
+    assert report.method == "pix2pix" and report.counts == {"train A": 16, "train B": 16}
+    assert report.registration["peak"] > 6.5 and report.registration["shift"] == [0, 0]
+    assert report.command.startswith(f"img2img train pix2pix {tmp_path} -o runs/")
+
+
+def test_several_faults_are_named_at_once(tmp_path: Path) -> None:
+    for name in ("test in train", "empty domain", "loop", "grey"):
+        BROKEN[name][0](tmp_path)
+    kinds = {f.kind for f in check_data(tmp_path).report.findings}
+    assert {"mode", "leak", "empty", "links"} <= kinds
+
+
+def test_files_without_a_partner_are_counted_and_cut(tmp_path: Path) -> None:
+    broken_sets.pairs(tmp_path, 12)
+    for k in range(5):
+        (tmp_path / "B" / f"{k:02}.png").unlink()
+    report = check_data(tmp_path).report
+    (text,) = found(report, "unpaired")
+    assert text.startswith("5 files without a partner") and "and 2 more" in text
+    assert "use cyclegan for unpaired image sets" in text and report.refused
+    with pytest.raises(DataError, match="cyclegan, which learns from unpaired"):
+        PairedData(tmp_path, "train", Loading(32))
+
+
+def test_photographs_are_not_cut_into_pairs(tmp_path: Path) -> None:
+    broken_sets.photographs_as_pairs(tmp_path)
+    assert check_data(tmp_path).report.layout == "photographs only"
+    report = check_data(tmp_path, "pix2pix").report
+    (text,) = found(report, "photographs")
+    assert report.refused and "pairs=degrade" in text and "side_by_side=true" in text
+    with pytest.raises(DataError, match="7 pictures look like ordinary photographs"):
+        PairedData(tmp_path, "train", Loading(32, held_out=0))
+    assert len(PairedData(tmp_path, "train", Loading(32, held_out=0, side_by_side=True))) == 7
+    assert not check_data(tmp_path, "pix2pix", settings=["side_by_side=true"]).report.refused
+
+
+def test_a_single_wrong_pair_is_found_with_its_partner(tmp_path: Path) -> None:
+    swapped = {3: 9, 9: 3}
+    broken_sets.pairs(tmp_path, 20, lambda k: swapped.get(k, k))
+    checked = check_data(tmp_path)
+    (text,) = found(checked.report, "mispaired")
+    assert "2 pairs" in text and "A/03.png (rather with B/09.png)" in text
+    assert {a.name for a, _ in checked.suspected} == {"03.png", "09.png"}
+    assert check_sheet(checked).width > 8 * 128
+
+
+def test_some_of_the_pictures_in_a_bounded_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken_sets.domains(tmp_path, "cat", "dog")
+    monkeypatch.setattr("img2img.data.checks.pictures._CHUNK", 5)
+    report = check_data(tmp_path, seconds=-1).report
+    assert report.examined == 5 and report.total == 12 and not report.refused
+
+
+def test_train_prints_what_does_not_stop_it(tmp_path: Path) -> None:
+    broken_sets.grey_among_colour(tmp_path)
+    config = TrainConfig(method="stargan", data=tmp_path, out=tmp_path / "run")
+    texts = data_warnings(config)
+    assert any("1 of 12 pictures are grey" in text for text in texts)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "state-00000001.i2i").touch()
+    assert data_warnings(config) == []
+
+
+@pytest.mark.parametrize("kind", DEMOS)
+def test_a_demo_is_what_its_method_learns_from(kind: str, tmp_path: Path) -> None:
+    method = make_demo(kind, tmp_path / "a", count=12)
+    report = check_data(tmp_path / "a").report
+    assert report.method == method and {f.kind for f in report.findings} <= {"few"}
+    make_demo(kind, tmp_path / "b", count=12)
+    assert all(
+        p.read_bytes() == (tmp_path / "b" / p.relative_to(tmp_path / "a")).read_bytes()
+        for p in (tmp_path / "a").rglob("*.png")
+    )
+
+
+def test_an_unknown_demo_and_a_full_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="paired"):
+        make_demo("pairs", tmp_path / "new")
+    save(scene(1), tmp_path / "x.png")
+    with pytest.raises(UsageError, match="not empty"):
+        make_demo("paired", tmp_path)
+
+
+def test_pairs_joined_and_split_back_are_the_same(tmp_path: Path) -> None:
+    broken_sets.pairs(tmp_path / "two", 3)
+    a, b = tmp_path / "two" / "A", tmp_path / "two" / "B"
+    assert join_pairs(a, b, tmp_path / "one") == 3
+    assert split_pairs(tmp_path / "one", tmp_path / "back") == 3
+    for path in (tmp_path / "two").rglob("*.png"):
+        again = tmp_path / "back" / path.relative_to(tmp_path / "two")
+        assert Image.open(again).tobytes() == Image.open(path).tobytes()
+
+
+def test_a_split_keeps_near_duplicates_and_pairs_together(tmp_path: Path) -> None:
+    broken_sets.pairs(tmp_path / "in", 12)
+    for k in range(4):  # the same scenes again, saved smaller
+        for side in "AB":
+            image = Image.open(tmp_path / "in" / side / f"{k:02}.png")
+            save(image.resize((90, 90)), tmp_path / "in" / side / f"again{k}.png")
+    done = split_data(tmp_path / "in", tmp_path / "out", 0.4)
+    assert done.train + done.test == 16 and 4 <= done.test <= 8 and done.together >= 4
+    report = check_data(tmp_path / "out").report
+    assert not found(report, "leak") and not found(report, "unpaired")
+
+
+def test_the_command_says_it_in_words_and_in_json(tmp_path: Path, main: Main) -> None:
+    broken_sets.empty_domain(tmp_path / "in")
+    said = main("data", "check", tmp_path / "in", "--sheet", tmp_path / "look.png")
+    assert said.returncode == 5 and "stops  domain bird has no pictures" in said.stdout
+    assert Image.open(tmp_path / "look.png").width > 128
+    row = json.loads(main("data", "check", tmp_path / "in", "--json").stdout)
+    assert row["refused"] and row["findings"][0]["kind"] == "empty"
+    assert main("data", "check", tmp_path / "none").returncode == 2
