@@ -72,7 +72,7 @@ def print_settings(method: str) -> None:
     if method not in METHODS:
         raise ConfigError(f"unknown method '{method}'.{proposal(method, METHODS)}")
     kind = METHODS[method]
-    given = ("method", "data", "out", "settings")
+    given = ("method", "data", "out", "preset", "settings")
     own, loop = described(kind.Config), described(TrainConfig, kind.defaults, leave_out=given)
     clashes = {row.name for row in own} & {row.name for row in loop}
     say(f"Settings of {method}, for --set NAME=VALUE:\n")

@@ -30,6 +30,7 @@ class TrainConfig(Settings):
     data: Path = Field(description="folder of training data")
     out: Path = Field(description="run folder")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
+    preset: str = Field("", description="preset that the settings began with, as a record only")
     name: str = Field("", description="name in the model file; by default that of the run folder")
     licence: str = Field("unknown", description="licence of the model, written into its file")
     epochs: int = Field(100, ge=0, description="passes over the data at the full learning rate")

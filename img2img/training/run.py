@@ -31,6 +31,8 @@ from img2img.training.events import (
 )
 from img2img.training.pace import probe
 from img2img.training.publish import as_toml, publish
+from img2img.training.record import Record
+from img2img.training.runs import State
 from img2img.training.schedule import lr_factor
 from img2img.training.setup import Setup, parameter_counts
 from img2img.training.state import restore, state_of
@@ -82,6 +84,7 @@ class Run:
         self._minutes_before = 0.0
         self._tally = Tally()
         self._factor, self._epoch = 1.0, 0
+        self._recorded: Record | None = None
 
     # --- the start
 
@@ -133,6 +136,8 @@ class Run:
             toml = as_toml(config, self.facts["settings"])
             write_atomic(config.out / "config.toml", toml)
             self._log = run_folder.Log(config.out / "metrics.jsonl", self.step)
+            started = self.setup.started(self.step)
+            self._recorded = Record(config, started, self.facts, self.device)
         shown = config.tensorboard and self.processes.first and not self.dry_run
         folder = config.out / "tensorboard" if shown else None
         self._curves = kept.enter_context(board(folder, self.step))
@@ -236,6 +241,8 @@ class Run:
     def _threads_changed(self, text: str) -> bool:
         if text:
             self.listen(Warned(text))
+            if self._recorded:
+                self._recorded.add(self.step, "threads", text)
         return bool(text)
 
     # --- what it writes and reports
@@ -279,6 +286,7 @@ class Run:
                 if self.best.better(self.step, self.figures):
                     self._publish("best")
             self._record(Validated(self.step, self.figures), sheet_of(out, self.step))
+            self._write_record("running")
         if self.processes.agree(self.best.spent):
             self.total = self.step
 
@@ -299,7 +307,14 @@ class Run:
                 with averaged(self.average):
                     self._publish("")
             self.listen(Saved(step))
+            self._write_record("running")
         self.processes.wait()
+
+    def _write_record(self, state: State) -> None:
+        if self._recorded:
+            text = self._recorded.write(self.step, self.minutes(), state)
+            if text:
+                self.listen(Warned(text))
 
     def _check_best(self) -> None:
         name = self.best.name
@@ -321,6 +336,9 @@ class Run:
         """Save and report a run that ends before its last step."""
         if not self.dry_run:
             self.save()
+            if self._recorded:
+                self._recorded.add(self.step, "stop", "time is up" if time_is_up else "stopped")
+            self._write_record("stopped")
         self.listen(Stopped(self.step, None if self.by_time else self.total, time_is_up))
 
     def finish(self) -> None:
@@ -328,6 +346,7 @@ class Run:
         settle_device(self.device)
         seconds = time.monotonic() - self._began
         if not self.dry_run:
+            self._write_record("finished")
             self.listen(Finished(self.step, seconds, self.figures))
             return
         config = self.config
