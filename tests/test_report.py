@@ -71,7 +71,7 @@ def test_sheets_are_kept_evenly() -> None:
 
 
 def test_the_page_holds_curves_samples_and_commands(tmp_path: Path) -> None:
-    page = write_report(run_at(tmp_path / "my run"))
+    page = write_report(read_run(run_at(tmp_path / "my run")))
     data, text = data_of(page), page.read_text()
     curves = data["runs"][0]["curves"]
     assert set(curves["losses"]) == {"D", "G/l1"} and set(curves["figures"]) == {"psnr"}
@@ -94,7 +94,7 @@ def test_a_long_run_makes_a_small_page(tmp_path: Path) -> None:
          "losses": {"D": n / 3}}
         for n in range(100, steps + 1, 100)
     ]  # fmt: skip
-    page = write_report(run_at(tmp_path / "run", steps, sheets=40, rows=rows))
+    page = write_report(read_run(run_at(tmp_path / "run", steps, sheets=40, rows=rows)))
     data = data_of(page)
     assert len(data["runs"][0]["curves"]["losses"]["D"]["steps"]) == POINTS
     assert len(data["sheets"]) == SHEETS and data["sheets"][-1]["step"] == steps
@@ -108,7 +108,7 @@ def test_names_are_shown_and_not_obeyed(tmp_path: Path) -> None:
     folder = run_at(tmp_path / "run", 1, 1, rows=rows)
     text = (folder / "config.toml").read_text().replace('name = ""', f'name = "{hostile}"')
     (folder / "config.toml").write_text(text)
-    page = write_report(folder)
+    page = write_report(read_run(folder))
     assert "<script>alert" not in page.read_text()
     assert hostile in data_of(page)["runs"][0]["curves"]["losses"]
 

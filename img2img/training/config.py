@@ -85,6 +85,10 @@ class TrainConfig(Settings):
         0, ge=0, description="validations without a better `best` that end the run; 0: never"
     )
     validate_seconds: float = Field(60.0, gt=0, description="most time for one validation")
+    on_collapse: Literal["warn", "stop"] = Field(
+        "warn",
+        description="whether mode collapse or a discriminator that always wins ends the run",
+    )
     log_every: int = Field(50, ge=1, description="steps between two log rows")
     sample_every: int = Field(1000, ge=1, description="steps between two sample sheets")
     save_every: int = Field(1000, ge=1, description="steps between two saved states")

@@ -90,7 +90,7 @@ class Progress(TrainingEvent):
 
     Attributes:
         steps: of the whole run; of one that ends by the clock an estimate.
-        losses: means since the last logged row.
+        losses: smoothed.
         pictures_per_second: of late.
         memory_bytes: the most in use so far, of the device, or of this process on the CPU.
         best, best_value, best_step: the best validation so far by the figure that the run follows,

@@ -16,8 +16,9 @@ from img2img.system.atomic import write_atomic
 from img2img.training.config import TrainConfig
 from img2img.training.devices import peak_memory
 from img2img.training.events import Started
+from img2img.training.health import Health
 from img2img.training.report import Sheets, write_report
-from img2img.training.runs import RECORD, State, read_run
+from img2img.training.runs import RECORD, Best, State, read_run
 
 _EVENTS = 200  # kept
 
@@ -26,7 +27,8 @@ class Record:
     """What the log does not hold: how the run began and where, its events, time and memory.
 
     Attributes:
-        columns: titles of the sample sheet.
+        health: its detectors.
+        best: the best validation so far.
     """
 
     def __init__(
@@ -35,10 +37,13 @@ class Record:
         started: Started,
         facts: Mapping[str, Any],
         device: torch.device,
+        compared: Mapping[str, str],
     ):
         self._out, self._device = config.out, device
         self._sheets = Sheets()
-        self.columns: Sequence[str] = ()
+        self.health = Health(compared, str(facts["settings"].get("gan", "")))
+        self.best: Best | None = None
+        self._columns: Sequence[str] = ()
         self._told = False
         self._events: list[dict[str, Any]] = []
         self._fixed = {
@@ -47,9 +52,11 @@ class Record:
             "data_fingerprint": facts.get("data_fingerprint"),
         }
         if started.step:
-            before = read_run(config.out).record
-            self.columns = before.get("columns", ())
-            self._events = list(before.get("events", ()))
+            before = read_run(config.out, "running")
+            self.best = before.best()
+            self._columns = before.record.get("columns", ())
+            self._events = list(before.record.get("events", ()))
+            self.health.resume(before.rows)
             self.add(started.step, "resume", "resumed")
 
     def add(self, step: int, kind: str, text: str) -> None:
@@ -59,17 +66,20 @@ class Record:
     def write(self, step: int, minutes: float, state: State) -> str:
         """Write the record and the page. Neither is worth ending a training for: where they cannot
         be written, returns what to warn of, once; else ""."""
+        self._columns = self.health.columns or self._columns
         row = self._fixed | {
             "state": state,
             "step": step,
             "minutes": round(minutes, 3),
             "memory_bytes": peak_memory(self._device),
-            "columns": list(self.columns),
+            "columns": list(self._columns),
             "events": self._events,
         }
         try:
             write_atomic(self._out / RECORD, json.dumps(row).encode())
-            write_report(self._out, state, self._sheets)
+            run = read_run(self._out, state)
+            self.best = run.best()
+            write_report(run, self._sheets)
         except OSError as error:
             text = f"{self._out / RECORD}: not written: {describe_os_error(error)}"
         except EnvironmentFault as error:

@@ -25,7 +25,7 @@ from img2img.system.atomic import write_atomic
 from img2img.system.pages import asset, fill, policy
 from img2img.system.pages import shown_text as _text
 from img2img.training.differences import changed_settings
-from img2img.training.runs import RunFiles, State, read_run
+from img2img.training.runs import RunFiles, read_run
 
 PAGE = "report.html"
 POINTS = 400  # of a curve
@@ -70,19 +70,16 @@ class Sheets:
         return chosen
 
 
-def write_report(folder: Path, state: State | None = None, sheets: Sheets | None = None) -> Path:
-    """Write the page of the run in `folder` into it and return its path.
+def write_report(run: RunFiles, sheets: Sheets | None = None) -> Path:
+    """Write the page of `run` into its folder and return its path.
 
     Args:
-        state: what the run's own process knows of it.
         sheets: of an earlier call for the same run, so that no sheet is reduced twice.
 
     Raises:
-        UsageError: `folder` is no run folder.
         EnvironmentFault: the page cannot be written.
     """
-    run = read_run(folder, state)
-    path = folder / PAGE
+    path = run.folder / PAGE
     _write(path, page_of(run, sheets or Sheets()))
     return path
 
