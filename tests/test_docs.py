@@ -15,7 +15,19 @@ import img2img
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference" / "cli.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("weights/*.md")])
-COMMANDS = ("", "translate", "train", "export", "evaluate", "bench", "models", "doctor", "help")
+COMMANDS = (
+    "",
+    "translate",
+    "train",
+    "runs",
+    "report",
+    "export",
+    "evaluate",
+    "bench",
+    "models",
+    "doctor",
+    "help",
+)
 
 
 def cli_reference() -> str:
@@ -44,7 +56,7 @@ EXIT_CODES = """
 | 2 | wrong use or configuration |
 | 3 | model or checkpoint refused |
 | 4 | environment: disk full, device absent, package missing |
-| 5 | training diverged, or an export differs from its source |
+| 5 | training diverged, or collapsed with `--on-collapse stop`; or an export differs from its source |
 | 70 | a defect of img2img; `--debug` shows the traceback |
 | 130, 143 | interrupted by Ctrl-C, terminated |
 

@@ -14,16 +14,10 @@ from PIL import Image
 from img2img.errors import UsageError
 from img2img.images import contact_sheet
 from img2img.training import train
+from img2img.training.curves import POINTS, evenly, thin
 from img2img.training.differences import changed_settings
 from img2img.training.presets import resolve
-from img2img.training.report import (
-    POINTS,
-    SHEETS,
-    evenly,
-    thin,
-    write_comparison,
-    write_report,
-)
+from img2img.training.report import SHEETS, write_comparison, write_report
 from img2img.training.runs import find_runs, read_run, summaries
 from tests.test_training import Stop, config_of
 

@@ -10,13 +10,11 @@ from __future__ import annotations
 import base64
 import io
 import json
-import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from img2img._version import __version__
@@ -24,27 +22,15 @@ from img2img.errors import EnvironmentFault, describe_os_error
 from img2img.system.atomic import write_atomic
 from img2img.system.pages import asset, fill, policy
 from img2img.system.pages import shown_text as _text
+from img2img.training.curves import GROUPS, curves_of, evenly, number
 from img2img.training.differences import changed_settings
 from img2img.training.runs import RunFiles, read_run
 
 PAGE = "report.html"
-POINTS = 400  # of a curve
 SHEETS = 24  # of the history
 _SIDE = 720  # of a sheet in the history, in pixels
 _NEWEST = 1_500_000  # most bytes of the newest sheet, embedded as it is
 _GAP, _HEAD = 4, 16  # of a contact sheet, in pixels
-_EVENTS = 200
-# The groups of curves and what their headings say.
-_GROUPS = {
-    "figures": ("Held-out pictures", "Figures of pictures that the networks never learn from."),
-    "losses": ("Losses", "Means between two rows of the log; the band holds their range."),
-    "pace": ("Learning rate and speed", "The rate of the generator, and training pictures/s."),
-    "health": (
-        "Health",
-        "What the detectors measure on the held-out pictures; "
-        "docs/how-to/watch-a-training.md says what each tells.",
-    ),
-}
 _COMMANDS = (
     ("Translate your pictures", "img2img translate PHOTOS -o OUT -m {run}"),
     ("Judge it on the held-out pictures", "img2img evaluate {run} {data} -o {run}/evaluation"),
@@ -70,8 +56,8 @@ class Sheets:
         return chosen
 
 
-def write_report(run: RunFiles, sheets: Sheets | None = None) -> Path:
-    """Write the page of `run` into its folder and return its path.
+def write_report(run: RunFiles, sheets: Sheets | None = None, path: Path | None = None) -> Path:
+    """Write the page of `run` and return its path, by default report.html in the run folder.
 
     Args:
         sheets: of an earlier call for the same run, so that no sheet is reduced twice.
@@ -79,7 +65,7 @@ def write_report(run: RunFiles, sheets: Sheets | None = None) -> Path:
     Raises:
         EnvironmentFault: the page cannot be written.
     """
-    path = run.folder / PAGE
+    path = path or run.folder / PAGE
     _write(path, page_of(run, sheets or Sheets()))
     return path
 
@@ -99,7 +85,7 @@ def page_of(run: RunFiles, sheets: Sheets) -> str:
     """The page of one run."""
     newest = _newest(run)
     data = {
-        "runs": [_curves(run)],
+        "runs": [curves_of(run)],
         "sheets": sheets.of(run.sheets),
         "newest": newest,
     }
@@ -117,7 +103,7 @@ def page_of(run: RunFiles, sheets: Sheets) -> str:
 
 def comparison_of(runs: Sequence[RunFiles]) -> str:
     """The page of several runs: a table, their curves over each other, their newest samples."""
-    data: dict[str, Any] = {"runs": [_curves(run) for run in runs]}
+    data: dict[str, Any] = {"runs": [curves_of(run) for run in runs]}
     legend = "".join(
         f"<li class='run{k % 6}'><bdi>{_text(run.name)}</bdi></li>" for k, run in enumerate(runs)
     )
@@ -145,76 +131,6 @@ def next_commands(run: RunFiles) -> list[tuple[str, str]]:
         "name": shlex.quote(run.name),
     }
     return [(why, command.format(**values)) for why, command in _COMMANDS]
-
-
-def thin(steps: Sequence[int], values: Sequence[float], most: int = POINTS) -> dict[str, Any]:
-    """A curve of at most `most` points: means of equal numbers of neighbours with their `low` and
-    `high`, each at its last step. A mean over a value that is not finite is None."""
-    y = np.asarray(values, dtype=float)
-    parts = np.array_split(np.arange(len(y)), min(most, len(y)))
-    curve: dict[str, Any] = {
-        "steps": [int(steps[part[-1]]) for part in parts],
-        "mean": [_rounded(y[part].mean()) for part in parts],
-    }
-    if len(y) > most:
-        curve["low"] = [_rounded(y[part].min()) for part in parts]
-        curve["high"] = [_rounded(y[part].max()) for part in parts]
-    return curve
-
-
-def evenly(items: Sequence[int], most: int) -> list[int]:
-    """At most `most` of `items`, evenly chosen, the first and the last among them."""
-    if len(items) <= most:
-        return list(items)
-    return [items[k] for k in np.linspace(0, len(items) - 1, most).round().astype(int)]
-
-
-def _rounded(value: float) -> float | None:
-    return float(f"{value:.5g}") if math.isfinite(value) else None
-
-
-def _curves(run: RunFiles) -> dict[str, Any]:
-    """The curves of a run by group and name, and what happened when."""
-    points: dict[str, dict[str, tuple[list[int], list[float]]]] = {g: {} for g in _GROUPS}
-
-    def add(group: str, name: str, step: int, value: Any) -> None:
-        if isinstance(value, (int, float)):
-            steps, values = points[group].setdefault(name, ([], []))
-            steps.append(step)
-            values.append(float(value))
-
-    lr = run.config.get("settings", {}).get("lr", 1.0)
-    per_step = run.config.get("batch_size", 1) * run.config.get("accumulate", 1)
-    for row in run.rows:
-        step, kind = row["step"], row["event"]
-        if kind == "step":
-            for name, value in row.get("losses", {}).items():
-                add("losses", name, step, value)
-            add("pace", "learning rate", step, row.get("lr_factor", 1.0) * lr)
-            add("pace", "pictures/s", step, row.get("steps_per_second", 0.0) * per_step)
-        elif kind in ("validation", "health-figures"):
-            group = "figures" if kind == "validation" else "health"
-            for name in row.keys() - {"event", "step"}:
-                add(group, name, step, row[name])
-    curves = {
-        group: {name: thin(*points[group][name]) for name in sorted(points[group])}
-        for group in points
-    }
-    return {"name": run.name, "step": run.step, "curves": curves, "events": _happened(run)}
-
-
-def _happened(run: RunFiles) -> list[dict[str, Any]]:
-    found = [
-        {"step": row["step"], "kind": "health", "text": str(row.get("text", ""))}
-        for row in run.rows
-        if row["event"] == "health"
-    ]
-    found += [dict(event) for event in run.record.get("events", ())]
-    best = run.best()
-    if best:
-        text = f"best so far by {best.name}: {_number(best.value)}"
-        found.append({"step": best.step, "kind": "best", "text": text})
-    return sorted(found, key=lambda event: event["step"])[-_EVENTS:]
 
 
 # --- the parts of the page
@@ -248,10 +164,10 @@ def _about(run: RunFiles) -> str:
         "state": run.state,
         "steps": f"{run.step}{steps}",
         "time": None if run.minutes is None else _duration(60 * run.minutes),
-        "speed": f"{_number(rates[-1] * per_step)} pictures/s" if rates else None,
+        "speed": f"{number(rates[-1] * per_step)} pictures/s" if rates else None,
         "memory, at most": f"{memory / 2**30:.1f} GiB" if memory else None,
         f"best {best.name}" if best else "": best
-        and f"{_number(best.value)} at step {best.step}",
+        and f"{number(best.value)} at step {best.step}",
     }  # fmt: skip
     return "".join(
         f"<div><dt>{_text(label)}</dt><dd><bdi>{_text(str(value))}</bdi></dd></div>"
@@ -272,7 +188,7 @@ def _plots(runs: Sequence[Mapping[str, Any]]) -> str:
     return "".join(
         f"<section><h2>{heading}</h2><p>{text}</p>"
         f"<div class='plots' data-group='{group}'></div></section>"
-        for group, (heading, text) in _GROUPS.items()
+        for group, (heading, text) in GROUPS.items()
         if any(run["curves"][group] for run in runs)
     )
 
@@ -360,7 +276,7 @@ def _table(runs: Sequence[RunFiles]) -> str:
         cells = (
             run.name, str(run.config.get("method", "")), run.state,
             f"{run.step} of {run.steps}" if run.steps else str(run.step),
-            f"{best.name} {_number(best.value)} at {best.step}" if best else "",
+            f"{best.name} {number(best.value)} at {best.step}" if best else "",
             "" if run.minutes is None else _duration(60 * run.minutes),
         )  # fmt: skip
         rows.append("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "</tr>")
@@ -417,10 +333,6 @@ def _write(path: Path, page: str) -> None:
         write_atomic(path, page.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise EnvironmentFault(f"{path}: not written: {describe_os_error(error)}") from None
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}"
 
 
 def _words(value: Any) -> str:
