@@ -84,7 +84,7 @@ def write_comparison(path: Path, folders: Sequence[Path]) -> None:
 def page_of(run: RunFiles, sheets: Sheets) -> str:
     """The page of one run."""
     newest = _newest(run)
-    data = {
+    data: dict[str, Any] = {
         "runs": [curves_of(run)],
         "sheets": sheets.of(run.sheets),
         "newest": newest,
