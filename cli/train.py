@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from img2img.cli.console import extra, say, stop_flag
+from img2img.cli.console import extra, note, say, stop_flag
 from img2img.errors import ConfigError, UsageError, describe_os_error, proposal
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def run(
     preview: Path | None = None,
 ) -> None:
     with extra("train", "train"):
-        from img2img.cli.train_progress import reporter
+        from img2img.cli.train_progress import Reporter
         from img2img.training import TrainConfig, resolve, train
         from img2img.training.data_check import data_warnings
         from img2img.training.events import Warned
@@ -49,17 +49,33 @@ def run(
     values["settings"] = settings
     chosen = resolve(values, preset)
     if preview is not None:
-        write_png(preview, preview_sheet(chosen, reporter(json)))
+        write_png(preview, preview_sheet(chosen, Reporter(json)))
         if dry_run:
             return
-    if os.environ.get("RANK", "0") == "0":
-        for text in data_warnings(chosen):
-            reporter(json)(Warned(text))
-    with stop_flag() as stop:
-        model = train(chosen, reporter(json), stop, dry_run)
+    with stop_flag() as stop, Reporter(json) as report:
+        if os.environ.get("RANK", "0") == "0":
+            for text in data_warnings(chosen):
+                report(Warned(text))
+        model = train(chosen, report, stop, dry_run)
     if not json and not dry_run and os.environ.get("RANK", "0") == "0":
+        if not stop():
+            _print_end(chosen.out)
         say(str(model))
     stop.leave()
+
+
+def _print_end(out: Path) -> None:
+    """What was learned, and what to type next."""
+    from img2img.training.report import PAGE, next_commands
+    from img2img.training.runs import read_run
+
+    run = read_run(out)
+    best = run.best()
+    if best:
+        note(f"best {best.name}: {best.value:.4g} at step {best.step}")
+    note(f"what happened, with samples: {out / PAGE}")
+    for why, command in next_commands(run):
+        note(f"{why[0].lower()}{why[1:]}: {command}")
 
 
 def print_settings(method: str) -> None:
@@ -77,7 +93,7 @@ def print_settings(method: str) -> None:
     if method not in METHODS:
         raise ConfigError(f"unknown method '{method}'.{proposal(method, METHODS)}")
     kind = METHODS[method]
-    given = ("method", "data", "out", "settings")
+    given = ("method", "data", "out", "preset", "settings")
     own, loop = described(kind.Config), described(TrainConfig, kind.defaults, leave_out=given)
     clashes = {row.name for row in own} & {row.name for row in loop}
     say(f"Settings of {method}, for --set NAME=VALUE:\n")

@@ -121,6 +121,16 @@ def train_command(
             "laptop the learning rate falls to zero by then.",
         ),
     ] = None,
+    on_collapse: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=one_of("warn", "stop"),
+            rich_help_panel=LENGTH,
+            help="warn, or stop with exit code 5 when the outputs have become all the same or the "
+            "discriminator always wins. [default: warn]",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -213,6 +223,7 @@ def train_command(
         "init": init,
         "batch_size": batch_size,
         "max_minutes": train.minutes(max_time),
+        "on_collapse": on_collapse,
         "device": device,
         "precision": precision,
         "threads": threads,

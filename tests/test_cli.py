@@ -187,8 +187,10 @@ def test_train_resume_translate_export(cli: Cli, pairs: Path, photos: Path, tmp_
     assert done.stdout.strip() == os.path.join("run", "model.safetensors")
     for text in (
         "6 pictures or pairs, 2 held out, 6 steps",
-        "steps/s",
+        "pictures/s",
         "left",
+        "img2img translate PHOTOS -o OUT -m run",
+        "report.html",
         "PSNR",
         "done after",
     ):
@@ -244,7 +246,7 @@ def test_a_signal_stops_a_training_at_a_step_and_it_resumes(
     )
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("step 4/"):
+        if line.startswith("step 1/"):
             break
     process.send_signal(number)
     rest = process.stderr.read()
@@ -252,7 +254,7 @@ def test_a_signal_stops_a_training_at_a_step_and_it_resumes(
     assert "the same command resumes" in rest
     assert "Traceback" not in rest
     (state,) = (tmp_path / "run").glob("state-*.i2i")
-    assert int(state.stem[6:]) >= 4
+    assert int(state.stem[6:]) >= 1
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 

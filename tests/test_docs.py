@@ -15,7 +15,19 @@ import img2img
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference" / "cli.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("weights/*.md")])
-COMMANDS = ("", "translate", "train", "export", "evaluate", "bench", "models", "doctor", "help")
+COMMANDS = (
+    "",
+    "translate",
+    "train",
+    "runs",
+    "report",
+    "export",
+    "evaluate",
+    "bench",
+    "models",
+    "doctor",
+    "help",
+)
 DATA = ("data", *(f"data {name}" for name in ("check", "preview", "demo", "pair", "split")))
 
 
@@ -45,7 +57,7 @@ EXIT_CODES = """
 | 2 | wrong use or configuration |
 | 3 | model or checkpoint refused |
 | 4 | environment: disk full, device absent, package missing |
-| 5 | training diverged, an export differs from its source, or training would refuse checked data |
+| 5 | training diverged, or collapsed with `--on-collapse stop`; an export differs from its source, or training would refuse checked data |
 | 70 | a defect of img2img; `--debug` shows the traceback |
 | 130, 143 | interrupted by Ctrl-C, terminated |
 

@@ -14,7 +14,19 @@ from img2img.model_format.find import shipped
 from img2img.training.presets import presets_of
 from tests.conftest import Cli, Main
 
-COMMANDS = ["translate", "train", "export", "evaluate", "models", "bench", "doctor", "data", "help"]
+COMMANDS = [
+    "translate",
+    "train",
+    "runs",
+    "report",
+    "export",
+    "evaluate",
+    "models",
+    "bench",
+    "doctor",
+    "data",
+    "help",
+]
 DATA = ["data check", "data preview", "data demo", "data pair", "data split"]
 
 
@@ -30,7 +42,9 @@ def test_help_fits_eighty_columns_and_is_whole(command: str, main: Main) -> None
     assert max(map(len, long.splitlines())) <= 80
     # "..." stands only where arguments may be repeated.
     assert (
-        re.sub(r"INPUT\.\.\.|COMMAND \.\.\.|\[MODEL\.\.\.\]|MODEL\.\.\.", "", long).count("...")
+        re.sub(r"INPUT\.\.\.|RUN\.\.\.|COMMAND \.\.\.|\[MODEL\.\.\.\]|MODEL\.\.\.", "", long).count(
+            "..."
+        )
         == 0
     )
     assert "TEXT" not in re.sub(r"--(?:name|licence) TEXT", "", long)

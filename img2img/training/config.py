@@ -30,6 +30,7 @@ class TrainConfig(Settings):
     data: Path = Field(description="folder of training data")
     out: Path = Field(description="run folder")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
+    preset: str = Field("", description="preset that the settings began with, as a record only")
     name: str = Field("", description="name in the model file; by default that of the run folder")
     licence: str = Field("unknown", description="licence of the model, written into its file")
     epochs: int = Field(100, ge=0, description="passes over the data at the full learning rate")
@@ -87,6 +88,10 @@ class TrainConfig(Settings):
         0, ge=0, description="validations without a better `best` that end the run; 0: never"
     )
     validate_seconds: float = Field(60.0, gt=0, description="most time for one validation")
+    on_collapse: Literal["warn", "stop"] = Field(
+        "warn",
+        description="whether mode collapse or a discriminator that always wins ends the run",
+    )
     log_every: int = Field(50, ge=1, description="steps between two log rows")
     sample_every: int = Field(1000, ge=1, description="steps between two sample sheets")
     save_every: int = Field(1000, ge=1, description="steps between two saved states")

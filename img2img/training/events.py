@@ -84,6 +84,63 @@ class StepDone(TrainingEvent):
 
 
 @dataclass(frozen=True)
+class Progress(TrainingEvent):
+    """How far the run is, for people: after the first step and about every second, not in
+    metrics.jsonl.
+
+    Attributes:
+        steps: of the whole run; of one that ends by the clock an estimate.
+        losses: smoothed.
+        pictures_per_second: of late.
+        memory_bytes: the most in use so far, of the device, or of this process on the CPU.
+        best, best_value, best_step: the best validation so far by the figure that the run follows,
+            or by its first one; an empty name before there is one.
+        health: what was last found wrong, in a few words; empty where nothing was.
+    """
+
+    kind = "progress"
+    step: int
+    steps: int
+    losses: dict[str, float]
+    pictures_per_second: float
+    eta_seconds: float
+    memory_bytes: int
+    best: str = ""
+    best_value: float | None = None
+    best_step: int | None = None
+    health: str = ""
+
+
+@dataclass(frozen=True)
+class HealthFigures(TrainingEvent):
+    """What the detectors of `img2img.training.health` measured at a validation, by name."""
+
+    kind = "health-figures"
+    step: int
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    def as_row(self) -> dict[str, Any]:
+        return {"event": self.kind, "step": self.step, **self.figures}
+
+
+@dataclass(frozen=True)
+class HealthNote(TrainingEvent):
+    """A failure that the literature names shows itself.
+
+    Attributes:
+        problem: its name, such as `mode-collapse`.
+        text: what was seen and what to change, in plain words.
+        value: the measured figure.
+    """
+
+    kind = "health"
+    step: int
+    problem: str
+    text: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Validated(TrainingEvent):
     """Mean `figures` over the held-out pictures, by name; the sample sheet is written."""
 

@@ -36,7 +36,7 @@ def train(
         ConfigError, DataError: before anything is written, but for decoded pictures in out/cache.
         ModelError: the run folder holds another run.
         EnvironmentFault: the run folder cannot be written, or data workers die (saved before).
-        Diverged: NaN or Inf; the last saved state is finite.
+        Diverged: NaN or Inf; the last saved state is finite. Or a collapse, with on_collapse=stop.
     """
     # --- settings
     kind, settings = check(config, dry_run)
@@ -77,6 +77,7 @@ def train(
             if run.by_time and processes.agree(run.minutes_left() <= 0):
                 run.total = run.step  # the schedule has come to its end
             last = run.step == run.total
+            run.report_progress()
             if run.step % config.log_every == 0 or last:
                 run.report_step()
             if (run.step % config.sample_every == 0 or last) and len(setup.held_out):

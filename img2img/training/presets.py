@@ -31,6 +31,8 @@ def resolve(values: Mapping[str, Any], preset: str | None = None) -> TrainConfig
     method = METHODS[name]
     chosen = _chosen(method, preset) if preset is not None else {}
     merged = {**method.defaults, **chosen, **values}
+    if preset is not None:
+        merged["preset"] = preset
     if values.get("epochs") is not None and values.get("steps") is None:
         merged["steps"] = None
     merged["settings"] = _merge(chosen.get("settings", {}), values.get("settings", {}))

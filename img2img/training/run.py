@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from img2img.augment import AdaptiveAugment
 from img2img.data import Request, epoch_order
@@ -26,38 +25,22 @@ from img2img.training.events import (
     Saved,
     StepDone,
     Stopped,
+    TrainingEvent,
     Validated,
     Warned,
 )
 from img2img.training.pace import probe
+from img2img.training.progress import Meter
 from img2img.training.publish import as_toml, publish
+from img2img.training.record import Record
+from img2img.training.runs import State
 from img2img.training.schedule import lr_factor
 from img2img.training.setup import Setup, parameter_counts
 from img2img.training.state import restore, state_of
+from img2img.training.tally import Tally
 from img2img.training.tensorboard import board
 from img2img.training.validation import Best, Validation, sheet_of, validate
 from img2img.training.warm_start import warm_start
-
-
-class Tally:
-    """Means of the losses since they were last asked for; a loss counts where it appears."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-
-    def add(self, losses: Mapping[str, Tensor]) -> None:
-        """Count one step's losses."""
-        for name, value in losses.items():
-            value = value.detach().double()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-            self.counts[name] = self.counts.get(name, 0) + 1
-
-    def means(self, across: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """The means, averaged over the processes by `across`; starts anew."""
-        means = {n: float(across(v / self.counts[n])) for n, v in self.sums.items()}
-        self.sums, self.counts = {}, {}
-        return means
 
 
 class Run:
@@ -82,6 +65,8 @@ class Run:
         self._minutes_before = 0.0
         self._tally = Tally()
         self._factor, self._epoch = 1.0, 0
+        self._recorded: Record | None = None  # of the first process, outside dry runs
+        self._meter = Meter(self.config.per_step, self.device)
 
     # --- the start
 
@@ -133,11 +118,14 @@ class Run:
             toml = as_toml(config, self.facts["settings"])
             write_atomic(config.out / "config.toml", toml)
             self._log = run_folder.Log(config.out / "metrics.jsonl", self.step)
+            started = self.setup.started(self.step)
+            self._recorded = Record(config, started, self.facts, self.device, self.method.compared)
         shown = config.tensorboard and self.processes.first and not self.dry_run
         folder = config.out / "tensorboard" if shown else None
         self._curves = kept.enter_context(board(folder, self.step))
         self.start_clock()
         self._first = self.step
+        self._meter.start(self.step)
 
     # --- time
 
@@ -236,16 +224,33 @@ class Run:
     def _threads_changed(self, text: str) -> bool:
         if text:
             self.listen(Warned(text))
+            if self._recorded:
+                self._recorded.add(self.step, "threads", text)
         return bool(text)
 
     # --- what it writes and reports
 
-    def _record(self, event: StepDone | Validated, sheet: Path | None = None) -> None:
+    def _record(self, event: TrainingEvent, sheet: Path | None = None) -> None:
         if self.processes.first and not self.dry_run:
             row = event.as_row()
             self._log.write(row)
             self._curves(row, sheet)
             self.listen(event)
+
+    def report_progress(self) -> None:
+        """Say how far the run is, where that is due. Other processes are not asked: each has its
+        own clock."""
+        if self._recorded and self._meter.due():
+            self.listen(
+                self._meter.event(
+                    self.step,
+                    self.total,
+                    self._tally.so_far(),
+                    60 * self.minutes_left() if self.by_time else None,
+                    self._recorded.best,
+                    self._recorded.health.word,
+                )
+            )
 
     def report_step(self) -> None:
         """Log the losses and the rate."""
@@ -253,34 +258,47 @@ class Run:
         left = (self.total - self.step) / rate
         if self.by_time:
             left = max(0.0, 60 * self.minutes_left())
-        self._record(
-            StepDone(
-                step=self.step,
-                steps=self.step + round(left * rate),
-                epoch=self._epoch,
-                lr_factor=self._factor,
-                steps_per_second=rate,
-                eta_seconds=left,
-                losses=self._tally.means(self.processes.mean),
-            )
-        )
+        losses = self._tally.means(self.processes.mean)
+        steps = self.step + round(left * rate)
+        self._record(StepDone(self.step, steps, self._epoch, self._factor, rate, left, losses))
+        if self._recorded:
+            self._recorded.health.hear(losses)
 
     def validate(self) -> None:
-        """Write the sample sheet and log the figures of the held-out pictures; keep the model
-        where they are the best so far; end the run where the patience is over."""
+        """Write the sample sheet and log the figures of the held-out pictures and of the health;
+        keep the model where they are the best so far; end the run where the patience is over.
+
+        Raises Diverged for a collapse, with `on_collapse=stop`.
+        """
         out, held_out = self.config.out, self.setup.held_out
-        if self.processes.first:
+        if self._recorded:
+            health = self._recorded.health
             with averaged(self.average), uncompiled(self.hardware.compilation):
                 self.figures, self.best.pictures = validate(
                     out, self.method, held_out, self.step, self.device, self._what,
-                    self.best.pictures,
+                    self.best.pictures, health.see,
                 )  # fmt: skip
                 self._check_best()
                 if self.best.better(self.step, self.figures):
                     self._publish("best")
             self._record(Validated(self.step, self.figures), sheet_of(out, self.step))
+            self._judge_health(self._recorded)
+        if self.config.on_collapse == "stop":
+            self._end_where_collapsed()
         if self.processes.agree(self.best.spent):
             self.total = self.step
+
+    def _judge_health(self, record: Record) -> None:
+        figures, notes = record.health.judge(self.step)
+        for event in (figures, *notes) if figures.figures else ():
+            self._record(event)
+        self._write_record("running")
+
+    def _end_where_collapsed(self) -> None:
+        found = self._recorded.health.ended if self._recorded else ""
+        if self.processes.agree(bool(found)):
+            self._write_record("stopped")
+            raise Diverged(f"step {self.step}: {found}; ended by `on_collapse=stop`")
 
     def save(self) -> None:
         """Write the state and the models."""
@@ -299,7 +317,14 @@ class Run:
                 with averaged(self.average):
                     self._publish("")
             self.listen(Saved(step))
+            self._write_record("running")
         self.processes.wait()
+
+    def _write_record(self, state: State) -> None:
+        if self._recorded:
+            text = self._recorded.write(self.step, self.minutes(), state)
+            if text:
+                self.listen(Warned(text))
 
     def _check_best(self) -> None:
         name = self.best.name
@@ -321,6 +346,9 @@ class Run:
         """Save and report a run that ends before its last step."""
         if not self.dry_run:
             self.save()
+            if self._recorded:
+                self._recorded.add(self.step, "stop", "time is up" if time_is_up else "stopped")
+            self._write_record("stopped")
         self.listen(Stopped(self.step, None if self.by_time else self.total, time_is_up))
 
     def finish(self) -> None:
@@ -328,6 +356,7 @@ class Run:
         settle_device(self.device)
         seconds = time.monotonic() - self._began
         if not self.dry_run:
+            self._write_record("finished")
             self.listen(Finished(self.step, seconds, self.figures))
             return
         config = self.config

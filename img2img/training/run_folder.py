@@ -2,6 +2,8 @@
 
 config.toml            every setting, resolved
 metrics.jsonl          one object for each logged step and validation
+run.json               where and how it runs, its state, time and memory
+report.html            all of this to look at, in one page
 samples/step-N.jpg     fixed held-out pictures
 state-N.i2i            what a resume needs; the newest two are kept
 cache/                 decoded pictures that do not fit in memory; may be deleted between runs

@@ -57,12 +57,16 @@ def board(folder: Path | None, step: int) -> Iterator[Callable[[Row, Path | None
 
 
 def scalars(row: Row) -> dict[str, float]:
-    """The curves that a row adds a point to: `loss/...`, `held-out/...`, `run/...`."""
+    """The curves that a row adds a point to: `loss/...`, `held-out/...`, `run/...`,
+    `health/...`."""
     if row["event"] == "step":
         curves = {f"loss/{name}": value for name, value in row["losses"].items()}
         return curves | {f"run/{name}": row[name] for name in ("lr_factor", "steps_per_second")}
+    if row["event"] == "health":  # words, whose figure has a curve
+        return {}
     figures: dict[str, Any] = {k: v for k, v in row.items() if k not in ("event", "step")}
-    return {f"held-out/{name}": value for name, value in figures.items()}
+    group = "health" if row["event"] == "health-figures" else "held-out"
+    return {f"{group}/{name}": value for name, value in figures.items()}
 
 
 @contextlib.contextmanager

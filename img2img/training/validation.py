@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,13 +86,15 @@ def validate(
     device: torch.device,
     what: Validation,
     most: int | None = None,
+    see: Callable[[Mapping[str, Tensor]], None] = lambda columns: None,
 ) -> tuple[dict[str, float], int]:
     """Write the sample sheet of up to 6 held-out pictures; return mean figures over all of them
     where a column has a `truth` beside it, and distances between the sets that the method names.
     Without any only the shown ones are run.
 
     Where `most` is None the time decides how many pictures are looked at, which is returned too:
-    figures of another number of pictures do not compare, so later validations take as many.
+    figures of another number of pictures do not compare, so later validations take as many. `see`
+    gets the columns of each picture.
     """
     began = time.monotonic()
     figures: dict[str, list[Tensor]] = {}
@@ -108,6 +110,7 @@ def validate(
             break
         count += 1
         columns = method.columns(held_out.batch([index]).on(device))
+        see(columns)
         compared = [n for n in columns if f"truth {n}" in columns and what.metrics]
         if index in shown:
             titles = list(columns)

@@ -1,0 +1,189 @@
+"""Each detector is fed a sick and a healthy case; a note needs two looks in a row."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from img2img.errors import Diverged
+from img2img.training import train
+from img2img.training.events import HealthNote
+from img2img.training.health import (
+    PROBLEMS,
+    Health,
+    border_excess,
+    change,
+    checkerboard,
+    colour_drift,
+    discriminator_strength,
+    diversity,
+    luminance_correlation,
+)
+from tests.conftest import into
+from tests.test_training import config_of
+
+
+def scenes(count: int = 6, side: int = 64) -> Tensor:
+    """Smooth random pictures with a little fine texture, in [-1, 1]."""
+    torch.manual_seed(1)
+    coarse = F.interpolate(torch.randn(count, 3, 6, 6), side, mode="bicubic")
+    return (0.4 * coarse + 0.05 * torch.randn(count, 3, side, side)).clamp(-1, 1)
+
+
+def restyled(x: Tensor) -> Tensor:
+    """A healthy output: less contrast, darker."""
+    return 0.5 * x - 0.2
+
+
+def test_a_discriminator_that_always_wins() -> None:
+    for gan, chance in (("vanilla", 1.386), ("lsgan", 0.5), ("hinge", 2.0)):
+        assert discriminator_strength([chance] * 12, gan) == pytest.approx(1, abs=0.01)
+        assert discriminator_strength([1.0] * 5 + [0.01 * chance] * 10, gan) < 0.05
+    assert math.isnan(discriminator_strength([0.0] * 9, "hinge"))
+    assert math.isnan(discriminator_strength([0.0] * 99, "wgan"))
+
+
+def test_a_collapsed_generator_has_no_diversity() -> None:
+    x = scenes()
+    one = restyled(x[:1]).expand_as(x) + 0.01 * torch.randn_like(x)
+    assert diversity(one, x) < 0.1 < 0.4 < diversity(restyled(x), x)
+    assert math.isnan(diversity(x[:3], x[:3]))
+
+
+def test_outputs_that_are_the_inputs() -> None:
+    x = scenes()
+    assert change(x + 0.002, x) < 1 < 10 < change(restyled(x), x)
+    grey = x.mean(1, keepdim=True)
+    assert change(grey, x) < 20  # another number of channels
+
+
+def test_a_negative() -> None:
+    x = scenes()
+    assert luminance_correlation(-restyled(x), x) < -0.9
+    assert luminance_correlation(restyled(x), x) > 0.9
+    assert math.isnan(luminance_correlation(torch.zeros_like(x), x))
+
+
+@pytest.mark.parametrize("period", [2, 4])
+def test_a_checkerboard(period: int) -> None:
+    x = scenes()
+    wave = torch.ones(64)
+    wave[torch.arange(64) % period >= period // 2] = -1
+    assert checkerboard(x + 0.06 * wave[:, None] * wave) > 30
+    assert checkerboard(x + 0.06 * wave) > 30  # stripes
+    assert checkerboard(x) < 15 and checkerboard(restyled(x)) < 15
+    assert checkerboard(torch.zeros_like(x)) < 15
+    assert math.isnan(checkerboard(x[..., :16, :16]))
+
+
+def test_colours_that_have_drifted() -> None:
+    x = scenes()
+    tint = torch.tensor([0.5, 0, 0])[:, None, None]
+    assert colour_drift(x + tint, x.flip(0)) == pytest.approx(63.75, abs=1)
+    assert colour_drift(x.flip(3), x) < 1
+    assert math.isnan(colour_drift(x[:, :1], x))
+
+
+def test_patches_along_the_border() -> None:
+    x = scenes()
+    patched = restyled(x)
+    patched[..., :4, :] = 1
+    patched[..., -4:, :] = -1
+    assert border_excess(patched, restyled(x)) > 3
+    noisy = restyled(x) + 0.2 * torch.randn_like(x)
+    assert border_excess(noisy, restyled(x)) == pytest.approx(1, abs=0.1)
+    assert math.isnan(border_excess(x, x))
+
+
+def looks(outputs: Tensor, times: int = 2) -> list[HealthNote]:
+    health = Health({"output": "truth output"}, "hinge")
+    x = scenes(len(outputs))
+    notes: list[HealthNote] = []
+    for step in range(times):
+        for k in range(len(x)):
+            health.see({"input": x[k : k + 1], "output": outputs[k : k + 1]})
+        notes = health.judge(step)[1]
+    return notes
+
+
+def test_a_problem_is_noted_when_it_shows_itself_twice() -> None:
+    assert looks(scenes(), times=1) == []
+    (note,) = looks(scenes())
+    assert (note.step, note.problem) == (1, "unchanged") and note.value == 0
+    assert looks(restyled(scenes())) == []
+    assert [n.problem for n in looks(-scenes())] == ["inverted"]
+
+
+def test_non_finite_outputs_are_noted_at_once_and_alone() -> None:
+    x = scenes()
+    x[0, 0, 0, 0] = float("nan")
+    assert [n.problem for n in looks(x, times=1)] == ["not-finite"]
+
+
+def test_a_collapse_ends_a_training_and_a_pattern_does_not() -> None:
+    assert {n for n, p in PROBLEMS.items() if p.ends} == {
+        "discriminator-too-strong",
+        "mode-collapse",
+    }
+    health = Health({}, "hinge")
+    for step in range(2):
+        for _ in range(10):
+            health.hear({"D/gan": 0.001, "G/gan": 3.0})
+        health.see({"input": scenes(), "output": restyled(scenes())})
+        _, notes = health.judge(step)
+    assert [n.problem for n in notes] == ["discriminator-too-strong"] and health.ended
+
+
+def test_each_output_of_a_cycle_is_compared_with_its_own_input() -> None:
+    health = Health({"A to B": "B", "B to A": "A"}, "lsgan")
+    a, b = scenes(), scenes().flip(0)
+    columns = {"A": a, "A to B": restyled(a), "A to B to A": a}
+    columns |= {"B": b, "B to A": restyled(b), "B to A to B": b}
+    health.see(columns)
+    figures, _ = health.judge(1)
+    assert figures.figures["luminance"] > 0.9 and figures.figures["change"] > 10
+    assert health.columns == list(columns)
+
+
+def test_a_resumed_run_judges_as_one_in_one_piece() -> None:
+    health = Health({}, "hinge")
+    rows: list[dict[str, Any]] = [
+        {"event": "step", "step": n, "losses": {"D/gan": 0.001}} for n in range(10)
+    ]
+    rows.append({"event": "health-figures", "step": 9, "discriminator": 0.001, "diversity": 0.9})
+    health.resume(rows)
+    health.see({"input": scenes(), "output": restyled(scenes())})
+    assert [n.problem for n in health.judge(10)[1]] == ["discriminator-too-strong"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", ["warn", "stop"])
+def test_a_training_whose_generator_answers_the_same_to_all(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: str
+) -> None:
+    """A generator that gives one grey is a collapse, in the log and in the page."""
+    monkeypatch.setattr(
+        "img2img.methods.pix2pix.Pix2Pix.columns",
+        lambda self, batch: {
+            "input": torch.randn(4, 3, 32, 32),
+            "output": torch.zeros(4, 3, 32, 32),
+        },
+    )
+    config = config_of(pairs, tmp_path / "run", steps=3, sample_every=1, on_collapse=choice)
+    events: list[dict[str, Any]] = []
+    if choice == "stop":
+        with pytest.raises(Diverged, match="step 2: mode collapse"):
+            train(config, into(events))
+    else:
+        train(config, into(events))
+    steps = [
+        e["step"] for e in events if e["event"] == "health" and e["problem"] == "mode-collapse"
+    ]
+    assert steps == ([2] if choice == "stop" else [2, 3])
+    assert "mode collapse" in (config.out / "report.html").read_text()
