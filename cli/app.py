@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from img2img._version import __version__
-from img2img.cli import bench, doctor, evaluate, export, models, train_command, translate_command
+from img2img.cli import (
+    bench,
+    doctor,
+    evaluate,
+    export,
+    models,
+    serve,
+    train_command,
+    translate_command,
+)
 from img2img.cli.console import set_quiet
 from img2img.cli.help import Command, Group, print_help_of
 
@@ -50,6 +59,7 @@ for name, function, examples in (
     ("translate", translate_command.translate_command, translate_command.EXAMPLES),
     ("train", train_command.train_command, train_command.EXAMPLES),
     ("export", export.export_command, export.EXAMPLES),
+    ("serve", serve.serve_command, serve.EXAMPLES),
     ("models", models.models_command, models.EXAMPLES),
     ("evaluate", evaluate.evaluate_command, evaluate.EXAMPLES),
     ("bench", bench.bench_command, bench.EXAMPLES),

@@ -15,7 +15,9 @@ import img2img
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference" / "cli.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("weights/*.md")])
-COMMANDS = ("", "translate", "train", "export", "evaluate", "bench", "models", "doctor", "help")
+COMMANDS = (
+    "", "translate", "train", "export", "serve", "models", "evaluate", "bench", "doctor", "help",
+)  # fmt: skip
 
 
 def cli_reference() -> str:

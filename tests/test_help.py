@@ -14,7 +14,9 @@ from img2img.model_format.find import shipped
 from img2img.training.presets import presets_of
 from tests.conftest import Cli, Main
 
-COMMANDS = ["translate", "train", "export", "evaluate", "models", "bench", "doctor", "help"]
+COMMANDS = [
+    "translate", "train", "export", "serve", "evaluate", "models", "bench", "doctor", "help",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
