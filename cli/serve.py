@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 img2img serve
 img2img serve painting runs/mine --port 9000
-IMG2IMG_TOKEN=a-long-secret img2img serve --host 0.0.0.0
+img2img serve drawing --allow-host pictures.example.org
 """
 
 
@@ -35,7 +35,7 @@ def serve_command(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL...]",
+            metavar="MODEL",
             autocompletion=model_names,
             help="Models to serve: shipped names, run folders or model files. [default: painting]",
             show_default=False,

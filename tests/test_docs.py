@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference" / "cli.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("weights/*.md")])
 COMMANDS = (
-    "", "translate", "train", "export", "serve", "models", "evaluate", "bench", "doctor", "help",
+    "", "translate", "train", "export", "serve", "evaluate", "bench", "models", "doctor", "help",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
@@ -168,4 +169,5 @@ async def _misused(request: Request, error: Exception) -> Response:
 
 
 async def _fault(request: Request, error: Exception) -> Response:
+    logging.getLogger("uvicorn.error").error("img2img: %s", error)
     return JSONResponse({"detail": "the server cannot work now; its log says why"}, 500)
