@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,7 +25,7 @@ from img2img.errors import EnvironmentFault, MissingExtra
 from img2img.server.request import ServeRequest
 from img2img.server.running import Ready, listening, serve
 from tests.browser import Tab
-from tests.conftest import Main, picture
+from tests.conftest import Main, picture, stargan
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "how-to" / "serve.md").read_text()
@@ -40,7 +41,7 @@ def serving(**more: object) -> Iterator[str]:
         ready.append(told)
         there.set()
 
-    request = ServeRequest(port=0, runner="onnxruntime", device="cpu", **more)  # type: ignore[arg-type]
+    request = ServeRequest(port=0, **{"runner": "onnxruntime", "device": "cpu"} | more)  # type: ignore[arg-type]
     thread = threading.Thread(target=serve, args=(request, tell, stop.is_set), daemon=True)
     thread.start()
     assert there.wait(120)
@@ -93,8 +94,20 @@ def test_the_python_of_the_page_works(
     assert Image.open("painted.jpg").size == (40, 30)
 
 
+@pytest.mark.skipif(shutil.which("curl") is None or os.name != "posix", reason="curl in a shell")
+def test_the_curl_of_the_page_works(address: str, tmp_path: Path) -> None:
+    picture(40, 30).save(tmp_path / "photo.jpg")
+    program = PAGE.split("<!-- curl -->")[1].split("```sh\n")[1].split("```")[0]
+    script = "set -e\n" + program.replace("http://127.0.0.1:8000", address).replace("-f ", "-sSf ")
+    subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True)
+    assert Image.open(tmp_path / "painted.jpg").format == "JPEG"
+    assert Image.open(tmp_path / "painted.png").format == "PNG"
+    with zipfile.ZipFile(tmp_path / "painted.zip") as archive:
+        assert archive.namelist() == ["photo.jpg", "photo-2.jpg"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-def test_curl_and_a_graceful_end(tmp_path: Path) -> None:
+def test_what_is_in_work_is_finished_at_the_end(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
@@ -169,7 +182,7 @@ def test_the_page_translates(address: str, tab: Tab, tmp_path: Path) -> None:
     slider = tab.page.locator(".slider").first
     slider.focus()
     slider.press("End")
-    assert slider.get_attribute("aria-valuenow") == "100"
+    tab.wait("document.querySelector('.slider').getAttribute('aria-valuenow') === '100'")
     named = [node["name"]["value"] for node in tab.accessible("slider")]
     assert {"Before and after: one.png", "Before and after: two.jpg"} <= {*named}
     with tab.page.expect_download() as one:
@@ -187,3 +200,32 @@ def test_the_page_translates(address: str, tab: Tab, tmp_path: Path) -> None:
     assert tab.page.locator(".card").count() == 0
     assert all(url.startswith(address) for url in tab.requests())
     assert all("415" in text for text in tab.complaints())
+
+
+def test_the_page_asks_for_the_token_and_the_domain(tab: Tab, tmp_path: Path) -> None:
+    model = stargan(tmp_path / "faces.safetensors")
+    picture(40, 32).save(tmp_path / "one.png")
+    secret = "a-long-secret"
+    with serving(models=(str(model),), runner="torch", token=secret) as address:
+        tab.open(address)
+        tab.wait("document.querySelector('#status').textContent === 'This server needs a token.'")
+        for given, words in (("wrong", "This token is not the server's."), (secret, "Ready.")):
+            tab.page.locator("#token").fill(given)
+            tab.page.locator("#token").press("Enter")
+            tab.wait(
+                f"document.querySelector('#status').textContent === {words!r}".replace('"', "`")
+            )
+        tab.page.get_by_label("Glasses").check()
+        tab.page.locator("#file").set_input_files([tmp_path / "one.png"])
+        with tab.page.expect_download() as one:
+            tab.page.locator(".save").first.click()
+        expected = httpx.post(
+            f"{address}/v1/translate",
+            params={"domain": "Dark+Glasses"},
+            content=(tmp_path / "one.png").read_bytes(),
+            headers={"Authorization": f"Bearer {secret}"},
+        )
+        assert one.value.path().read_bytes() == expected.content
+        tab.open(f"{address}/#token={secret}")
+        tab.wait("document.querySelector('#status').textContent === 'Ready.'")
+        assert tab.run("location.hash") == ""

@@ -210,18 +210,23 @@
         show(card, "running", "The server is busy; waiting");
         const seconds = Number(answer.headers.get("Retry-After")) || 1;
         await new Promise((wake) => setTimeout(wake, seconds * 1000));
-        if (card.request === request) queue(card);
+        if (card.request === request) show(card, "waiting", "Waiting");
         return;
       }
-      if (!answer.ok) throw new Error(await reason(answer));
+      if (!answer.ok) {
+        const text = await reason(answer);
+        if (card.request === request) fail(card, text, answer.status >= 500);
+        return;
+      }
       const blob = await answer.blob();
       if (card.request === request) present(card, blob, answer, (performance.now() - began) / 1000);
     } catch (error) {
       if (card.request !== request) return; // removed, or asked anew
       fail(card, error instanceof TypeError ? "the server cannot be reached" : error.message);
+    } finally {
+      if (card.request === request) card.request = null;
+      next();
     }
-    card.request = null;
-    next();
   }
 
   function present(card, blob, answer, seconds) {
