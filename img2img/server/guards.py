@@ -83,7 +83,8 @@ class Guards:
             await refusal(refused)(scope, body, answer)
         else:
             await self._app(scope, body, answer)
-        self._metrics.count("img2img_requests_total", code=str(status))
+        finally:
+            self._metrics.count("img2img_requests_total", code=str(status))
 
     def _check(self, scope: Scope) -> None:
         headers: dict[bytes, bytes] = {}
@@ -94,7 +95,7 @@ class Guards:
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if not self._known(host):
             raise Refused(
-                421, "this server has no such name; start it with --allow-host NAME to give it one"
+                421, "this server does not have the name in Host; `allow_host` gives it names"
             )
         self._check_origin(scope, headers, host)
         token = self._request.token
@@ -126,11 +127,18 @@ class Guards:
         foreign = headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site")
         origin = headers.get(b"origin")
         if origin is not None:
-            foreign = urlsplit(origin.decode("latin-1").lower()).netloc != host
+            foreign = _netloc(origin.decode("latin-1").lower()) != host
         elif scope["method"] in _SAFE:
             return  # a link, or an address that was typed
         if foreign:
             raise Refused(403, "asked by a page of another server")
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 class Body:

@@ -124,7 +124,7 @@ class Service:
         format = encode_format(given["format"])[0] if given.get("format") else None
         metadata = given.get("metadata") or "keep"
         if metadata not in ("keep", "no-gps", "strip"):
-            raise UsageError(f"`metadata` {metadata}: give keep, no-gps or strip")
+            raise UsageError(f"metadata {metadata[:40]}: give keep, no-gps or strip")
         quality = _number(given, "quality", 95)
         if not 1 <= quality <= 100 or quality != int(quality):  # nor nan
             raise UsageError(f"`quality` {quality:g}: needs a whole number from 1 to 100")
