@@ -60,7 +60,7 @@ class MissingExtra(EnvironmentFault):
     """A command needs a part of img2img that is not installed; says how to add it."""
 
     def __init__(self, what: str, extra: str):
-        from img2img.installed import hint  # what it imports costs 50 ms
+        from img2img.system.installed import hint  # what it imports costs 50 ms
 
         super().__init__(f"{what} needs the '{extra}' extra: {hint(extra)}")
         self.extra = extra

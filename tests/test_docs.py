@@ -22,6 +22,7 @@ COMMANDS = (
     "runs",
     "report",
     "export",
+    "serve",
     "evaluate",
     "bench",
     "models",

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from img2img import installed
 from img2img.diagnostics import doctor
 from img2img.errors import EnvironmentFault, ModelError
 from img2img.model_format.find import default_name, find_model, shipped, weights_folder
+from img2img.system import installed
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ COMMANDS = [
     "runs",
     "report",
     "export",
+    "serve",
     "evaluate",
     "models",
     "bench",

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from img2img import installed
 from img2img.diagnostics import doctor
+from img2img.system import installed
 
 ROOT = Path(__file__).resolve().parent.parent
 SHELL = pytest.mark.skipif(os.name == "nt", reason="quoted for a POSIX shell")
@@ -151,7 +151,7 @@ def test_nothing_names_the_other_project() -> None:
 def test_a_hint_leaves_distutils_to_setuptools() -> None:
     """Setuptools gives its distutils up for good when a module called pip is looked for."""
     program = (
-        "import sys; from img2img import installed; installed.hint('train')\n"
+        "import sys; from img2img.system import installed; installed.hint('train')\n"
         "hooks = [h for h in sys.meta_path if type(h).__name__ == 'DistutilsMetaFinder']\n"
         "print(all(h.find_spec('distutils', None) is not None for h in hooks))"
     )

@@ -15,7 +15,7 @@ from tests.conftest import Main
 LIBRARY = Path(__file__).resolve().parent.parent / "img2img"
 # Flags of other programs, and what is no flag.
 FOREIGN = {
-    "installed.py": "pip, pipx and uv",
+    "system/installed.py": "pip, pipx and uv",
     "diagnostics/doctor.py": "pip",
     "features/found.py": "pip",
     "images/formats.py": "pip",

@@ -16,7 +16,7 @@ from PIL import Image
 
 from img2img.errors import EnvironmentFault, first_line
 from img2img.images import Pixels
-from img2img.installed import hint
+from img2img.system.installed import hint
 
 JpegDecoder = Literal["pillow", "torchvision"]
 _ORIENTATION = 0x0112

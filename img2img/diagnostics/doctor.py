@@ -13,12 +13,11 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
-from img2img import installed
 from img2img._version import __version__
 from img2img.errors import EnvironmentFault, Img2ImgError, first_line
 from img2img.model_format.find import find_model, shipped
 from img2img.runners import open_runner
-from img2img.system import cpu
+from img2img.system import cpu, installed
 from img2img.system.cuda import cuda_device_count
 from img2img.system.threads import wait_policy
 
@@ -30,6 +29,7 @@ EXTRAS = {
     "tensorboard": "training curves in TensorBoard",
     "heic": "reading HEIC files",
     "openvino": "a runner that translates many pictures faster on most CPUs",
+    "serve": "a page and an HTTP API for other programs",
     "docs": "building this documentation",
     "dev": "running the tests",
 }
@@ -97,6 +97,7 @@ _IMPORTS = {
     "pillow": "PIL",
     "onnxruntime-gpu": "onnxruntime",
     "tomli-w": "tomli_w",
+    "python-multipart": "python_multipart",
 }
 
 

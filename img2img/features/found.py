@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from img2img import installed
 from img2img.errors import ConfigError, MissingExtra, describe_os_error, proposal
+from img2img.system import installed
 from img2img.system.cache import cache_folder
 from img2img.system.digest import file_sha256
 

@@ -147,7 +147,7 @@ def _open_heic(file: BinaryIO) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile
     except ImportError:
-        from img2img.installed import hint
+        from img2img.system.installed import hint
 
         raise PictureError(f"HEIC needs the 'heic' extra: {hint('heic')}") from None
     return HeifImageFile(file)

@@ -132,7 +132,7 @@ class Translator:
         try:
             self.size = self.network().size
             if domains is not None:
-                self._vector(domains)
+                self.vector(domains)
         except BaseException:
             self.close()
             raise
@@ -193,41 +193,9 @@ class Translator:
                 self._networks[key] = Network(self._runner, *key, self._batch, self._lock)
             return self._networks[key]
 
-    def close(self) -> None:
-        """Free what the model holds. A call that is running ends first; later ones are refused."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._runner.close()
-
-    def __enter__(self) -> Translator:
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<Translator {self.info.name} ({self.info.direction}), {self.description}>"
-
-    def _run(self, pixels: list[Pixels], options: CallOptions) -> list[Pixels]:
-        network = self.network(options.get("size"), options.get("strength"), options.get("tile"))
-        domains = options.get("domains")
-        vector = self._vector(self._domains if domains is None else domains)
-        groups: dict[tuple[tuple[int, ...], np.dtype[Any]], list[int]] = {}
-        for place, each in enumerate(pixels):
-            groups.setdefault((each.shape, each.dtype), []).append(place)
-        answers: dict[int, Pixels] = {}
-        for places in groups.values():
-            at = 0
-            while at < len(places):
-                some = places[at : at + network.limit(pixels[places[at]])]
-                vectors = None if vector is None else [vector] * len(some)
-                made = network.run([pixels[place] for place in some], vectors)
-                answers |= zip(some, made, strict=True)
-                at += len(some)
-        return [answers[place] for place in range(len(pixels))]
-
-    def _vector(self, domains: Domains | None) -> tuple[float, ...] | None:
+    def vector(self, domains: Domains | None) -> tuple[float, ...] | None:
+        """The domain vector for `domains`, as a call takes them; None for a model without domains.
+        Raises UsageError."""
         info = self.info
         if domains is None:
             targets_of(info, ())  # raises where the model needs one
@@ -248,6 +216,40 @@ class Translator:
                 + (f", for {', '.join(info.domains)}" if info.domains else "; leave them out")
             )
         return values
+
+    def close(self) -> None:
+        """Free what the model holds. A call that is running ends first; later ones are refused."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._runner.close()
+
+    def __enter__(self) -> Translator:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Translator {self.info.name} ({self.info.direction}), {self.description}>"
+
+    def _run(self, pixels: list[Pixels], options: CallOptions) -> list[Pixels]:
+        network = self.network(options.get("size"), options.get("strength"), options.get("tile"))
+        domains = options.get("domains")
+        vector = self.vector(self._domains if domains is None else domains)
+        groups: dict[tuple[tuple[int, ...], np.dtype[Any]], list[int]] = {}
+        for place, each in enumerate(pixels):
+            groups.setdefault((each.shape, each.dtype), []).append(place)
+        answers: dict[int, Pixels] = {}
+        for places in groups.values():
+            at = 0
+            while at < len(places):
+                some = places[at : at + network.limit(pixels[places[at]])]
+                vectors = None if vector is None else [vector] * len(some)
+                made = network.run([pixels[place] for place in some], vectors)
+                answers |= zip(some, made, strict=True)
+                at += len(some)
+        return [answers[place] for place in range(len(pixels))]
 
 
 def load(model: str | Path | None = None, **options: Unpack[TranslatorOptions]) -> Translator:

@@ -111,7 +111,7 @@ def open_session(
         raise ModelError(f"{where}: onnxruntime refuses it: {first_line(error)}") from None
     wanted, real = providers[0][0], session.get_providers()
     if wanted != CPU and wanted not in real:
-        from img2img.installed import hint
+        from img2img.system.installed import hint
 
         raise EnvironmentFault(
             f"device '{device}': onnxruntime loaded {real[0]} instead of {wanted}; "

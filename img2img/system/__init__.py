@@ -1,3 +1,4 @@
-"""What the operating system decides for a job: how its threads wait. Imports nothing heavy."""
+"""What the machine and the installation decide: files, memory, devices, threads, packages. Imports
+nothing heavy."""
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from urllib.request import url2pathname
 
 DISTRIBUTION = "img2img-translate"
 _OTHER = "img2img"
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def hint(extra: str) -> str:

@@ -1,0 +1,231 @@
+"""The HTTP service as a process, and its page in a browser."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from PIL import Image
+
+from img2img.errors import EnvironmentFault, MissingExtra
+from img2img.server.request import ServeRequest
+from img2img.server.running import Ready, listening, serve
+from tests.browser import Tab
+from tests.conftest import Main, picture, stargan
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "how-to" / "serve.md").read_text()
+
+
+@contextlib.contextmanager
+def serving(**more: object) -> Iterator[str]:
+    """A server in a thread of this process; its address."""
+    stop, there = threading.Event(), threading.Event()
+    ready: list[Ready] = []
+
+    def tell(told: Ready) -> None:
+        ready.append(told)
+        there.set()
+
+    request = ServeRequest(port=0, **{"runner": "onnxruntime", "device": "cpu"} | more)  # type: ignore[arg-type]
+    thread = threading.Thread(target=serve, args=(request, tell, stop.is_set), daemon=True)
+    thread.start()
+    assert there.wait(120)
+    try:
+        yield ready[0].address
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with serving(pause=0.3) as found:
+        yield found
+
+
+def connected(address: str) -> socket.socket:
+    parts = urlsplit(address)
+    assert parts.hostname and parts.port
+    return socket.create_connection((parts.hostname, parts.port), timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"", b""),
+        (b"POST /v1/translate HTTP/1.1\r\nHost: local", b""),
+        (b"POST /v1/translate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx", b"HTTP/1.1 408"),
+    ],
+    ids=["silent", "half a head", "half a body"],
+)  # fmt: skip
+def test_who_stops_sending_is_cut_off(address: str, sent: bytes, answer: bytes) -> None:
+    with connected(address) as client:
+        client.sendall(sent)
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while piece := client.recv(4096):
+                received += piece
+    assert received[:12] == answer
+
+
+def test_the_python_of_the_page_works(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    picture(40, 30).save("photo.jpg")
+    program = PAGE.split("<!-- python -->")[1].split("```python\n")[1].split("```")[0]
+    assert "http://127.0.0.1:8000" in program
+    exec(program.replace("http://127.0.0.1:8000", address), {})
+    assert Image.open("painted.jpg").size == (40, 30)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None or os.name != "posix", reason="curl in a shell")
+def test_the_curl_of_the_page_works(address: str, tmp_path: Path) -> None:
+    picture(40, 30).save(tmp_path / "photo.jpg")
+    program = PAGE.split("<!-- curl -->")[1].split("```sh\n")[1].split("```")[0]
+    script = "set -e\n" + program.replace("http://127.0.0.1:8000", address).replace("-f ", "-sSf ")
+    subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True)
+    assert Image.open(tmp_path / "painted.jpg").format == "JPEG"
+    assert Image.open(tmp_path / "painted.png").format == "PNG"
+    with zipfile.ZipFile(tmp_path / "painted.zip") as archive:
+        assert archive.namelist() == ["photo.jpg", "photo-2.jpg"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_what_is_in_work_is_finished_at_the_end(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "img2img.cli",
+        "serve",
+        "--port",
+        "0",
+        "--runner",
+        "onnxruntime",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        picture(300, 200).save(tmp_path / "photo.jpg")
+        with connected(address) as client:
+            data = (tmp_path / "photo.jpg").read_bytes()
+            head = f"POST /v1/translate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
+            client.sendall(head.encode() + data)
+            while "img2img_accepted_pictures 1" not in httpx.get(f"{address}/metrics").text:
+                if 'status="done"' in httpx.get(f"{address}/metrics").text:
+                    break
+            process.send_signal(signal.SIGTERM)
+            received = b""
+            while piece := client.recv(65536):
+                received += piece
+        assert received.startswith(b"HTTP/1.1 200")  # what was in work is finished
+        assert process.wait(60) == 143
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_taken_port_is_said_in_one_line(main: Main) -> None:
+    with listening("127.0.0.1", 0) as bound:
+        port = bound.getsockname()[1]
+        with (
+            pytest.raises(EnvironmentFault, match=r"choose another `port`, or 0"),
+            listening("127.0.0.1", port),
+        ):
+            pass
+        done = main("serve", "--port", str(port))
+        assert done.returncode == 4 and f"--port {port}" in done.stderr
+    for wrong, words in (
+        (["--host", "0.0.0.0"], "--host 0.0.0.0"),
+        (["--token", "short"], "--token: needs 12"),
+        (["--port", "70000"], "--port 70000"),
+        (["nothing-such", "--port", "0"], "no model named 'nothing-such'"),
+    ):
+        done = main("serve", *wrong)
+        assert done.returncode == 2 and words in done.stderr, done.stderr
+
+
+def test_without_the_extra_one_line_says_so(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "python_multipart", None)
+    done = main("serve")
+    assert done.returncode == MissingExtra.exit_code
+    assert re.fullmatch(r"img2img: serve needs the 'serve' extra: .*\n", done.stderr)
+
+
+def test_the_page_translates(address: str, tab: Tab, tmp_path: Path) -> None:
+    for k, name in enumerate(("one.png", "two.jpg")):
+        picture(60, 40, k).save(tmp_path / name)
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    tab.open(address)
+    tab.wait("document.querySelector('#status').textContent === 'Ready.'")
+    files = [tmp_path / name for name in ("one.png", "two.jpg", "bad.png")]
+    tab.page.locator("#file").set_input_files(files)
+    tab.wait("document.querySelector('#status').textContent === '2 of 3 translated.'")
+    words = tab.page.locator(".card.bad .state").inner_text()
+    assert words == "Not translated: not a picture of a known format"
+    slider = tab.page.locator(".slider").first
+    slider.focus()
+    slider.press("End")
+    tab.wait("document.querySelector('.slider').getAttribute('aria-valuenow') === '100'")
+    named = [node["name"]["value"] for node in tab.accessible("slider")]
+    assert {"Before and after: one.png", "Before and after: two.jpg"} <= {*named}
+    with tab.page.expect_download() as one:
+        tab.page.locator(".save").first.click()
+    data = (tmp_path / "one.png").read_bytes()
+    expected = httpx.post(f"{address}/v1/translate", content=data).content
+    assert one.value.path().read_bytes() == expected
+    with tab.page.expect_download() as every:
+        tab.page.locator("#all").click()
+    with zipfile.ZipFile(io.BytesIO(every.value.path().read_bytes())) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["one-painting.png", "two-painting.jpg"]
+        assert archive.read("one-painting.png") == expected
+    tab.page.locator("#clear").click()
+    assert tab.page.locator(".card").count() == 0
+    assert all(url.startswith(address) for url in tab.requests())
+    assert all("415" in text for text in tab.complaints())
+
+
+def test_the_page_asks_for_the_token_and_the_domain(tab: Tab, tmp_path: Path) -> None:
+    model = stargan(tmp_path / "faces.safetensors")
+    picture(40, 32).save(tmp_path / "one.png")
+    secret = "a-long-secret"
+    with serving(models=(str(model),), runner="torch", token=secret) as address:
+        tab.open(address)
+        tab.wait("document.querySelector('#status').textContent === 'This server needs a token.'")
+        for given, words in (("wrong", "This token is not the server's."), (secret, "Ready.")):
+            tab.page.locator("#token").fill(given)
+            tab.page.locator("#token").press("Enter")
+            tab.wait(
+                f"document.querySelector('#status').textContent === {words!r}".replace('"', "`")
+            )
+        tab.page.get_by_label("Glasses").check()
+        tab.page.locator("#file").set_input_files([tmp_path / "one.png"])
+        with tab.page.expect_download() as one:
+            tab.page.locator(".save").first.click()
+        expected = httpx.post(
+            f"{address}/v1/translate",
+            params={"domain": "Dark+Glasses"},
+            content=(tmp_path / "one.png").read_bytes(),
+            headers={"Authorization": f"Bearer {secret}"},
+        )
+        assert one.value.path().read_bytes() == expected.content
+        tab.open(f"{address}/#token={secret}")
+        tab.wait("document.querySelector('#status').textContent === 'Ready.'")
+        assert tab.run("location.hash") == ""
