@@ -75,12 +75,12 @@ def test_every_command_is_in_the_reference_and_the_help() -> None:
 
     names = {command.name for command in app.registered_commands}
     assert names == set(COMMANDS) - {""}
-    (group,) = app.registered_groups
-    assert group.name == "data"
-    names |= {f"data {command.name}" for command in group.typer_instance.registered_commands}
-    assert names == {*COMMANDS, *DATA} - {"", "data"}
     readme = (ROOT / "README.md").read_text()
     assert all(f"img2img {name}" in readme for name in names - {"help"})
+    (group,) = app.registered_groups
+    assert group.name == "data"
+    inner = {f"data {command.name}" for command in group.typer_instance.registered_commands}
+    assert inner == set(DATA) - {"data"} and "img2img data" in readme
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)

@@ -14,7 +14,6 @@ from img2img.images import Picture, write_picture
 
 SIDE = 96
 _DRAWN = 4 * SIDE  # and reduced, so that edges are smooth
-_HELD_OUT = 8
 
 Rng = np.random.Generator
 Drawn = dict[str, Image.Image]  # by place below the folder
@@ -44,6 +43,11 @@ def make_demo(kind: str, out: Path, count: int = 120, seed: int = 0) -> str:
     return method
 
 
+def held_out(count: int) -> int:
+    """How many of `count` pictures are held out."""
+    return min(8, max(1, count // 10))
+
+
 def new_folder(out: Path) -> None:
     """Raise UsageError where `out` is a file or a folder that is not empty."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -53,7 +57,7 @@ def new_folder(out: Path) -> None:
 def _paired(count: int, seed: int) -> Iterator[Drawn]:
     for k, rng in _generators(count, seed, 0):
         house = _house(rng)
-        part = "test" if k < _HELD_OUT else "train"
+        part = "test" if k < held_out(count) else "train"
         yield {
             f"{part}/A/{k:04}.png": _paint(house, outlines=True),
             f"{part}/B/{k:04}.png": _paint(house),
@@ -63,7 +67,7 @@ def _paired(count: int, seed: int) -> Iterator[Drawn]:
 def _unpaired(count: int, seed: int) -> Iterator[Drawn]:
     for side, name in enumerate("AB"):
         for k, rng in _generators(count, seed, 1 + side):
-            part = "test" if k < _HELD_OUT else "train"
+            part = "test" if k < held_out(count) else "train"
             yield {f"{part}{name}/{k:04}.png": _landscape(rng, SIDE, SIDE, night=side == 1)}
 
 
@@ -71,7 +75,7 @@ def _domains(count: int, seed: int) -> Iterator[Drawn]:
     colours = {"spring": (120, 190, 60), "summer": (30, 110, 40), "autumn": (210, 110, 30)}
     for number, (name, colour) in enumerate(colours.items()):
         for k, rng in _generators(count, seed, 3 + number):
-            part = "test" if k < _HELD_OUT else "train"
+            part = "test" if k < held_out(count) else "train"
             yield {f"{part}/{name}/{k:04}.png": _tree(rng, colour)}
 
 
