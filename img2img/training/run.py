@@ -238,8 +238,8 @@ class Run:
             self.listen(event)
 
     def report_progress(self, last: bool) -> None:
-        """Say how far the run is, where that is due, or at its end. Other processes are not asked: each has its
-        own clock."""
+        """Say how far the run is, where that is due, or at its end. Other processes are not asked:
+        each has its own clock."""
         if self._recorded and (last or self._meter.due()):
             self.listen(
                 self._meter.event(
