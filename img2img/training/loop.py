@@ -77,7 +77,7 @@ def train(
             if run.by_time and processes.agree(run.minutes_left() <= 0):
                 run.total = run.step  # the schedule has come to its end
             last = run.step == run.total
-            run.report_progress()
+            run.report_progress(last)
             if run.step % config.log_every == 0 or last:
                 run.report_step()
             if (run.step % config.sample_every == 0 or last) and len(setup.held_out):

@@ -45,6 +45,7 @@ class Record:
         self.best: Best | None = None
         self._columns: Sequence[str] = ()
         self._told = False
+        self._written: tuple[int, State] | None = None
         self._events: list[dict[str, Any]] = []
         self._fixed = {
             "started": started.as_row(),
@@ -66,6 +67,9 @@ class Record:
     def write(self, step: int, minutes: float, state: State) -> str:
         """Write the record and the page. Neither is worth ending a training for: where they cannot
         be written, returns what to warn of, once; else ""."""
+        if self._written == (step, state):  # validated and saved after the same step
+            return ""
+        self._written = step, state
         self._columns = self.health.columns or self._columns
         row = self._fixed | {
             "state": state,

@@ -237,10 +237,10 @@ class Run:
             self._curves(row, sheet)
             self.listen(event)
 
-    def report_progress(self) -> None:
-        """Say how far the run is, where that is due. Other processes are not asked: each has its
-        own clock."""
-        if self._recorded and self._meter.due():
+    def report_progress(self, last: bool) -> None:
+        """Say how far the run is, where that is due, or at its end. Other processes are not asked:
+        each has its own clock."""
+        if self._recorded and (last or self._meter.due()):
             self.listen(
                 self._meter.event(
                     self.step,

@@ -4,9 +4,9 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const WIDTH = 320, HEIGHT = 150, LEFT = 50, RIGHT = 6, TOP = 6, BOTTOM = 22;
 
-const shown = (value) => value === 0 ? "0"
+const shown = (value, digits = 4) => value === 0 ? "0"
   : Math.abs(value) >= 1e4 || Math.abs(value) < 1e-3 ? value.toExponential(1)
-  : String(Number(value.toPrecision(4)));
+  : String(Number(value.toPrecision(digits)));
 
 function element(parent, name, attributes = {}, text) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -54,9 +54,12 @@ function draw(figure, name, series, last, events) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const label = `${name}: from ${shown(low)} to ${shown(high)} over ${last} steps`;
   for (const [k, v] of [["viewBox", `0 0 ${WIDTH} ${HEIGHT}`], ["role", "img"], ["aria-label", label]]) svg.setAttribute(k, v);
-  for (const v of [low, (low + high) / 2, high]) {
+  const marks = [low, (low + high) / 2, high];
+  let digits = 3;
+  while (digits < 7 && new Set(marks.map((v) => v.toPrecision(digits))).size < 3) digits += 1;
+  for (const v of marks) {
     element(svg, "line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(v), y2: y(v) });
-    element(svg, "text", { x: LEFT - 4, y: y(v) + 4, "text-anchor": "end" }, shown(Number(v.toPrecision(3))));
+    element(svg, "text", { x: LEFT - 4, y: y(v) + 4, "text-anchor": "end" }, shown(v, digits));
   }
   element(svg, "text", { x: LEFT, y: HEIGHT - 6 }, "0");
   element(svg, "text", { x: WIDTH - RIGHT, y: HEIGHT - 6, "text-anchor": "end" }, `step ${last}`);
