@@ -133,8 +133,11 @@ def test_what_is_in_work_is_finished_at_the_end(tmp_path: Path) -> None:
             data = (tmp_path / "photo.jpg").read_bytes()
             head = f"POST /v1/translate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
             client.sendall(head.encode() + data)
-            while "img2img_accepted_pictures 1" not in httpx.get(f"{address}/metrics").text:
-                if 'status="done"' in httpx.get(f"{address}/metrics").text:
+            while (
+                "img2img_accepted_pictures 1"
+                not in httpx.get(f"{address}/metrics", timeout=120).text
+            ):
+                if 'status="done"' in httpx.get(f"{address}/metrics", timeout=120).text:
                     break
             process.send_signal(signal.SIGTERM)
             received = b""
@@ -194,7 +197,7 @@ def test_the_page_translates(address: str, tab: Tab, tmp_path: Path) -> None:
     with tab.page.expect_download() as one:
         tab.page.locator(".save").first.click()
     data = (tmp_path / "one.png").read_bytes()
-    expected = httpx.post(f"{address}/v1/translate", content=data).content
+    expected = httpx.post(f"{address}/v1/translate", content=data, timeout=120).content
     assert one.value.path().read_bytes() == expected
     with tab.page.expect_download() as every:
         tab.page.locator("#all").click()
@@ -230,6 +233,7 @@ def test_the_page_asks_for_the_token_and_the_domain(tab: Tab, tmp_path: Path) ->
             params={"domain": "Dark+Glasses"},
             content=(tmp_path / "one.png").read_bytes(),
             headers={"Authorization": f"Bearer {secret}"},
+            timeout=120,
         )
         assert one.value.path().read_bytes() == expected.content
         tab.open(f"{address}/#token={secret}")
