@@ -73,7 +73,8 @@ def register(a: Sequence[Pixels], b: Sequence[Pixels]) -> Registration:
         parts.append(_register(left, right, first))
         sums.append(np.stack([(np.conj(left) * right).sum(0), left.sum(0), right.sum(0)]))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return Registration(*columns, *_common(np.sum(sums, 0) / len(a)))
+    z, best, best_z, shift, shift_z = columns
+    return Registration(z, best, best_z, shift, shift_z, *_common(np.sum(sums, 0) / len(a)))
 
 
 def _spectrum(grey: Pixels) -> Spectra:

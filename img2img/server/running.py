@@ -165,7 +165,7 @@ class _Impatient(H11Protocol):
         super().resume_writing()
 
     def _await_head(self) -> None:
-        self._head = self.loop.call_later(self.pause, self.transport.abort)
+        self._head = self.loop.call_later(self.pause, self.transport.close)
 
     def _stop_head(self) -> None:
         if self._head is not None:

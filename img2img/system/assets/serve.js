@@ -57,7 +57,7 @@
       models = await answer.json();
       part("model").replaceChildren(...models.map(({ name }) => new Option(name, name)));
       offer();
-      say("Ready.");
+      report();
     }
   }
 
@@ -304,6 +304,7 @@
   part("clear").addEventListener("click", () => {
     while (cards.length) remove(cards[cards.length - 1]);
   });
+  window.addEventListener("hashchange", start);
 
   start();
 })();
