@@ -132,7 +132,7 @@ def _paint(shapes: list[Shape], outlines: bool = False) -> Image.Image:
             if outlines
             else {"fill": colour}
         )
-        (draw.rectangle if kind == "box" else draw.polygon)(scaled, **style)  # type: ignore[arg-type]
+        (draw.rectangle if kind == "box" else draw.polygon)(scaled, **style)
     return image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 
 
