@@ -26,6 +26,7 @@ FOREIGN = {
     "inference/decoders.py": "python -c",
     "evaluation/report.py": "-inf",
     "exporting/onnx.py": "the package onnxruntime-gpu",
+    "data/checks/check.py": "the command to type",
 }
 # Words between backticks that are no options.
 WORDS = {"bounded_exp", "best"}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from img2img.data.registration import LEAST, RELATED_SET, SIDE, register, small_grey
 from img2img.errors import DataError, PictureError
@@ -48,8 +49,8 @@ class Halves:
 def seam(pixels: Pixels) -> float:
     """Which share of the steps between neighbouring columns of a uint8 (H, W, 3) picture of even
     width is smaller than the step across the middle: about 0.5 for a photograph, 1 for a pair."""
-    grey = pixels.astype(np.float32).mean(2)
-    steps = np.abs(np.diff(grey, axis=1)).mean(0)
+    grey = np.asarray(Image.fromarray(pixels).convert("L")).astype(np.int16)
+    steps = np.abs(grey[:, 1:] - grey[:, :-1]).mean(0)
     middle = pixels.shape[1] // 2 - 1
     here, others = steps[middle], np.delete(steps, middle)
     if not len(others):

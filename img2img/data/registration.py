@@ -72,9 +72,9 @@ def register(a: Sequence[Pixels], b: Sequence[Pixels]) -> Registration:
         left, right = (np.stack([_spectrum(x) for x in side[first:last]]) for side in (a, b))
         parts.append(_register(left, right, first))
         sums.append(np.stack([(np.conj(left) * right).sum(0), left.sum(0), right.sum(0)]))
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    z, best, best_z, shift, shift_z = columns
-    return Registration(z, best, best_z, shift, shift_z, *_common(np.sum(sums, 0) / len(a)))
+    z, best, best_z, shift, shift_z = (np.concatenate(c) for c in zip(*parts, strict=True))
+    common, peak = _common(np.sum(sums, 0) / len(a))
+    return Registration(z, best, best_z, shift, shift_z, common, peak)
 
 
 def _spectrum(grey: Pixels) -> Spectra:

@@ -299,8 +299,8 @@ def _two_folders(root: Path, domains: dict[str, dict[str, list[Path]]], layout: 
             "layout",
             f"{found}, {same} of them with equal names, so perhaps pairs; pix2pix expects A/ and "
             "B/",
-            f"for pairs {rename}, or type img2img data pair {root / base / one} "
-            f"{root / base / other} -o PAIRS; as they are, stargan takes them as two domains",
+            f"for pairs {rename}, or join them with img2img data pair; as they are, stargan takes "
+            "them as two domains",
         )
     else:
         layout.warn(

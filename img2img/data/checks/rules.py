@@ -230,8 +230,8 @@ def amounts(layout: Layout) -> list[Finding]:
                 "few",
                 False,
                 f"only {rows} to learn from",
-                f"{enough} or more are usual; add some, or `augment` and `diffaugment` stretch "
-                "what there is",
+                f"{enough} or more are usual; add some, or `diffaugment=color,translation` "
+                "stretches what there is",
             )
         )
     many = [n for n in counts.values() if n]
@@ -252,5 +252,5 @@ def _attributes(layout: Layout) -> list[Finding]:
             rare.append(f"{name} ({share:.1%} yes)")
     if not rare:
         return []
-    fix = "leave them out with `attributes`, or add pictures"
+    fix = "leave them out of the attributes, or add pictures"
     return [Finding("imbalance", False, f"attributes that hardly vary: {cut(rare)}", fix)]

@@ -60,26 +60,28 @@ def near_pairs(seen: Sequence[Seen]) -> list[tuple[Path, Path]]:
     if len(some) < 2:
         return []
     hashes = np.stack([one.hash for one in some if one.hash is not None]).astype(np.float32)
+    thumbs = np.stack([one.thumb for one in some if one.thumb is not None])
     agree = hashes.shape[1] - 2 * _DIFFERENT
     found = []
     for first in range(0, len(some), _BLOCK):
         for second in range(first, len(some), _BLOCK):
             product = hashes[first : first + _BLOCK] @ hashes[second : second + _BLOCK].T
-            for i, j in np.argwhere(product >= agree):
-                a, b = some[first + i], some[second + j]
-                if first + i < second + j and a.digest != b.digest and _alike(a, b):
-                    found.append((a.path, b.path))
+            close = np.argwhere(product >= agree) + np.array((first, second))
+            close = close[close[:, 0] < close[:, 1]]
+            for start in range(0, len(close), _BLOCK):
+                part = close[start : start + _BLOCK]
+                for i, j in part[_alike(thumbs[part[:, 0]], thumbs[part[:, 1]])].tolist():
+                    if some[i].digest != some[j].digest:
+                        found.append((some[i].path, some[j].path))
     return found
 
 
-def _alike(a: Seen, b: Seen) -> bool:
-    assert a.thumb is not None and b.thumb is not None
-    one, other = a.thumb.astype(np.float32), b.thumb.astype(np.float32)
-    apart = np.abs(one - other)
-    if apart.mean() > _MEAN:
-        return False
-    blocks = (one - other).reshape(THUMB // 4, 4, THUMB // 4, 4, 3).mean((1, 3))
-    return bool(np.abs(blocks).max() <= _LARGEST)
+def _alike(a: Pixels, b: Pixels) -> NDArray[np.bool_]:
+    """Which thumbs (N, THUMB, THUMB, 3) of `a` and `b` show the same."""
+    apart = a.astype(np.int16) - b
+    blocks = apart.reshape(-1, THUMB // 4, 4, THUMB // 4, 4, 3).mean((2, 4))
+    mean = np.abs(apart).mean((1, 2, 3))
+    return (mean <= _MEAN) & (np.abs(blocks).max((1, 2, 3)) <= _LARGEST)
 
 
 def groups_of(same: Sequence[Sequence[Path]], near: Sequence[tuple[Path, Path]]) -> list[set[Path]]:
