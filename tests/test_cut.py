@@ -204,7 +204,7 @@ def test_columns_have_the_truth_where_it_is_known() -> None:
     [
         ({"generator": "unet", "generator_options": {"depth": 3}}, "use generator=resnet"),
         ({"generator_options": {"in_channels": 1}}, "as many channels in A"),
-        ({"nce_blocks": [1, 5]}, r"has 2 residual blocks; give --set 'nce_blocks=\[1, 2\]'"),
+        ({"nce_blocks": [1, 5]}, r"has 2 residual blocks; give `nce_blocks=\[1, 2\]`"),
         ({"gan": "wgan-gp"}, "penalty = gp"),
     ],
 )

@@ -229,7 +229,7 @@ def test_a_model_that_is_given_the_change_needs_no_labels() -> None:
     (fair,) = targets_of(info, ["Fair"])
     own = [1.0 if name == "Fair" else 0.0 for name in info.domains]
     assert not any(vector_of(info, fair, own))
-    with pytest.raises(UsageError, match="leave --labels out"):
+    with pytest.raises(UsageError, match="leave `labels` out"):
         targets_of(info, ["Fair"], labels=True)
     with pytest.raises(UsageError, match="name what replaces it"):
         targets_of(info, ["no-Fair"])

@@ -172,13 +172,13 @@ def test_a_grey_input_may_be_one_channel(settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"pairs": "files", "recipe": "old"}, "recipe is for pairs=degrade.*--set pairs=degrade"),
+        ({"pairs": "files", "recipe": "old"}, "recipe is for pairs=degrade.*`pairs=degrade`"),
         ({"pairs": "edges", "recipe": "old"}, "recipe is for pairs=degrade, not pairs=edges"),
         ({"pairs": "files", "degrade_options": {"noise": 3}}, "degrade_options is for"),
         ({"recipe": "restor"}, "unknown recipe 'restor'. Did you mean 'restore'"),
         ({"degrade_options": {"nose": 3}}, "unknown setting 'degrade.nose'. Did you mean 'noise'"),
         ({"direction": "BtoA"}, "direction BtoA is for pairs=files"),
-        ({"generator_options": {"in_channels": 1}}, "--set recipe=colour"),
+        ({"generator_options": {"in_channels": 1}}, "`recipe=colour`"),
         ({"generator_options": {"out_channels": 1}}, "generator.out_channels"),
         ({"crop_scale": [0, 1]}, "crop_scale must be"),
     ],

@@ -20,7 +20,7 @@ LONG_FUNCTIONS: dict[str, int] = {
     "cli/evaluate.py:evaluate_command": 137,
     "cli/export.py:export_command": 118,
     "cli/serve.py:serve_command": 124,
-    "cli/train_command.py:train_command": 184,
+    "cli/train_command.py:train_command": 195,
     "cli/translate_command.py:translate_command": 212,
 }
 

@@ -27,6 +27,7 @@ FOREIGN = {
     "evaluation/report.py": "-inf",
     "exporting/onnx.py": "the package onnxruntime-gpu",
     "data/checks/check.py": "the command to type",
+    "training/report.py": "the commands to type",
 }
 # Words between backticks that are no options.
 WORDS = {"bounded_exp", "best"}

@@ -52,7 +52,7 @@ class PhotographData:
         if training:
             many = Cropping.at_least(crops, len(self._files), crop_scale, anywhere=True)
         self.store = crop_store(
-            f"{split}-photographs", self._files, loading, loading.channels[1], many, root
+            f"{split}_photographs", self._files, loading, loading.channels[1], many, root
         )
         self.store.check(on_progress)
         self.stores = [self.store]

@@ -290,7 +290,7 @@ def _resnet(G: Generator, c: CUTConfig) -> ResNetGenerator:
         fitting = sorted({1, count // 2 + 1}) if count else []
         raise ConfigError(
             f"nce_blocks = {list(c.nce_blocks)}: the generator has {count} residual blocks; give "
-            f"--set 'nce_blocks={fitting}'"
+            f"`nce_blocks={fitting}`"
         )
     return G
 

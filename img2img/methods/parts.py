@@ -257,8 +257,8 @@ def load_features(
         least = max(least, _CELL)
     if size < least:
         raise ConfigError(
-            f"crops of {size} pixels are too small for these loss terms: give --set "
-            f"crop_size={least} or more"
+            f"crops of {size} pixels are too small for these loss terms: give "
+            f"`crop_size={least}` or more"
         )
     return load_vgg19(find_features("vgg19", settings.vgg19), max(layers)) if layers else None
 

@@ -80,7 +80,7 @@ class Pix2PixConfig(PartSettings, GanSettings):
     )
     degrade_options: dict[str, Any] = Field(
         default_factory=dict,
-        description="single values of the recipe; --set 'degrade.noise=[0,10]' sets one",
+        description="single values of the recipe, such as degrade.noise=[0,10]",
     )
     crops: int = Field(2000, ge=1, description="crops of photographs, at least")
     crop_scale: tuple[float, float] = Field(
@@ -96,7 +96,7 @@ class Pix2PixConfig(PartSettings, GanSettings):
             if getattr(self, name) and self.pairs != "degrade":
                 raise ValueError(
                     f"{name} is for pairs=degrade, not pairs={self.pairs}; give "
-                    "--set pairs=degrade, or leave it out"
+                    "`pairs=degrade`, or leave it out"
                 )
         if self.pairs == "files":
             return self
@@ -107,7 +107,7 @@ class Pix2PixConfig(PartSettings, GanSettings):
         grey = self.pairs == "edges" or recipe(self._recipe, self.degrade_options).always_grey
         if self.generator_options.get("in_channels", 3) == 1 and not grey:
             raise ValueError(
-                "one input channel is for inputs that are always grey; give --set recipe=colour, "
+                "one input channel is for inputs that are always grey; give `recipe=colour`, "
                 "or leave generator.in_channels at 3"
             )
         return self

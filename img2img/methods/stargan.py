@@ -119,7 +119,7 @@ class StarGANConfig(GanSettings):
         if self.lambda_identity and not self.relative:
             raise ValueError("lambda_identity needs relative=true: only then can nothing change")
         if self.lambda_mask and self.generator_options.get("output") != "mask":
-            raise ValueError("lambda_mask needs a mask: --set generator.output=mask")
+            raise ValueError("lambda_mask needs a mask: give `generator.output=mask`")
         return self
 
 

@@ -53,7 +53,7 @@ def targets_of(info: ModelInfo, choices: Sequence[str], labels: bool = False) ->
     if info.relative and labels:
         raise UsageError(
             f"model {info.name} is told what to change and needs no label of a picture; leave "
-            "--labels out"
+            "`labels` out"
         )
     found: dict[tuple[frozenset[int], frozenset[int]], Target] = {}
     for choice in choices:
@@ -127,7 +127,7 @@ def _target(info: ModelInfo, choice: str, labels: bool) -> Target:
     if exclusive:
         names = ", ".join(info.domains[k] for k in exclusive)
         raise UsageError(
-            f"--domain {choice}: {names} cannot be cleared alone; name what replaces it"
+            f"`domains` {choice}: {names} cannot be cleared alone; name what replaces it"
         )
     if on & off:
         raise UsageError(f"`domains` {choice}: sets and clears the same")

@@ -176,7 +176,7 @@ PROBLEMS: dict[str, Problem] = {
     "mode-collapse": Problem(
         "diversity",
         "mode collapse: the outputs are nearly the same for different inputs: go back to an "
-        "earlier state, lower `lr`, give `penalty=r1`, or raise the weight of the cycle or L1 loss",
+        "earlier state, lower lr, give `penalty=r1`, or raise the weight of the cycle or L1 loss",
         below=0.1,
         ends=True,
     ),
@@ -190,7 +190,7 @@ PROBLEMS: dict[str, Problem] = {
     "inverted": Problem(
         "luminance",
         "the outputs are negatives of the inputs, bright where those are dark: start anew with "
-        "another `seed`, or give or raise `lambda_identity`",
+        "another `seed`, or give or raise lambda_identity",
         below=-0.4,
     ),
     "checkerboard": Problem(
@@ -202,7 +202,7 @@ PROBLEMS: dict[str, Problem] = {
     "colour-drift": Problem(
         "colour drift",
         "the colours of the outputs differ from those of the real pictures as a whole: train "
-        "longer, give or raise `lambda_identity` or L1, or check that both sides show alike scenes",
+        "longer, give or raise lambda_identity or L1, or check that both sides show alike scenes",
         above=30.0,
     ),
     "border": Problem(
@@ -213,7 +213,7 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "not-finite": Problem(
         "not finite",
-        "outputs hold NaN or Inf: lower `lr`, give `clip_grad=1`, or train in `precision=fp32`",
+        "outputs hold NaN or Inf: lower lr, give `clip_grad=1`, or train in `precision=fp32`",
         above=0.0,
     ),
 }

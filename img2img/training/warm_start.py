@@ -54,7 +54,7 @@ def warm_start(method: Method, source: Path) -> list[str]:
         if statistics not in (None, target.norm_statistics):
             said.append(
                 f"{key}: the file's norm uses {statistics} statistics outside training, this run's "
-                f"{target.norm_statistics}; --set norm_statistics={statistics} keeps the former"
+                f"{target.norm_statistics}; `norm_statistics={statistics}` keeps the former"
             )
     if new := [name for name in method.generators if name not in files]:
         said.append(f"{source} has no weights for {', '.join(new)}: untrained at the start")
