@@ -84,7 +84,7 @@ def test_the_device_is_chosen_by_its_free_memory(pairs: Path) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried")
 
     data.store.move_to = full  # type: ignore[method-assign]
-    with pytest.raises(EnvironmentFault, match=r"no room for 0 MB .* on_device=no"):
+    with pytest.raises(EnvironmentFault, match=r"no room for 0 MB .* `on_device=no`"):
         settle(data.stores, "yes", cuda)
 
 
