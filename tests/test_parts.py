@@ -202,7 +202,7 @@ def test_what_makes_no_sense_is_refused(
 def test_what_a_truth_makes_possible(features: VGG19) -> None:
     check_parts(PartSettings(lambda_frequency=1, lambda_colour=1), (1, 3), truth=True)
     check_parts(PartSettings(lambda_frequency=1, lambda_tv=1), (1, 1))
-    with pytest.raises(ConfigError, match="crop_size=16 or more"):
+    with pytest.raises(ConfigError, match="`crop_size=16` or more"):
         load_features(PartSettings(lambda_colour=1), 8)
     with pytest.raises(ConfigError, match=r"Did you mean 'relu4_1'"):
         PartSettings.parse({"perceptual_layers": ["relu4_11"]})
