@@ -39,6 +39,7 @@ def run(
         from img2img.training.data_check import data_warnings
         from img2img.training.events import Warned
         from img2img.training.preview import preview_sheet
+        from img2img.training.setup import check
 
     values = _from_file(config) if config else {}
     values |= {name: value for name, value in flags.items() if value is not None}
@@ -53,6 +54,7 @@ def run(
         if dry_run:
             return
     with stop_flag() as stop, Reporter(json) as report:
+        check(chosen, dry_run)  # refused before any picture is read
         if os.environ.get("RANK", "0") == "0":
             for text in data_warnings(chosen):
                 report(Warned(text))

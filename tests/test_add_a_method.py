@@ -93,11 +93,11 @@ def test_an_unknown_method_has_no_settings(main: Main) -> None:
 
 
 def test_a_name_that_the_loop_has_too_is_reached_by_its_prefix() -> None:
-    from img2img.cli.train import _assign
+    from img2img.cli.train import assign
 
     values: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     for text in ("seed=3", "method.seed=4", "generator.width=8"):
-        _assign(text, values, settings, {"seed"})
+        assign(text, values, settings, {"seed"})
     assert values == {"seed": 3}
     assert settings == {"seed": 4, "generator_options": {"width": 8}}

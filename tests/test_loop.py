@@ -397,7 +397,7 @@ def test_cyclegan_starts_from_a_model_of_stylize(data: dict[str, Path], tmp_path
         run = tmp_path / f"from {init.name}"
         train(config_of("cyclegan", data, run, init=init, settings=settings), into(events))
         said = [e["text"] for e in events if e["event"] == "warning"]
-        assert "AtoB starts from" in said[0] and "norm_statistics=running keeps" in said[1]
+        assert "AtoB starts from" in said[0] and "`norm_statistics=running` keeps" in said[1]
         assert "no weights for BtoA: untrained" in said[2]
         x, y = (
             load_model(path)[0].state_dict()
@@ -405,7 +405,7 @@ def test_cyclegan_starts_from_a_model_of_stylize(data: dict[str, Path], tmp_path
         )
         weights = [k for k in x if k.endswith("weight")]
         assert all((x[k] - y[k]).abs().max() < 1e-6 for k in weights)
-    with pytest.raises(ModelError, match=r"--set generator\.affine=True"):
+    with pytest.raises(ModelError, match=r"generator\.affine=True"):
         train(config_of("cyclegan", data, tmp_path / "x", init=tmp_path / "style"))
 
 
