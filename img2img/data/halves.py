@@ -48,7 +48,8 @@ class Halves:
 
 def seam(pixels: Pixels) -> float:
     """Which share of the steps between neighbouring columns of a uint8 (H, W, 3) picture of even
-    width is smaller than the step across the middle: about 0.5 for a photograph, 1 for a pair and for a blank picture."""
+    width is smaller than the step across the middle: about 0.5 for a photograph, 1 for a pair
+    and for a blank picture."""
     grey = np.asarray(Image.fromarray(pixels).convert("L")).astype(np.int16)
     steps = np.abs(grey[:, 1:] - grey[:, :-1]).mean(0)
     middle = pixels.shape[1] // 2 - 1
