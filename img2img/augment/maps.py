@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from img2img.augment.tone import LUMA
+
 Matrix = npt.NDArray[np.float64]
 Mode = Literal["bilinear", "nearest"]
 
 _GREY = np.full((3, 3), 1 / 3)  # projection on the grey axis
-# Rec. 601 luma, what people call the brightness of a colour.
-_LUMA = np.tile(np.array([0.299, 0.587, 0.114]), (3, 1))
+_LUMA = np.tile(np.array(LUMA), (3, 1))
 _TURN = np.array([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
 
 # --- where an output pixel comes from: (3, 3), coordinates x to the right, y down, the picture is

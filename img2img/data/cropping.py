@@ -1,4 +1,4 @@
-"""Square crops of photographs of any size, and which photographs are held out."""
+"""Square crops of photographs of any size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from img2img.data.store import Loading, Store, fit, hold_out, pixels_of
+from img2img.data.store import Loading, Store, fit, pixels_of
 from img2img.images import Pixels
 
 
@@ -35,12 +35,6 @@ class Cropping:
     ) -> Cropping:
         """So many of each of `pictures` that there are `crops` in all, or some more."""
         return cls(-(-crops // max(1, pictures)), scale, anywhere)
-
-
-def held_out_files(root: Path, files: Sequence[Path], count: int | None) -> set[Path]:
-    """Which of `files` are held out: `count`, or 5 % (see `hold_out`)."""
-    names = {str(p.relative_to(root)): p for p in files}
-    return {names[name] for name in hold_out([*names], count)}
 
 
 def crop_store(

@@ -139,8 +139,18 @@ def rows_of(
     return domains, rows, table is None
 
 
+def tables_of(root: Path) -> list[Path]:
+    """The attribute tables of a folder; more than one is a mistake."""
+    return sorted(root.glob("list_attr*.txt")) or sorted(root.glob("*.csv"))
+
+
+def pictures_folder(root: Path) -> Path:
+    """Where the pictures of an attribute table are: images/, or beside it."""
+    return next((p for p in (root / "images", root) if p.is_dir()), root)
+
+
 def _table_of(root: Path) -> Path | None:
-    found = sorted(root.glob("list_attr*.txt")) or sorted(root.glob("*.csv"))
+    found = tables_of(root)
     if len(found) > 1:
         raise DataError(f"{root}: several tables ({', '.join(p.name for p in found)}); keep one")
     return found[0] if found else None
@@ -155,7 +165,7 @@ def read_table(
         DataError: every missing picture, wrong row and wrong value, listed at once.
     """
     parsed = parse_table(table, attributes)
-    folder = next((p for p in (root / "images", root) if p.is_dir()), root)
+    folder = pictures_folder(root)
     rows, problems = [], list(parsed.problems)
     for number, name, label in parsed.rows:
         if (folder / name).is_file():

@@ -153,22 +153,26 @@ def pairs_of(root: Path, split: Split, held_out: int | None = None) -> list[Pair
 
 
 def _pairs_of(root: Path, part: str | None) -> list[Pair]:
+    sides = two_folders(root, part)
+    if sides is not None:
+        return match_stems(*sides)
+    single = root if part is None else root / part
+    if not single.is_dir():
+        return []
+    files = list(find_pictures(single)) if part else _flat(single)
+    return [Pair(str(p.relative_to(single)), p, None) for p in files]
+
+
+def two_folders(root: Path, part: str | None) -> tuple[Path, Path] | None:
+    """The folders A and B of one part of a folder (`train`, ...), or of one without parts."""
     options = [(root / "A", root / "B"), (root / "a", root / "b")]
-    single = root
     if part is not None:
         options = [
             (root / f"{part}A", root / f"{part}B"),
             (root / part / "A", root / part / "B"),
             (root / "A" / part, root / "B" / part),
         ]
-        single = root / part
-    for a, b in options:
-        if a.is_dir() and b.is_dir():
-            return match_stems(a, b)
-    if not single.is_dir():
-        return []
-    files = list(find_pictures(single)) if part else _flat(single)
-    return [Pair(str(p.relative_to(single)), p, None) for p in files]
+    return next(((a, b) for a, b in options if a.is_dir() and b.is_dir()), None)
 
 
 def _flat(folder: Path) -> list[Path]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from img2img.data.cropping import Cropping, crop_store, held_out_files
+from img2img.data.cropping import Cropping, crop_store
 from img2img.data.paired import PairedBatch
-from img2img.data.store import Loading, Progress, Split, fingerprint
+from img2img.data.store import Loading, Progress, Split, files_of_split, fingerprint
 from img2img.errors import DataError
 from img2img.images import find_pictures
 
@@ -83,9 +83,7 @@ def photographs_of(root: Path, split: Split, held_out: int | None = None) -> lis
         apart = {*inside["val"], *inside["test"]}
         rest = inside["train"] or [p for p in everything if p not in apart]
         return rest if split == "train" else given
-    files = inside["train"] or everything
-    chosen = held_out_files(root, files, held_out)
-    return [p for p in files if (p in chosen) == (split == "held-out")]
+    return files_of_split(root, inside["train"] or everything, split, held_out)
 
 
 def _below(folder: Path, files: Sequence[Path]) -> list[Path]:

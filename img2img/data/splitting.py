@@ -101,7 +101,7 @@ def _samples(layout: Layout) -> list[list[Sample]]:
     """What is to be divided, each set for itself."""
     if layout.kind == "A and B paired":
         pairs = [(a, b) for _, a, b in layout.pairs if b is not None]
-        return [[((f"A/{n}", a), (f"B/{n2}", b)) for a, b in pairs for n, n2 in [_names(a, b)]]]
+        return [[((f"A/{a.name}", a), (f"B/{b.name}", b)) for a, b in pairs]]
     if layout.kind in ("side by side", "photographs"):
         files = [p for group in layout.groups.values() for p in group]
         return [[((p.name, p),) for p in files]]
@@ -111,7 +111,3 @@ def _samples(layout: Layout) -> list[list[Sample]]:
             sides.setdefault(side, []).extend(((f"{side}/{p.name}", p),) for p in files)
         return list(sides.values())
     return []
-
-
-def _names(a: Path, b: Path) -> tuple[str, str]:
-    return a.name, b.name

@@ -283,6 +283,16 @@ def hold_out(names: Sequence[str], count: int | None) -> set[str]:
     return set(sorted(names, key=lambda n: hashlib.sha256(os.fsencode(n)).digest())[:count])
 
 
+def files_of_split(
+    root: Path, files: Sequence[Path], split: Split, count: int | None
+) -> list[Path]:
+    """Those of `files` below `root` that belong to `split`, where the folder does not say: `count`
+    are held out, or 5 % (see `hold_out`)."""
+    names = [str(p.relative_to(root)) for p in files]
+    chosen = hold_out(names, count)
+    return [p for p, n in zip(files, names, strict=True) if (n in chosen) == (split == "held-out")]
+
+
 def listing(head: str, rows: list[str]) -> str:
     """One line that names the first problems and counts the others."""
     more = f"; and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""

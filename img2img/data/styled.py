@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from img2img.data.cropping import Cropping, crop_store, held_out_files
-from img2img.data.store import Loading, Progress, Split, fingerprint
+from img2img.data.cropping import Cropping, crop_store
+from img2img.data.store import Loading, Progress, Split, files_of_split, fingerprint
 from img2img.data.unpaired import UnpairedBatch, _folders, sets_of
 from img2img.errors import DataError
 from img2img.images import find_pictures
@@ -138,6 +138,5 @@ def _sides(
     paintings = [style] if style.is_file() else list(find_pictures(style))
     pair = _folders(root, "train") or _folders(root, None)
     photographs = pair[0] if pair else [p for p in find_pictures(root) if p not in set(paintings)]
-    chosen = held_out_files(root, photographs, loading.held_out)
-    some = [p for p in photographs if (p in chosen) == (split == "held-out")]
+    some = files_of_split(root, photographs, split, loading.held_out)
     return some, paintings, style.parent if style.is_file() else style

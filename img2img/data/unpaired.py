@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from img2img.data.paired import PairedData
+from img2img.data.paired import PairedData, two_folders
 from img2img.data.store import (
     Loading,
     Progress,
     Split,
     Store,
+    files_of_split,
     fingerprint,
-    hold_out,
     read_one,
 )
 from img2img.errors import DataError
@@ -144,24 +144,10 @@ def sets_of(
         return given if split == "held-out" else None
     if given is not None:
         return given if split == "held-out" else whole
-    sides = []
-    for files in whole:
-        chosen = hold_out([str(p.relative_to(root)) for p in files], held_out)
-        sides.append(
-            [p for p in files if (str(p.relative_to(root)) in chosen) == (split == "held-out")]
-        )
-    return sides[0], sides[1]
+    a, b = (files_of_split(root, files, split, held_out) for files in whole)
+    return a, b
 
 
 def _folders(root: Path, part: str | None) -> tuple[list[Path], list[Path]] | None:
-    options = [(root / "A", root / "B"), (root / "a", root / "b")]
-    if part is not None:
-        options = [
-            (root / f"{part}A", root / f"{part}B"),
-            (root / part / "A", root / part / "B"),
-            (root / "A" / part, root / "B" / part),
-        ]
-    for a, b in options:
-        if a.is_dir() and b.is_dir():
-            return list(find_pictures(a)), list(find_pictures(b))
-    return None
+    sides = two_folders(root, part)
+    return None if sides is None else (list(find_pictures(sides[0])), list(find_pictures(sides[1])))

@@ -21,7 +21,7 @@ from img2img.images.formats import (
     written_format,
 )
 from img2img.images.reading import read_picture
-from img2img.images.sheets import contact_sheet, on_white, resize_pixels
+from img2img.images.sheets import contact_sheet, in_columns, on_white, resize_pixels
 from img2img.images.values import (
     LUMA,
     MAX_PIXELS,
@@ -53,6 +53,7 @@ __all__ = [
     "enlarge_guided",
     "find_pictures",
     "from_network",
+    "in_columns",
     "is_picture_name",
     "on_white",
     "planes_to_pixels",

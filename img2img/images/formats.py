@@ -32,6 +32,7 @@ FORMATS = {
 _ALIASES = {".jpe": "jpg", ".jfif": "jpg"}
 HOLDS_16_BITS = frozenset(("PNG", "TIFF"))
 HOLDS_ALPHA = frozenset(("PNG", "TIFF", "WEBP", "AVIF"))
+READ_ONLY = frozenset(("GIF", "HEIC"))
 MAX_SIDE = {"JPEG": 65500, "WEBP": 16383, "AVIF": 65535}
 
 _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))

@@ -10,13 +10,13 @@ from PIL import Image
 from img2img.errors import PictureError, first_line
 from img2img.images import modes
 from img2img.images.colour import SRGB_BYTES
+from img2img.images.formats import READ_ONLY
 from img2img.images.metadata import take_metadata, take_orientation
 from img2img.images.reading import decode
 from img2img.images.values import Picture, Reading, to_8_bits
 from img2img.images.writing import encode
 
 _AS_THEY_ARE = Reading()
-_READ_ONLY = frozenset(("GIF", "HEIC"))
 
 
 def decode_picture(data: bytes, reading: Reading = _AS_THEY_ARE) -> Picture:
@@ -33,7 +33,7 @@ def decode_picture(data: bytes, reading: Reading = _AS_THEY_ARE) -> Picture:
 def encode_picture(picture: Picture, quality: int = 95) -> bytes:
     """The bytes of a file in `picture.format`, PNG where that is only read. As `write_picture`;
     raises PictureError."""
-    if picture.format in _READ_ONLY:
+    if picture.format in READ_ONLY:
         picture.format = "PNG"
     file = io.BytesIO()
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
@@ -34,6 +36,15 @@ def on_white(picture: Picture) -> Pixels:
     cover = to_8_bits(picture.alpha)[:, :, None].astype(np.uint32)
     mixed = to_8_bits(picture.pixels).astype(np.uint32) * cover + 255 * (255 - cover)
     return ((mixed + 127) // 255).astype(np.uint8)
+
+
+def in_columns(samples: Sequence[Sequence[Pixels]], across: int) -> list[list[Pixels]]:
+    """Samples of equally many pictures each as rows for `contact_sheet`: `across` samples beside
+    each other, the pictures of each below one another."""
+    rows: list[list[Pixels]] = []
+    for first in range(0, len(samples), across):
+        rows += map(list, zip(*samples[first : first + across], strict=True))
+    return rows
 
 
 def contact_sheet(rows: list[list[Pixels]], titles: list[str] | None = None) -> Pixels:

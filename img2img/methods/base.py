@@ -111,6 +111,17 @@ class Descent:
             optimizer.step()
 
 
+LAPTOP: dict[str, Any] = {
+    "schedule": "time",
+    "max_minutes": 60.0,
+    "memory_format": "channels_last",
+    "sample_every": 250,
+    "save_every": 250,
+    "log_every": 10,
+}
+"""What the presets for an hour on two cores share: the loop follows the clock, and shows and saves
+what it has every few minutes."""
+
 ConfigT = TypeVar("ConfigT", bound=Settings)
 DataT = TypeVar("DataT")
 BatchT = TypeVar("BatchT")
@@ -219,6 +230,12 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
     def columns(self, batch: BatchT) -> dict[str, Tensor]:
         """For held-out pictures: named columns of a sample sheet, (N, C, H, W) in [-1, 1].
         Figures are computed for every `X` that has a `truth X` beside it (also with X empty)."""
+
+    def seen(self, batch: BatchT) -> list[Tensor]:
+        """What a step sees of a batch, augmented, for a sheet to look at: (N, C, H, W) in [-1, 1]
+        each, from top to bottom. By default two sets, A and B, that move apart."""
+        a, b = batch.a, batch.b  # type: ignore[attr-defined]
+        return [self.augment(x)[0] for x in (a, b)]
 
     def descend(self, name: str, loss: Tensor) -> None:
         """One step of optimizer `name` down the gradient of `loss`: the only place where a

@@ -15,6 +15,7 @@ from img2img.errors import ConfigError
 from img2img.features import VGG19
 from img2img.losses import Gan, generator_loss, multilayer_nce_loss
 from img2img.methods.base import (
+    LAPTOP,
     GanSettings,
     Method,
     adam,
@@ -92,17 +93,14 @@ class CUT(Method[CUTConfig, UnpairedData, UnpairedBatch]):
         },
         # FastCUT, small. The norm stays that of each picture: the encoder sees pictures of A,
         # outputs and, with an identity, pictures of B, whose running averages would be of no set.
-        "laptop": {
-            "schedule": "time",
-            "max_minutes": 60.0,
+        "laptop": LAPTOP
+        | {
+            "memory_format": "auto",
             "warm_up": 50,
             "batch_size": 1,
             "load_size": 216,
             "crop_size": 192,
             "ema": 0.99,
-            "sample_every": 250,
-            "save_every": 250,
-            "log_every": 10,
             "settings": {
                 "generator_options": {"width": 24, "blocks": 6, "upsample": "resize"},
                 "discriminator_options": {"width": 32},
@@ -193,10 +191,10 @@ class CUT(Method[CUTConfig, UnpairedData, UnpairedBatch]):
             keys = encoder_features(self.G, source, c.nce_blocks)
         queries = [_flipped(q, mirrored) for q in queries]
         places = self._places(queries)
-        asked = self.F(queries, places)
+        query_patches = self.F(queries, places)
         with torch.no_grad():
-            told = self.F(keys, places)
-        return multilayer_nce_loss(asked, told, c.temperature)
+            key_patches = self.F(keys, places)
+        return multilayer_nce_loss(query_patches, key_patches, c.temperature)
 
     def _places(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """(N, P) places of each map, without repetition: a function of seed, step and picture, so

@@ -17,6 +17,7 @@ from img2img.errors import ConfigError
 from img2img.features import VGG19
 from img2img.losses import Gan, generator_loss, l1_loss
 from img2img.methods.base import (
+    LAPTOP,
     GanSettings,
     Method,
     adam,
@@ -93,19 +94,14 @@ class CycleGAN(Method[CycleGANConfig, UnpairedData, UnpairedBatch]):
         "cyclegan-256": {"load_size": 286, "crop_size": 256},
         # Two networks of `stylize`, which `--init` of such a model may start. The statistics of
         # the batch keep light and colours; the identity loss would mix those of both sets.
-        "laptop": {
-            "schedule": "time",
-            "max_minutes": 60.0,
+        "laptop": LAPTOP
+        | {
             "warm_up": 50,
             "batch_size": 2,
             "load_size": 180,
             "crop_size": 160,
             "working_size": 512,
             "ema": 0.99,
-            "memory_format": "channels_last",
-            "sample_every": 250,
-            "save_every": 250,
-            "log_every": 10,
             "settings": {
                 "generator_options": {
                     "width": 20,

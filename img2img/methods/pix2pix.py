@@ -214,6 +214,10 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         self.make.begin(step, indices)
         return self.make(clean)[:, : self.G.in_channels]
 
+    def seen(self, batch: PairedBatch) -> list[Tensor]:
+        a, b = self.pairs(batch)
+        return [b, a]
+
     def step(self, batch: PairedBatch) -> dict[str, Tensor]:
         c = self.config
         a, b = self.pairs(batch)

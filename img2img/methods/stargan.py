@@ -15,6 +15,7 @@ from img2img.data.store import Loading, Progress, Split
 from img2img.errors import ConfigError, proposal
 from img2img.losses import Gan, Judgement, Penalty, classification_loss, generator_loss, l1_loss
 from img2img.methods.base import (
+    LAPTOP,
     GanSettings,
     Method,
     adam,
@@ -36,14 +37,9 @@ _FAST: dict[str, Any] = {"norm": "instance", "padding": "zero"}
 _UNET: dict[str, Any] = {"norm": "instance", "dropout": False}
 # An hour on two cores: a masked generator that is told the change, and a discriminator that also
 # looks at the whole picture (docs/explanation/log.md).
-_LAPTOP: dict[str, Any] = {
-    "schedule": "time",
-    "max_minutes": 60.0,
+_LAPTOP: dict[str, Any] = LAPTOP | {
     "ema": 0.995,
     "batch_size": 8,
-    "memory_format": "channels_last",
-    "sample_every": 250,
-    "save_every": 250,
     "log_every": 25,
     "settings": {
         "generator": "fast",
@@ -196,6 +192,9 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
             if name not in self.domains:
                 raise ConfigError(f"exclusive: no domain '{name}'.{proposal(name, self.domains)}")
         return [[self.domains.index(name) for name in group] for group in exclusive]
+
+    def seen(self, batch: LabelledBatch) -> list[Tensor]:
+        return list(self.augment(batch.x))
 
     def step(self, batch: LabelledBatch) -> dict[str, Tensor]:
         c = self.config

@@ -22,6 +22,7 @@ from img2img.errors import ConfigError
 from img2img.features import VGG19
 from img2img.losses import Gan, generator_loss
 from img2img.methods.base import (
+    LAPTOP,
     GanSettings,
     Method,
     adam,
@@ -106,14 +107,7 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
     upsampling = "guided"
     path_settings = ("style", "vgg19")
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "laptop": {
-            "schedule": "time",
-            "max_minutes": 60.0,
-            "memory_format": "channels_last",
-            "sample_every": 250,
-            "save_every": 250,
-            "log_every": 10,
-        },
+        "laptop": LAPTOP,
         "tiny": {
             "settings": {
                 "generator_options": {"width": 8, "blocks": 2},

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-_LAPTOP: dict[str, Any] = {
-    "schedule": "time",
-    "max_minutes": 60.0,
+from img2img.methods.base import LAPTOP
+
+_LAPTOP = LAPTOP | {
     "ema": 0.995,
     "warm_up": 50,
-    "memory_format": "channels_last",
     "sample_every": 500,
     "save_every": 500,
     "log_every": 25,

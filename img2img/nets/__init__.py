@@ -35,6 +35,13 @@ DISCRIMINATORS: dict[str, type[Discriminator]] = {
 }
 
 
+NETWORKS: dict[str, Mapping[str, type[Generator] | type[Discriminator]]] = {
+    "generator": GENERATORS,
+    "discriminator": DISCRIMINATORS,
+}
+"""Both tables by the setting that chooses from them; `NAME_options` holds the options."""
+
+
 def build_generator(name: str, options: Mapping[str, Any]) -> Generator:
     """Build the generator `name` of `GENERATORS` with `options`.
 
@@ -59,6 +66,7 @@ __all__ = [
     "DECIDED_BY_DATA",
     "DISCRIMINATORS",
     "GENERATORS",
+    "NETWORKS",
     "CurveConfig",
     "CurveGenerator",
     "Discriminator",

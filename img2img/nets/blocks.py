@@ -166,6 +166,16 @@ class ReflectPad(nn.Module):
         return F.pad(x, (p, p, p, p), mode="reflect")
 
 
+def refuse_forgotten_domain(what: str, domains: int, norm: Norm, padding: Padding) -> None:
+    """Raise ValueError where the domain planes of a network, called `what`, would be lost: a
+    constant plane padded by reflection stays constant, and instance norm subtracts it."""
+    if domains and padding == "reflect" and norm == "instance":
+        raise ValueError(
+            f"a {what} with domains, instance norm and reflection padding forgets its domain; "
+            "use padding=zero"
+        )
+
+
 def padded_conv(cin: int, cout: int, kernel: int, padding: Padding, bias: bool) -> list[nn.Module]:
     """A stride-1 convolution that keeps H and W, padded by reflection or zeros."""
     if padding == "reflect":

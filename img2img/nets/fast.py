@@ -13,9 +13,16 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from img2img.nets.blocks import Norm, Padding, initialise, norm_layer, padded_conv
+from img2img.nets.blocks import (
+    Norm,
+    Padding,
+    initialise,
+    norm_layer,
+    padded_conv,
+    refuse_forgotten_domain,
+)
 from img2img.nets.generator import Generator
-from img2img.nets.outputs import Output, layer_channels, output_problem
+from img2img.nets.outputs import Output, layer_channels
 from img2img.nets.reach import Look
 from img2img.receptive_field import Seen, widest
 from img2img.settings import Settings
@@ -49,16 +56,9 @@ class FastConfig(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.domains and self.padding == "reflect" and self.norm == "instance":
-            raise ValueError(
-                "a network with domains, instance norm and reflection padding forgets its domain; "
-                "use padding=zero"
-            )
+        refuse_forgotten_domain("network", self.domains, self.norm, self.padding)
         if self.tail == "resize" and self.shrink not in (1, 2, 4, 8):
             raise ValueError("tail=resize doubles the sides; use shrink 1, 2, 4 or 8")
-        problem = output_problem(self.output, self.in_channels, self.out_channels)
-        if problem:
-            raise ValueError(problem)
         return self
 
 

@@ -17,10 +17,11 @@ from img2img.nets.blocks import (
     initialise,
     norm_layer,
     padded_conv,
+    refuse_forgotten_domain,
     upsample_conv,
 )
 from img2img.nets.generator import Generator
-from img2img.nets.outputs import Output, layer_channels, output_problem
+from img2img.nets.outputs import Output, layer_channels
 from img2img.nets.reach import Look
 from img2img.receptive_field import Seen, widest
 from img2img.settings import Settings
@@ -58,17 +59,9 @@ class ResNetConfig(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        # A constant plane padded by reflection stays constant, and instance norm subtracts it.
-        if self.domains and self.padding == "reflect" and self.norm == "instance":
-            raise ValueError(
-                "a ResNet with domains, instance norm and reflection padding forgets its domain; "
-                "use padding=zero"
-            )
+        refuse_forgotten_domain("ResNet", self.domains, self.norm, self.padding)
         if self.identity_start and self.output == "direct":
             object.__setattr__(self, "output", "residual")
-        problem = output_problem(self.output, self.in_channels, self.out_channels)
-        if problem:
-            raise ValueError(problem)
         return self
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from img2img._version import __version__
 from img2img.errors import PictureError, UsageError, proposal
 from img2img.images import HOLDS_16_BITS, Pixels, Reading
-from img2img.images.formats import FORMATS, encode_format, sniff
+from img2img.images.formats import FORMATS, READ_ONLY, encode_format, sniff
 from img2img.images.memory import encode_picture
 from img2img.images.values import MetadataChoice
 from img2img.inference.budget import Budget, Hold
@@ -32,7 +32,6 @@ _SLOTS = 24  # decoded pictures
 _BYTES = 192 * 2**20  # of decoded pictures, unless one alone has more
 _UPLOADS = 4  # uploads of full size that may lie on the disk at a time
 _LIFT = re.compile(r"; `max_megapixels` \d+ lifts it$")  # not by the client
-_READ_ONLY = frozenset(("GIF", "HEIC"))
 _TYPES = {
     "JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "TIFF": "image/tiff",
     "BMP": "image/bmp", "AVIF": "image/avif",
@@ -159,7 +158,7 @@ class Service:
             read = sniff(file.read(64))
         if read is None:
             raise NoPicture("not a picture of a known format")
-        format = wanted.format or ("PNG" if read in _READ_ONLY else read)
+        format = wanted.format or ("PNG" if read in READ_ONLY else read)
         # Read in the depth that will be written, so that values are rounded once.
         deep = format in HOLDS_16_BITS
         reading = Reading(deep=deep, max_pixels=self.request.max_pixels, metadata=wanted.metadata)

@@ -6,16 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from img2img.methods import METHODS
-from img2img.nets import DISCRIMINATORS, GENERATORS, Discriminator, Generator
+from img2img.nets import NETWORKS
 from img2img.training.config import TrainConfig
 from img2img.training.presets import presets_of
 
 # These say what a run is, not how it differs from others.
 _OWN = {"method", "data", "out", "name", "preset", "settings", "augment"}
-_NETWORKS: dict[str, Mapping[str, type[Generator] | type[Discriminator]]] = {
-    "generator": GENERATORS,
-    "discriminator": DISCRIMINATORS,
-}
 
 
 def changed_settings(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -36,7 +32,7 @@ def changed_settings(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     base = _table(kind.Config.model_fields) | preset.get("settings", {})
     own = {n: v for n, v in settings.items() if not n.endswith("_options")}
     rows += _compared("", own, base)
-    for what, table in _NETWORKS.items():
+    for what, table in NETWORKS.items():
         options = settings.get(f"{what}_options", {})
         net = table.get(str(settings.get(what)))
         if net is not None and options:

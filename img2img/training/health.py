@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from img2img.images.values import LUMA
 from img2img.metrics.collapse import diversity_ratio
 from img2img.training.events import HealthFigures, HealthNote
 
@@ -27,7 +28,6 @@ _ROWS = 10  # of the log in which a discriminator must have won
 _THUMBNAIL = 16  # side of the pictures whose diversity is compared, in pixels
 _LARGEST = 512  # side of the pictures that are looked at, in pixels
 _PICTURES = 32  # of one validation
-_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 # --- detectors: pictures are (N, C, H, W) in [-1, 1], C 1 or 3
 
@@ -36,7 +36,7 @@ def luminance(x: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, 1, H, W)."""
     if x.shape[1] == 1:
         return x
-    weights = torch.tensor(_LUMINANCE, device=x.device, dtype=x.dtype)
+    weights = torch.tensor(LUMA, device=x.device, dtype=x.dtype)
     return (x[:, :3] * weights[:, None, None]).sum(1, keepdim=True)
 
 

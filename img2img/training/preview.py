@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from PIL import Image
-from torch import Tensor
 
-from img2img.data import LabelledBatch, epoch_order
-from img2img.images import Pixels, contact_sheet
-from img2img.methods import Method, Pix2Pix
+from img2img.data import epoch_order
+from img2img.images import Pixels, contact_sheet, in_columns
 from img2img.training.config import TrainConfig
 from img2img.training.events import Listener
 from img2img.training.setup import check, choose_hardware, set_up
@@ -37,19 +33,5 @@ def preview_sheet(config: TrainConfig, listen: Listener = lambda event: None) ->
         method.number = place // config.per_step
         method.augment.begin(method.number, [index])
         batch = data.batch([index], 0).on(setup.hardware.device)
-        samples.append([to_pixels(x)[0] for x in _seen(method, batch)])
-    rows: list[list[Pixels]] = []
-    for first in range(0, len(samples), _COLUMNS):
-        rows += map(list, zip(*samples[first : first + _COLUMNS], strict=True))
-    return Image.fromarray(contact_sheet(rows))
-
-
-def _seen(method: Method, batch: Any) -> list[Tensor]:
-    """The pictures of one sample, from top to bottom."""
-    if isinstance(method, Pix2Pix):
-        a, b = method.pairs(batch)
-        return [b, a]
-    augment = method.augment
-    if isinstance(batch, LabelledBatch):
-        return list(augment(batch.x))
-    return [augment(x)[0] for x in (batch.a, batch.b)]
+        samples.append([to_pixels(x)[0] for x in method.seen(batch)])
+    return Image.fromarray(contact_sheet(in_columns(samples, _COLUMNS)))

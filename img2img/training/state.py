@@ -11,15 +11,11 @@ import torch
 from img2img.augment import AdaptiveAugment, JudgedView
 from img2img.errors import ModelError
 from img2img.methods import METHODS, Method
-from img2img.nets import DECIDED_BY_DATA, DISCRIMINATORS, GENERATORS, Discriminator, Generator
+from img2img.nets import DECIDED_BY_DATA, NETWORKS
 from img2img.training.ema import Average
 from img2img.training.events import Listener, Warned
 
 # A resumed run must agree with its state in these, or it would learn something else.
-_NETWORKS: dict[str, Mapping[str, type[Generator] | type[Discriminator]]] = {
-    "generator": GENERATORS,
-    "discriminator": DISCRIMINATORS,
-}
 _BINDING = ("method", "settings", "crop_size", "domains")
 # A difference in these is said; the run goes on, no longer the uninterrupted one to the bit.
 _LOOSE = (
@@ -125,7 +121,7 @@ def _with_newer_settings(facts: Mapping[str, Any]) -> dict[str, Any]:
     if kind is None or not isinstance(settings, dict):
         return dict(facts)
     settings = kind.Config().model_dump(mode="json", exclude_none=True) | settings
-    for what, table in _NETWORKS.items():
+    for what, table in NETWORKS.items():
         net = table.get(str(settings.get(what)))
         options = settings.get(f"{what}_options")
         if net is not None and isinstance(options, dict) and options:

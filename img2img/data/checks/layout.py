@@ -10,7 +10,7 @@ from typing import Literal
 from img2img.data.checks.findings import Finding, cut, several
 from img2img.data.checks.pictures import Seen
 from img2img.data.halves import Halves, compare_halves
-from img2img.data.labelled import rows_of
+from img2img.data.labelled import pictures_folder, rows_of, tables_of
 from img2img.data.paired import pairs_of
 from img2img.data.photographs import photographs_of
 from img2img.data.registration import RELATED_SET, register
@@ -78,7 +78,7 @@ class Layout:
 def recognise(root: Path, seen: Mapping[Path, Seen], method: str = "") -> Layout:
     """The layout of `root`, whose pictures are `seen`; with a `method`, the one it would take."""
     sides = _sides(root)
-    tables = sorted(root.glob("list_attr*.txt")) or sorted(root.glob("*.csv"))
+    tables = tables_of(root)
     domains = _domains(root)
     flat = [p for p in seen if p.parent in (root, root / "train", root / "val", root / "test")]
     if method == "photographs":
@@ -231,7 +231,7 @@ def _table(root: Path, tables: Sequence[Path]) -> Layout:
     except DataError as error:
         layout.stop("table", str(error), "see docs/how-to/train-stargan.md for the formats")
         return layout
-    folder = next((p for p in (root / "images", root) if p.is_dir()), root)
+    folder = pictures_folder(root)
     rows = {name: folder / name for _, name, _ in table.rows}
     missing = [path for path in rows.values() if not path.is_file()]
     layout.groups["train", ""] = [path for path in rows.values() if path.is_file()]

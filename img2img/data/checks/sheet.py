@@ -11,7 +11,7 @@ from PIL import Image
 from img2img.data.checks.check import Checked
 from img2img.data.checks.pairs import Pair
 from img2img.errors import PictureError
-from img2img.images import Pixels, contact_sheet, read_picture, resize_pixels
+from img2img.images import Pixels, contact_sheet, in_columns, read_picture, resize_pixels
 
 _SIDE = 128
 _COLUMNS = 8
@@ -25,9 +25,7 @@ def check_sheet(checked: Checked) -> Image.Image:
         others: list[Pair] = [(a, b) for _, a, b in layout.pairs]
         some = list(dict.fromkeys([*checked.suspected[: 2 * _COLUMNS], *_some(others)]))
         both = [_pair(a, b) for a, b in some if a in good and (b is None or b in good)]
-        rows: list[list[Pixels]] = []
-        for first in range(0, min(len(both), 4 * _COLUMNS), _COLUMNS):
-            rows += map(list, zip(*both[first : first + _COLUMNS], strict=True))
+        rows = in_columns(both[: 4 * _COLUMNS], _COLUMNS)
     else:
         kept = [[p for p in files if p in good] for files in layout.groups.values()]
         rows = [[_fitted(read_picture(p).pixels) for p in _some(files)] for files in kept if files]
