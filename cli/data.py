@@ -10,7 +10,7 @@ import typer
 
 from img2img.cli.console import extra, note, say, say_json
 from img2img.cli.help import Command, Group
-from img2img.cli.options import Debug, Json, Quiet, one_of
+from img2img.cli.options import METHODS, Debug, Json, Quiet, one_of
 from img2img.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ Method = Annotated[
     str,
     typer.Option(
         metavar="METHOD",
-        autocompletion=one_of("pix2pix", "cyclegan", "stargan", "stylize"),
+        autocompletion=one_of(*METHODS),
         help="The method that is to learn from it. [default: what fits]",
     ),
 ]
@@ -108,7 +108,7 @@ def preview_command(
         str,
         typer.Option(
             metavar="METHOD",
-            autocompletion=one_of("pix2pix", "cyclegan", "stargan", "stylize"),
+            autocompletion=one_of(*METHODS),
             help="The method that is to learn from it.",
         ),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +22,9 @@ GENERAL = "General"
 RUNNERS = ("auto", "onnxruntime", "openvino", "tensorrt", "torch", "torch-compile")
 
 
+METHODS = ("pix2pix", "cyclegan", "cut", "stargan", "stylize")
+
+
 def one_of(*values: str) -> Callable[[str], list[str]]:
     """Shell completion from a fixed list."""
 
@@ -29,6 +32,26 @@ def one_of(*values: str) -> Callable[[str], list[str]]:
         return [value for value in values if value.startswith(incomplete)]
 
     return complete
+
+
+def megapixels(panel: str) -> Any:
+    """The option for the largest picture, under the heading `panel`."""
+    return typer.Option(
+        metavar="N",
+        min=0.001,
+        rich_help_panel=panel,
+        help="Refuse pictures larger than this. [default: by the machine's memory, at most 400]",
+    )
+
+
+def decode_seconds(panel: str) -> Any:
+    """The option for the time that a picture may take to decode, under the heading `panel`."""
+    return typer.Option(
+        metavar="SECONDS",
+        min=0.1,
+        rich_help_panel=panel,
+        help="Give up on a picture that takes longer than this to decode.",
+    )
 
 
 def model_names(incomplete: str) -> list[tuple[str, str]]:
@@ -69,6 +92,26 @@ Quiet = Annotated[
         expose_value=False,
         rich_help_panel=GENERAL,
         help="Print only results and errors.",
+    ),
+]
+
+Runner = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        autocompletion=one_of(*RUNNERS),
+        rich_help_panel=HARDWARE,
+        help="auto, onnxruntime, openvino, tensorrt, torch or torch-compile.",
+    ),
+]
+
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        autocompletion=one_of("auto", "fp32", "bf16", "fp16"),
+        rich_help_panel=HARDWARE,
+        help="auto (close to fp32), fp32 (exact), bf16 or fp16.",
     ),
 ]
 

@@ -11,13 +11,15 @@ from img2img.cli.console import escaped, extra, note, say, say_json, stop_flag
 from img2img.cli.options import (
     HARDWARE,
     LIMITS,
-    RUNNERS,
     Debug,
     Device,
     Json,
+    Precision,
     Quiet,
+    Runner,
+    decode_seconds,
+    megapixels,
     model_names,
-    one_of,
 )
 
 if TYPE_CHECKING:
@@ -81,25 +83,8 @@ def serve_command(
         int,
         typer.Option(metavar="N", min=1, rich_help_panel=LIMITS, help="Pictures in one request."),
     ] = 20,
-    max_megapixels: Annotated[
-        float | None,
-        typer.Option(
-            metavar="N",
-            min=0.001,
-            rich_help_panel=LIMITS,
-            help="Refuse pictures larger than this. [default: by the machine's memory, at "
-            "most 400]",
-        ),
-    ] = None,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            min=0.1,
-            rich_help_panel=LIMITS,
-            help="Give up on a picture that takes longer than this to decode.",
-        ),
-    ] = 60.0,
+    max_megapixels: Annotated[float | None, megapixels(LIMITS)] = None,
+    timeout: Annotated[float, decode_seconds(LIMITS)] = 60.0,
     size: Annotated[
         str | None,
         typer.Option(
@@ -107,25 +92,9 @@ def serve_command(
             help="Long side in pixels at which the network works. [default: what the model states]",
         ),
     ] = None,
-    runner: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=one_of(*RUNNERS),
-            rich_help_panel=HARDWARE,
-            help="auto, onnxruntime, openvino, tensorrt, torch or torch-compile.",
-        ),
-    ] = "auto",
+    runner: Runner = "auto",
     device: Device = "auto",
-    precision: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=one_of("auto", "fp32", "bf16", "fp16"),
-            rich_help_panel=HARDWARE,
-            help="auto (close to fp32), fp32 (exact), bf16 or fp16.",
-        ),
-    ] = "auto",
+    precision: Precision = "auto",
     batch: Annotated[
         int | None,
         typer.Option(

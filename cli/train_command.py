@@ -10,6 +10,7 @@ import typer
 from img2img.cli.options import (
     HARDWARE,
     LENGTH,
+    METHODS,
     Debug,
     Json,
     Quiet,
@@ -46,7 +47,7 @@ def train_command(
         str,
         typer.Argument(
             metavar="METHOD",
-            autocompletion=one_of("pix2pix", "cyclegan", "cut", "stargan", "stylize"),
+            autocompletion=one_of(*METHODS),
             is_eager=True,
             callback=_list_settings,
             help="pix2pix, cyclegan, cut, stargan or stylize.",

@@ -10,14 +10,17 @@ import typer
 from img2img.cli.options import (
     FILES,
     HARDWARE,
-    RUNNERS,
     Debug,
     Device,
     Direction,
     Json,
     Layout,
+    Precision,
     Quiet,
     Range,
+    Runner,
+    decode_seconds,
+    megapixels,
     model_names,
     one_of,
 )
@@ -159,44 +162,11 @@ def translate_command(
             help="Translate the readable part of damaged pictures instead of refusing them.",
         ),
     ] = False,
-    max_megapixels: Annotated[
-        float | None,
-        typer.Option(
-            metavar="N",
-            min=0.001,
-            rich_help_panel=FILES,
-            help="Refuse pictures larger than this. [default: by the machine's memory, at "
-            "most 400]",
-        ),
-    ] = None,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            min=0.1,
-            rich_help_panel=FILES,
-            help="Give up on a picture that takes longer than this to decode.",
-        ),
-    ] = 60.0,
-    runner: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=one_of(*RUNNERS),
-            rich_help_panel=HARDWARE,
-            help="auto, onnxruntime, openvino, tensorrt, torch or torch-compile.",
-        ),
-    ] = "auto",
+    max_megapixels: Annotated[float | None, megapixels(FILES)] = None,
+    timeout: Annotated[float, decode_seconds(FILES)] = 60.0,
+    runner: Runner = "auto",
     device: Device = "auto",
-    precision: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=one_of("auto", "fp32", "bf16", "fp16"),
-            rich_help_panel=HARDWARE,
-            help="auto (close to fp32), fp32 (exact), bf16 or fp16.",
-        ),
-    ] = "auto",
+    precision: Precision = "auto",
     tile: Annotated[
         str,
         typer.Option(

@@ -104,6 +104,12 @@ def test_completion_knows_the_models() -> None:
     assert model_names("nothing") == []
 
 
+def test_completion_knows_every_method() -> None:
+    from img2img.cli import options
+
+    assert set(options.METHODS) == set(METHODS)
+
+
 def _help_of(command: str, option: str) -> str:
     found = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
     return next(p.help for p in found.params if option in p.opts)
