@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import io
 import json
 import random
@@ -28,7 +27,7 @@ from img2img.images import on_white, read_picture
 from img2img.images.values import to_8_bits
 from img2img.metrics.intervals import wilson
 from img2img.system.atomic import write_atomic
-from img2img.system.pages import asset, fill, policy, shown_name
+from img2img.system.pages import asset, fill, head, shown_name, shown_text
 
 # Longer sides in pixels, the largest first: the first with which the page stays within MAX_BYTES.
 SIDES = (512, 448, 384, 320, 256, 192)
@@ -276,10 +275,9 @@ def _page(title: str, settings: Mapping[str, object], count: int) -> str:
     style = asset("look.css") + asset("human.css")
     script = asset("human.js")
     values = {
-        "title": html.escape(shown_name(title)),
-        "style": style,
+        "title": shown_text(title),
+        "head": head(shown_text(title), style, script),
         "script": script,
-        "policy": policy(style, script),
         "settings": json.dumps(settings).replace("<", "\\u003c"),
         "count": str(count),
         "version": __version__,

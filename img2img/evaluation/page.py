@@ -18,7 +18,7 @@ from img2img.evaluation.report import Report, interval, shown
 from img2img.images import Pixels, resize_pixels
 from img2img.metrics import METRICS
 from img2img.system.atomic import write_atomic
-from img2img.system.pages import asset, fill, policy
+from img2img.system.pages import asset, fill, head
 from img2img.system.pages import shown_text as _text
 
 _SIDE = 320  # of a picture in the page, in pixels
@@ -59,8 +59,7 @@ def write_page(path: Path, reports: Sequence[Report], sections: Sequence[Section
     title = " / ".join(report.title for report in reports)
     values = {
         "title": _text(title),
-        "style": style,
-        "policy": policy(style, ""),
+        "head": head(_text(title), style),
         "version": __version__,
         "about": "".join(_about(reports[0])),
         "warnings": _warnings(reports),

@@ -18,7 +18,7 @@ from img2img.errors import EnvironmentFault, PictureError, UsageError, describe_
 from img2img.images import Pixels, on_white, read_picture, resize_pixels
 from img2img.images.values import to_8_bits
 from img2img.system.atomic import atomic_path, sweep_stale
-from img2img.system.pages import asset, fill, policy
+from img2img.system.pages import asset, fill, head
 from img2img.system.pages import shown_text as _text
 
 # A sheet of two and the gap stays below the 16383 pixels a side that WebP holds.
@@ -253,13 +253,12 @@ def _page(title: str, about: Mapping[str, str]) -> tuple[bytes, bytes, bytes]:
             f"<div><dt>{_text(label)}</dt><dd><bdi>{_text(value)}</bdi></dd></div>"
             for label, value in about.items()
         ),
-        "style": style,
+        "head": head(_text(title), style, script),
         "script": script,
-        "policy": policy(style, script),
         "version": __version__,
     }
     # Taken apart before it is filled, so that a title may hold such marks.
-    head, rest = asset("gallery.html").split("{{counts}}")
+    top, rest = asset("gallery.html").split("{{counts}}")
     middle, foot = rest.split("{{entries}}")
-    first, second, third = (fill(part, values).encode() for part in (head, middle, foot))
+    first, second, third = (fill(part, values).encode() for part in (top, middle, foot))
     return first, second, third

@@ -24,6 +24,13 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values.get(match[1], match[0]), template)
 
 
+def head(title: str, style: str, script: str = "") -> str:
+    """The beginning of a self-contained page up to its body, for the mark `{{head}}` of a template
+    that ends with `script`. `title` is escaped."""
+    values = {"title": title, "style": style, "policy": policy(style, script)}
+    return fill(asset("head.html"), values)
+
+
 def policy(style: str, script: str) -> str:
     """A Content-Security-Policy under which a page has no network: it shows `data:` pictures, and
     has this `style` and this `script` (the texts of its elements) and no other."""

@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from img2img._version import __version__
 from img2img.errors import EnvironmentFault, describe_os_error
 from img2img.system.atomic import write_atomic
-from img2img.system.pages import asset, fill, policy
+from img2img.system.pages import asset, fill, head
 from img2img.system.pages import shown_text as _text
 from img2img.training.curves import GROUPS, curves_of, evenly, number
 from img2img.training.differences import changed_settings
@@ -141,9 +141,8 @@ def _page(title: str, about: str, warnings: str, parts: Iterable[str], data: obj
     script = asset("slider.js") + asset("training.js")
     values = {
         "title": _text(title),
-        "style": style,
+        "head": head(_text(title), style, script),
         "script": script,
-        "policy": policy(style, script),
         "version": __version__,
         "about": about,
         "warnings": warnings,
