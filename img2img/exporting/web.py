@@ -58,6 +58,7 @@ def write_page(model: Path, folder: Path, runtime: WebRuntime) -> list[Path]:
     files |= {f"ort/{_NOTICES}": notices} if notices else {}
     files["model.onnx"] = graph.data
     files |= {name: asset(name).encode() for name in _PARTS}
+    files["web.js"] = asset("files.js").encode() + files["web.js"]
     sha = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for data in files.values()))
     stamp = sha.hexdigest()[:12]
     files["index.html"] = _index(graph, runtime, stamp, bool(notices)).encode()

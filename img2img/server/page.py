@@ -11,7 +11,7 @@ from img2img.server.service import Service
 from img2img.system.pages import asset, fill
 
 _KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
-_PARTS = ("look.css", "slider.js", "serve.css", "serve.js", "zip.js")
+_PARTS = ("look.css", "slider.js", "files.js", "serve.css", "serve.js", "zip.js")
 
 
 def parts(service: Service) -> dict[str, tuple[str, str]]:

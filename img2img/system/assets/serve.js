@@ -265,31 +265,7 @@
     part("token").value = "";
     start();
   });
-  part("file").addEventListener("change", ({ target }) => {
-    take([...target.files]);
-    target.value = "";
-  });
-  document.addEventListener("paste", (event) => {
-    if (event.target.closest?.("input[type=password]")) return;
-    const files = [...event.clipboardData.files];
-    if (files.length) take(files);
-    else say("The clipboard contains no picture.", true);
-  });
-  for (const kind of ["dragenter", "dragover"]) {
-    document.addEventListener(kind, (event) => {
-      event.preventDefault();
-      part("drop").classList.add("over");
-    });
-  }
-  document.addEventListener("dragleave", (event) => {
-    if (!event.relatedTarget) part("drop").classList.remove("over");
-  });
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    part("drop").classList.remove("over");
-    if (event.dataTransfer.files.length) take([...event.dataTransfer.files]);
-    else say("That is not a file. Drop picture files.", true);
-  });
+  acceptFiles(take, say, "Drop picture files.");
   part("model").addEventListener("change", () => {
     offer();
     changed();

@@ -236,30 +236,7 @@
 
   // Wiring
 
-  part("file").addEventListener("change", ({ target }) => {
-    take([...target.files]);
-    target.value = "";
-  });
-  document.addEventListener("paste", (event) => {
-    const files = [...event.clipboardData.files];
-    if (files.length) take(files);
-    else say("The clipboard contains no picture.", true);
-  });
-  for (const kind of ["dragenter", "dragover"]) {
-    document.addEventListener(kind, (event) => {
-      event.preventDefault();
-      part("drop").classList.add("over");
-    });
-  }
-  document.addEventListener("dragleave", (event) => {
-    if (!event.relatedTarget) part("drop").classList.remove("over");
-  });
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    part("drop").classList.remove("over");
-    if (event.dataTransfer.files.length) take([...event.dataTransfer.files]);
-    else say("That is not a file. Drop a picture file.", true);
-  });
+  acceptFiles(take, say, "Drop a picture file.");
   part("size").addEventListener("change", request);
   part("save").addEventListener("click", save);
   part("stop").addEventListener("click", () => {
