@@ -146,6 +146,15 @@ def test_a_split_keeps_near_duplicates_and_pairs_together(tmp_path: Path) -> Non
     assert not found(report, "leak") and not found(report, "unpaired")
 
 
+def test_a_split_loses_no_picture_to_one_of_the_same_name(tmp_path: Path) -> None:
+    for k, place in enumerate(("train/cat/a.png", "test/cat/a.png", "train/dog/b.png")):
+        save(scene(k), tmp_path / "in" / place)
+    save(scene(9), tmp_path / "in" / "test" / "dog" / "c.png")
+    with pytest.raises(DataError, match=r"1 names stand for several pictures; .*: cat/a\.png"):
+        split_data(tmp_path / "in", tmp_path / "out", 0.4)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_says_it_in_words_and_in_json(tmp_path: Path, main: Main) -> None:
     broken_sets.empty_domain(tmp_path / "in")
     said = main("data", "check", tmp_path / "in", "--sheet", tmp_path / "look.png")

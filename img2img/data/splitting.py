@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from img2img.data.checks.layout import Layout, recognise
 from img2img.data.checks.pictures import look
 from img2img.data.checks.similar import groups_of, near_pairs, same_pictures
 from img2img.data.demo import new_folder
+from img2img.data.store import listing
 from img2img.errors import DataError
 from img2img.images import find_pictures
 
@@ -36,7 +38,8 @@ def split_data(root: Path, out: Path, share: float = 0.1) -> SplitSet:
         share: of the samples to hold out, 0..1, of each domain or set.
 
     Raises:
-        DataError: unreadable pictures, or a layout that cannot be split (attribute tables).
+        DataError: unreadable pictures, two of one name in a set, or a layout that cannot be split
+            (attribute tables).
         UsageError: `out` is not empty.
     """
     seen = look(list(find_pictures(root)))
@@ -46,6 +49,11 @@ def split_data(root: Path, out: Path, share: float = 0.1) -> SplitSet:
     sets = _samples(recognise(root, seen))
     if not sets:
         raise DataError(f"{root}: no layout that can be split; see img2img data check")
+    counted = Counter(place for samples in sets for sample in samples for place, _ in sample)
+    if twice := [place for place, count in counted.items() if count > 1]:
+        raise DataError(
+            listing(f"{root}: {len(twice)} names stand for several pictures; rename them", twice)
+        )
     new_folder(out)
     home = {path: place for place, path in enumerate(seen)}
     groups = groups_of(same_pictures([*seen.values()]), near_pairs([*seen.values()]))
