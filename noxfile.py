@@ -28,13 +28,13 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The quick tests, or those given: nox -s tests -- tests/test_nets.py."""
-    session.run(sys.executable, "-m", "pytest", *session.posargs)
+    session.run(sys.executable, "-m", "pytest", "-n", "auto", *session.posargs)
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
     """The slow tests: whole trainings, fresh installations."""
-    session.run(sys.executable, "-m", "pytest", "-m", "slow", *session.posargs)
+    session.run(sys.executable, "-m", "pytest", "-n", "auto", "-m", "slow", *session.posargs)
 
 
 @nox.session

@@ -49,7 +49,7 @@ def once(arguments: list[str], loaded: bool, log: Path) -> tuple[int, float, str
     began = time.monotonic()
     try:
         with open(log, "wb") as file:
-            command = [sys.executable, "-m", "pytest", *arguments]
+            command = [sys.executable, "-m", "pytest", "-n", "auto", *arguments]
             code = subprocess.call(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
     finally:
         for process in load:

@@ -22,6 +22,7 @@ from img2img.images.formats import (
 )
 from img2img.images.reading import read_picture
 from img2img.images.sheets import contact_sheet, in_columns, on_white, resize_pixels
+from img2img.images.traits import traits, unlike, usual_traits
 from img2img.images.values import (
     LUMA,
     MAX_PIXELS,
@@ -63,6 +64,9 @@ __all__ = [
     "sniff",
     "survey",
     "to_network",
+    "traits",
+    "unlike",
+    "usual_traits",
     "working_shape",
     "write_picture",
     "written_format",

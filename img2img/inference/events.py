@@ -61,7 +61,8 @@ class PictureEvent:
         domain: name of the target domain, where the model has domains.
         reason: of every status but `done`, in words.
         width, height: of the output in pixels, when `done`.
-        notes: conversions that lost something, in words.
+        notes: conversions that lost something, and by what a picture is unlike those that the
+            model learned from, in words.
         salvaged: only a part of a damaged file could be decoded.
         redone: an older output was replaced.
     """

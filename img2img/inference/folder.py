@@ -149,6 +149,7 @@ def _options(
         f"img2img {__version__}, model {translator.info.name}",
         request.timeout,
         extras=Extras(place, request.compare, gallery),
+        usual=translator.info.inputs,
     )
 
 

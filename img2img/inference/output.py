@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from img2img.errors import (
     EnvironmentFault,
@@ -16,7 +16,7 @@ from img2img.errors import (
     describe_os_error,
     is_environment_fault,
 )
-from img2img.images import Picture, Pixels, Reading, write_picture, written_format
+from img2img.images import Picture, Pixels, Reading, unlike, write_picture, written_format
 from img2img.inference.gallery import compare_sheet
 from img2img.inference.jobs import Job
 
@@ -64,6 +64,7 @@ class Options:
         seconds: how long one picture may take to decode.
         decoders: most decoding processes; None takes as many as there are cores, up to four.
         extras: what is made beside the outputs.
+        usual: what the model's pictures are like (`ModelInfo.inputs`); others get a note.
     """
 
     quality: int = 95
@@ -72,6 +73,7 @@ class Options:
     seconds: float = 60.0
     decoders: int | None = None
     extras: Extras = field(default_factory=Extras)
+    usual: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_output(
@@ -88,7 +90,7 @@ def write_output(
         pixels=answer,
         format=format_of(job.target),
         software="" if stripped else options.software,
-        notes=list(source.notes),
+        notes=[*source.notes, *strangeness(source, options.usual)],
     )
     _make_folder(job.target.parent)
     write_picture(job.target, picture, options.quality, before)
@@ -101,6 +103,12 @@ def write_output(
     if extras.gallery is not None:
         extras.gallery.add(str(extras.name(job)), source.pixels, answer, picture.notes)
     return picture
+
+
+def strangeness(source: Picture, usual: Mapping[str, Any]) -> list[str]:
+    """A note, or none, that says by what `source` is unlike what a model learned from."""
+    by = unlike(source.pixels, usual)
+    return [f"unlike the pictures that this model learned from ({by})"] if by else []
 
 
 _folder_lock = threading.Lock()

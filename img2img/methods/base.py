@@ -237,6 +237,11 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
         a, b = batch.a, batch.b  # type: ignore[attr-defined]
         return [self.augment(x)[0] for x in (a, b)]
 
+    def inputs(self, batch: BatchT) -> dict[str, Tensor]:
+        """What each generator gets of a batch, by its key, as a step makes it: (N, C, H, W) in
+        [-1, 1]. By default the n-th of `seen` for the n-th generator."""
+        return dict(zip(self.generators, self.seen(batch), strict=False))
+
     def descend(self, name: str, loss: Tensor) -> None:
         """One step of optimizer `name` down the gradient of `loss`: the only place where a
         gradient is taken.

@@ -218,6 +218,9 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         a, b = self.pairs(batch)
         return [b, a]
 
+    def inputs(self, batch: PairedBatch) -> dict[str, Tensor]:
+        return {"model": self.pairs(batch)[0]}
+
     def step(self, batch: PairedBatch) -> dict[str, Tensor]:
         c = self.config
         a, b = self.pairs(batch)

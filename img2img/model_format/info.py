@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from img2img.errors import ModelError
 
 SCHEMA = 1
 KEY = "img2img"
+TRAITS = 7  # figures of a picture in `inputs`
 UPSAMPLING = ("plain", "guided", "chroma")
 
 
@@ -47,6 +49,8 @@ class ModelInfo:
         training: provenance: data, steps, settings, versions, device.
         licence: of the weights, with any restriction that the training data bring.
         quality: measured figures by name.
+        inputs: what the pictures that the generator learned from were like
+            (`images.usual_traits`); empty: not known.
     """
 
     name: str
@@ -72,6 +76,7 @@ class ModelInfo:
     quality: dict[str, float] = field(default_factory=dict)
     working_size: int | None = None
     upsampling: str = "plain"
+    inputs: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
@@ -118,7 +123,7 @@ class ModelInfo:
         for name in ("name", "method", "generator", "norm_statistics", "tiling", "licence"):
             if not isinstance(getattr(self, name), str):
                 raise ModelError(f"{where}: metadata field {name} is not a text")
-        for name in ("generator_config", "training", "quality"):
+        for name in ("generator_config", "training", "quality", "inputs"):
             if not isinstance(getattr(self, name), dict):
                 raise ModelError(f"{where}: metadata field {name} is not a table")
         least, side = self.minimum, self.working_size
@@ -136,6 +141,8 @@ class ModelInfo:
                 f"{where}: metadata field upsampling is {self.upsampling!r}; known are "
                 f"{', '.join(UPSAMPLING)}"
             )
+        if self.inputs and not _statistics(self.inputs):
+            raise ModelError(f"{where}: metadata field inputs is no statistics of pictures")
         if self.value_range != (-1.0, 1.0):
             raise ModelError(f"{where}: value range {self.value_range} is not supported")
         if not _names(self.domains) or len(set(self.domains)) < len(self.domains):
@@ -159,6 +166,19 @@ def _tupled(value: object) -> object:
 
 def _names(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
+
+
+def _statistics(values: dict[str, Any]) -> bool:
+    """Whether this is what `images.usual_traits` gives."""
+    mean, precision = values.get("mean"), values.get("precision")
+    if not isinstance(mean, list) or not isinstance(precision, list):
+        return False
+    rows = [mean, *precision, [values.get("limit")]]
+    if len(precision) != len(mean) or not all(isinstance(row, list) for row in rows):
+        return False
+    if any(len(row) != TRAITS for row in rows[:-1]):
+        return False
+    return all(isinstance(v, (int, float)) and math.isfinite(v) for row in rows for v in row)
 
 
 def _required(f: dataclasses.Field) -> bool:

@@ -21,6 +21,7 @@ from img2img.images.values import MetadataChoice
 from img2img.inference.budget import Budget, Hold
 from img2img.inference.decoders import Decoded, Decoder, Ended, Watch
 from img2img.inference.network import Domain, Network
+from img2img.inference.output import strangeness
 from img2img.inference.pipeline import WRITERS, reader_count
 from img2img.inference.translator import Translator
 from img2img.model_format.find import default_name, shipped
@@ -63,7 +64,8 @@ class Answer:
     Attributes:
         data: its bytes. `format`: e.g. `JPEG`.
         width, height: in pixels.
-        notes: conversions that lost something, in words.
+        notes: conversions that lost something, and by what a picture is unlike those that the
+            model learned from, in words.
     """
 
     data: bytes
@@ -172,7 +174,7 @@ class Service:
                 pixels=pixels,
                 format=format,
                 software="" if stripped else f"img2img {__version__}, model {self._name(wanted)}",
-                notes=list(source.notes),
+                notes=[*source.notes, *strangeness(source, self.models[wanted.model].info.inputs)],
             )
             loop = asyncio.get_running_loop()
             data = await loop.run_in_executor(

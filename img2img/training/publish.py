@@ -32,6 +32,7 @@ def publish(
     data: Dataset,
     quality: Mapping[str, float],
     device: torch.device,
+    inputs: Mapping[str, dict[str, Any]],
     kind: str = "",
 ) -> None:
     """Write a model file for each generator of `method` into the run folder: its key, as in
@@ -78,6 +79,7 @@ def publish(
             licence=config.licence,
             quality={n: round(v, 4) for n, v in quality.items() if math.isfinite(v)},
             training=training,
+            inputs=inputs.get(key, {}),
         )
         stem = key
         if kind:

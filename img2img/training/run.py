@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from img2img.training.events import (
     Validated,
     Warned,
 )
+from img2img.training.inputs import usual_inputs
 from img2img.training.pace import probe
 from img2img.training.progress import Meter
 from img2img.training.publish import as_toml, publish
@@ -65,6 +67,7 @@ class Run:
         self._minutes_before = 0.0
         self._tally = Tally()
         self._factor, self._epoch = 1.0, 0
+        self._inputs: dict[str, dict[str, Any]] = {}
         self._recorded: Record | None = None  # of the first process, outside dry runs
         self._meter = Meter(self.config.per_step, self.device)
 
@@ -115,6 +118,7 @@ class Run:
             if self.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(self.device)
         elif self.processes.first:
+            self._inputs = usual_inputs(self.setup)
             toml = as_toml(config, self.facts["settings"])
             write_atomic(config.out / "config.toml", toml)
             self._log = run_folder.Log(config.out / "metrics.jsonl", self.step)
@@ -339,7 +343,7 @@ class Run:
     def _publish(self, kind: str) -> None:
         publish(
             self.config, self.method, self.facts, self.step, self.setup.data, self.figures,
-            self.device, kind,
+            self.device, self._inputs, kind,
         )  # fmt: skip
 
     def stop(self, time_is_up: bool) -> None:
