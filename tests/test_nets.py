@@ -296,3 +296,21 @@ def test_an_identity_start_gives_the_picture_back() -> None:
     assert last.grad is not None and last.grad.abs().sum() > 0  # it can learn from the first step
     with pytest.raises(ConfigError, match="as many channels out as in"):
         small_generator("resnet", identity_start=True, out_channels=1)
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+def test_a_blank_picture_has_no_border_with_reflection_and_resizing(norm: str) -> None:
+    """Zeros beside the picture and the overlaps of transposed convolutions are all that varies in
+    a blank picture, and a norm by the picture's own statistics blows them up: the patches that a
+    U-Net draws along one edge."""
+    common = {"width": 8, "depth": 6, "norm": norm, "dropout": False, "init": "default"}
+    x = torch.full((1, 3, 128, 128), 0.3)
+
+    def spread(padding: str, upsample: str) -> float:
+        torch.manual_seed(0)
+        net = build_generator("unet", common | {"padding": padding, "upsample": upsample})
+        y = net.train(norm == "batch").requires_grad_(False)(x)
+        return float((y.amax((2, 3)) - y.amin((2, 3))).max())
+
+    assert spread("reflect", "resize") < 1e-4
+    assert spread("zero", "transposed") > (0.1 if norm == "none" else 1)

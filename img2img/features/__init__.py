@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from img2img.features.extract import Features, open_features
 from img2img.features.found import FEATURES, FeatureFile, find_features
+from img2img.features.lite0 import Lite0, load_lite0
 from img2img.features.vgg19 import VGG19, load_vgg19
 
 __all__ = [
@@ -11,7 +12,9 @@ __all__ = [
     "VGG19",
     "FeatureFile",
     "Features",
+    "Lite0",
     "find_features",
+    "load_lite0",
     "load_vgg19",
     "open_features",
 ]

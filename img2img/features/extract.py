@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from img2img.features.found import find_features
 from img2img.features.inception import InceptionV3
-from img2img.features.lite0 import Lite0
+from img2img.features.lite0 import load_lite0
 from img2img.features.mobilenetv2 import MobileNetV2
 from img2img.features.vgg19 import load_vgg19
 
@@ -163,7 +163,7 @@ def _grey(mean: float, deviation: float) -> tuple[Channels, Channels]:
 
 _KINDS = {
     "vgg19": _Kind(_PooledVGG19, 1024, 0, 224, "bilinear", *_grey(127.5, 127.5)),
-    "lite0": _Kind(_strict(Lite0), 1280, 1000, 224, "bilinear", *_grey(127, 128)),
+    "lite0": _Kind(load_lite0, 1280, 1000, 224, "bilinear", *_grey(127, 128)),
     "mobilenetv2": _Kind(_strict(MobileNetV2), 1280, 0, 224, "bilinear", *_IMAGENET),
     "inception": _Kind(_strict(InceptionV3), 2048, 1008, 299, "bicubic", *_grey(128, 128)),
 }

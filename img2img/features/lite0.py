@@ -6,6 +6,9 @@ swish; stem and head keep their width. The names of the modules are those in the
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,6 +18,7 @@ _STAGES = (
     (6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3),
 )  # fmt: skip
 _HEAD = 1280
+_SHOWN = (2, 4, 10, 15)  # the last blocks at 1/4, 1/8, 1/16 and 1/32
 _CLASSES = 1000
 _EPSILON = 1e-3  # of batch normalisation
 
@@ -85,6 +89,26 @@ class Lite0(nn.Module):
             x = block(x)
         return F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
 
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Float (N, 3, H, W) in [-1, 1], RGB -> the maps of 24, 40, 112 and 320 channels at 1/4,
+        1/8, 1/16 and 1/32 of the sides (rounded up); the gradient passes through."""
+        # (v - 127) / 128 of values in 0..255, as the weights were trained.
+        x = F.relu6(self._bn0(self._conv_stem((x * 127.5 + 0.5) / 128)))
+        found = []
+        for place, block in enumerate(self._blocks):
+            x = block(x)
+            if place in _SHOWN:
+                found.append(x)
+        return found
+
     def head(self, features: Tensor) -> Tensor:
         """Pooled features (N, 1280) -> logits (N, 1000)."""
         return self._fc(features)
+
+
+def load_lite0(path: Path) -> Lite0:
+    """Lite0 with the weights in `path`, which `find_features` has verified; only tensors are read
+    from it, never code."""
+    net = Lite0()
+    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return net

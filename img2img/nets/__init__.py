@@ -13,6 +13,7 @@ from img2img.nets.generator import Generator
 from img2img.nets.image import ImageConfig, ImageDiscriminator
 from img2img.nets.multiscale import MultiscaleConfig, MultiscaleDiscriminator
 from img2img.nets.patch import PatchConfig, PatchDiscriminator
+from img2img.nets.projected import ProjectedConfig, ProjectedDiscriminator
 from img2img.nets.resnet import ResNetConfig, ResNetGenerator
 from img2img.nets.stargan import StarGANDiscriminator, StarGANDiscriminatorConfig
 from img2img.nets.unet import UNetConfig, UNetGenerator
@@ -32,6 +33,7 @@ DISCRIMINATORS: dict[str, type[Discriminator]] = {
     MultiscaleDiscriminator.name: MultiscaleDiscriminator,
     ImageDiscriminator.name: ImageDiscriminator,
     StarGANDiscriminator.name: StarGANDiscriminator,
+    ProjectedDiscriminator.name: ProjectedDiscriminator,
 }
 
 
@@ -80,6 +82,8 @@ __all__ = [
     "MultiscaleDiscriminator",
     "PatchConfig",
     "PatchDiscriminator",
+    "ProjectedConfig",
+    "ProjectedDiscriminator",
     "ResNetConfig",
     "ResNetGenerator",
     "StarGANDiscriminator",

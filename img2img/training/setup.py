@@ -13,8 +13,10 @@ from img2img.augment import AdaptiveAugment, Augment, AugmentConfig, DiffAugment
 from img2img.data import Albument, Dataset, Feed, Loading, settle
 from img2img.data.jpeg import check_decoder
 from img2img.errors import ConfigError, proposal
+from img2img.features import find_features, load_lite0
 from img2img.losses import Judgement
 from img2img.methods import METHODS, Method
+from img2img.nets import ProjectedDiscriminator
 from img2img.settings import Settings
 from img2img.training.compiling import compile_generators
 from img2img.training.config import TrainConfig
@@ -119,6 +121,8 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
     kind = METHODS[config.method]
     settings = kind.Config.parse(config.settings)
     kind.check(settings)
+    if getattr(settings, "discriminator", "") == ProjectedDiscriminator.name:
+        find_features("lite0")  # missing weights are told before any picture is read
     if config.crop_size > config.load_size:
         raise ConfigError(
             f"crop_size {config.crop_size} is larger than load_size {config.load_size}; "
@@ -258,6 +262,7 @@ def _build(
     `h.compilation` says so afterwards."""
     torch.manual_seed(config.seed)
     method = kind.build(settings, data, config.crop_size)
+    _give_features(method)
     generators = method.generators.values()
     for generator in generators:
         working_size(config, generator)  # refused before the first step
@@ -278,6 +283,16 @@ def _build(
         listen(Warned(failure))
         h.compilation = Compilation(False, "the check against the plain networks failed")
     return method
+
+
+def _give_features(method: Method) -> None:
+    """Let the discriminators that look through a feature network do so: one for all, which becomes
+    one of the method's `frozen_nets`. Raises ConfigError where its weights are missing."""
+    lookers = [D for D in method.discriminators.values() if isinstance(D, ProjectedDiscriminator)]
+    if lookers:
+        net = method.frozen_nets["lite0"] = load_lite0(find_features("lite0"))
+        for D in lookers:
+            D.look_through(net)
 
 
 def _connect(config: TrainConfig, method: Method, h: Hardware) -> JudgedView:

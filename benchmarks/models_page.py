@@ -1,0 +1,154 @@
+"""Writes docs/reference/models.md and its pictures: what each shipped model makes of six pictures.
+
+    python benchmarks/models_page.py PHOTOS [--avatars AVATARS] [--only NAME...]
+
+PHOTOS is a folder of photographs, AVATARS that of images/ and list_attr.txt. The pictures are not
+chosen by hand: every n-th of the folder, so that there are six. Models for damaged, grey or badly
+exposed photographs get photographs that are made so (as in benchmarks/shipped_models.py), in the
+top row; the output is below. The page is written for all models, new sheets for those of --only.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from shipped_models import damaged, grey, toned
+
+import img2img
+from img2img.images import Picture, Pixels, read_picture, resize_pixels, write_picture
+from img2img.model_format.checkpoint import read_model_info
+from img2img.model_format.find import Shipped, default_name, shipped, weights_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+_COUNT = 6
+_WIDTH, _HEIGHT = 300, 200
+_GAP = 4
+_INTRODUCTION = """# The shipped models
+
+For each model six pictures that were not chosen by hand (every n-th of a folder), above, and what
+the model makes of them, below. `python benchmarks/models_page.py` writes this page. The cards in
+`weights/` tell the data, the training command, figures and limitations.
+
+    img2img models                       # this list, with licences and sizes
+    img2img models list --measure        # with the speed on this machine
+    img2img translate photos/ -o out/ -m NAME
+"""
+
+Before = Callable[[Pixels, int], Pixels]
+BEFORE: dict[str, Before] = {
+    "restore": lambda clean, number: damaged(clean, number),
+    "enhance": lambda clean, number: toned(clean, 0, number),
+    "colour": lambda clean, number: grey(clean),
+}
+DOMAINS = ("avatars",)
+SKETCHES = ("sketch2avatar",)
+
+
+def every_nth(folder: Path) -> list[Path]:
+    """Six files of a folder, as far apart as they come."""
+    files = sorted(p for p in folder.iterdir() if p.is_file())
+    return files[:: max(1, len(files) // _COUNT)][:_COUNT]
+
+
+def cell(pixels: Pixels, width: int = _WIDTH, height: int = _HEIGHT) -> Pixels:
+    """The middle of a picture, cut to the cell's aspect ratio and resized to it."""
+    h, w = pixels.shape[:2]
+    scale = min(h / height, w / width)
+    part_h, part_w = round(height * scale), round(width * scale)
+    top, left = (h - part_h) // 2, (w - part_w) // 2
+    return resize_pixels(pixels[top : top + part_h, left : left + part_w], width, height)
+
+
+def grid(rows: list[list[Pixels]]) -> Pixels:
+    """Cells of one size in rows, on white."""
+    height, width = rows[0][0].shape[:2]
+    many = max(map(len, rows))
+    shape = (len(rows) * (height + _GAP) - _GAP, many * (width + _GAP) - _GAP, 3)
+    sheet = np.full(shape, 255, np.uint8)
+    for y, row in enumerate(rows):
+        for x, pixels in enumerate(row):
+            top, left = y * (height + _GAP), x * (width + _GAP)
+            sheet[top : top + height, left : left + width] = pixels
+    return sheet
+
+
+def photographs(name: str, folder: Path) -> Pixels:
+    """Two rows: inputs and outputs."""
+    translator = img2img.load(name)
+    before = BEFORE.get(name, lambda clean, number: clean)
+    inputs = [before(read_picture(p).pixels, k) for k, p in enumerate(every_nth(folder))]
+    outputs = [translator(pixels) for pixels in inputs]
+    return grid([[cell(p) for p in inputs], [cell(p) for p in outputs]])
+
+
+def people(name: str, data: Path) -> Pixels:
+    """A row for each of six held-out people: the input, then each domain set (or taken away)."""
+    translator = img2img.load(name)
+    table = (data / "list_attr.txt").read_text().splitlines()[2:][-150:]
+    rows = []
+    for line in table[:: len(table) // _COUNT][:_COUNT]:
+        file, *values = line.split()
+        before = read_picture(data / "images" / file).pixels
+        held = dict(zip(translator.info.domains, (v == "1" for v in values), strict=True))
+        grouped = {d for group in translator.info.exclusive for d in group}
+        asked = [f"no-{d}" if on and d not in grouped else d for d, on in held.items()]
+        rows.append([before, *(translator(before, domains=each) for each in asked)])
+    return grid(rows)
+
+
+def sketches(name: str) -> Pixels:
+    """Two rows: the drawings in examples/ and what becomes of them."""
+    translator = img2img.load(name)
+    inputs = [read_picture(p).pixels for p in every_nth(ROOT / "examples" / "sketches")]
+    return grid([inputs, [translator(p) for p in inputs]])
+
+
+def section(model: Shipped, default: str) -> str:
+    """A model's part of the page."""
+    info = read_model_info(weights_folder() / model.files[".safetensors"])
+    file = weights_folder() / model.files[".onnx"]
+    works = f"{info.long_side} pixels on the long side" if info.long_side else "any size"
+    title = model.name + (" (the default)" if model.name == default else "")
+    sheet = f"models/{model.name}.jpg"
+    shown = f"![{model.name}: inputs and outputs](../images/{sheet})\n\n"
+    return (
+        f"\n## {title}\n\n{model.title}. {model.purpose}\n\n"
+        f"{shown if (ROOT / 'docs' / 'images' / sheet).is_file() else ''}"
+        f"| works at | size | speed | licence |\n|---|---|---|---|\n"
+        f"| {works} | {file.stat().st_size / 1e6:.1f} MB | {model.speed} | {model.licence} |\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--avatars", type=Path)
+    parser.add_argument("--only", nargs="*", default=[])
+    given = parser.parse_args()
+    place = ROOT / "docs" / "images" / "models"
+    place.mkdir(parents=True, exist_ok=True)
+    for name in shipped():
+        if given.only and name not in given.only:
+            continue
+        if name in DOMAINS:
+            if given.avatars is None:
+                continue
+            sheet = people(name, given.avatars)
+        elif name in SKETCHES:
+            sheet = sketches(name)
+        elif "photograph" in shipped()[name].purpose.lower() and not name.startswith("aerial"):
+            sheet = photographs(name, given.photos)
+        else:
+            continue
+        write_picture(place / f"{name}.jpg", Picture(sheet, format="JPEG"), 88)
+        print(f"{name}: {sheet.shape[1]}x{sheet.shape[0]}")
+    parts = [section(model, default_name()) for model in shipped().values()]
+    page = _INTRODUCTION + "".join(parts)
+    (ROOT / "docs" / "reference" / "models.md").write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
