@@ -233,3 +233,20 @@ def test_edges_are_drawn_as_everything_here() -> None:
 def test_what_is_wrong_is_said(name: str, options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said.replace("[", r"\[")):
         recipe(name, options)
+
+
+def test_blocks_begin_at_the_corner_but_for_a_share() -> None:
+    clean = torch.from_numpy(np.random.default_rng(0).random((1, 3, 48, 48), np.float32)) * 2 - 1
+    alone = {"clean": 0.0, "jpeg": [20, 20], "noise": 0, "resize": 0}
+
+    def corners(shifted: float) -> list[bool]:
+        found = []
+        for index in range(40):
+            degrade = Degrade(recipe("restore", alone | {"jpeg_shifted": shifted}), 0)
+            degrade.begin(0, [index])
+            x = degrade(clean)[0]
+            known = [damage.jpeg(clean[0], 20, halved) for halved in (False, True)]
+            found.append(any(torch.equal(x, y) for y in known))
+        return found
+
+    assert all(corners(0.0)) and not all(corners(1.0)) and 8 <= sum(corners(0.5)) <= 32

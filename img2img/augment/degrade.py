@@ -21,7 +21,7 @@ _DRAWS = (
 _ROUND = (
     *("blur", "blur_sigma", "turned", "blur_across", "angle"),
     *("resize", "part", "down", "up", "noise", "noise_sd", "noise_grey", "shot"),
-    *("jpeg", "quality", "halved", "top", "left"),
+    *("jpeg", "quality", "halved", "top", "left", "shifted"),
 )
 _STREAM = 5  # sets these draws apart from those of the crops and the augmentation
 _FILTERS: tuple[damage.Filter, ...] = ("bilinear", "bicubic", "area")
@@ -102,6 +102,7 @@ class Degrade(Drawn):
             quality = _count(c.jpeg, u["quality"])
             # A picture from elsewhere was often cropped since it was compressed.
             corner = int(16 * u["top"]), int(16 * u["left"])
+            corner = corner if u["shifted"] < c.jpeg_shifted else (0, 0)
             x = damage.jpeg(x, quality, u["halved"] < 0.5, *corner)
         return x
 

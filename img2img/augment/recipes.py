@@ -48,8 +48,9 @@ class DegradeConfig(Settings):
       two turned axes. `resize`: the picture is reduced to this part of its side and enlarged again.
       `noise`: standard deviation in levels of 255, equal in all channels in 40 %. `shot`: the same
       at white, falling with the root of the light. `jpeg`: quality, 4:2:0 or 4:4:4, the blocks
-      beginning anywhere. These make a round, and `order` 2 makes two, drawn apart (arXiv
-      2107.10833, sec. 3.2). `X_probability`: in how many of the pictures.
+      beginning anywhere in `jpeg_shifted` of them, else at the corner. These make a round, and
+      `order` 2 makes two, drawn apart (arXiv 2107.10833, sec. 3.2). `X_probability`: in how many
+      of the pictures.
     - `exposure`: stops. `contrast`: factor about middle grey. `gamma`: exponent. `cast`: factor of
       the light of each channel. `saturation`: factor, 0 is grey. `fade`: 1 lifts black to a fifth
       and lowers white, warmly. `vignette`: what the corners lose of their light.
@@ -70,6 +71,7 @@ class DegradeConfig(Settings):
     shot: Range = None
     jpeg: Range = None
     jpeg_probability: Probability = 1.0
+    jpeg_shifted: Probability = 1.0
     exposure: Range = None
     contrast: Range = None
     gamma: Range = None
@@ -102,6 +104,8 @@ class DegradeConfig(Settings):
 
 _RESTORE = {
     "noise": (0, 18), "jpeg": (22, 90), "resize": (0.4, 0.9), "resize_probability": 0.3,
+    # A network that halves the sides three times learns where the blocks of a whole file begin.
+    "jpeg_shifted": 0.4,
 }  # fmt: skip
 RECIPES: dict[str, dict[str, Any]] = {
     "restore": _RESTORE,

@@ -35,6 +35,7 @@ from img2img.methods.tasks import (
     COLOUR_GPU,
     ENHANCE,
     ENHANCE_GPU,
+    LABELS,
     RESTORE,
     RESTORE_GPU,
 )
@@ -139,6 +140,7 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         "restore": RESTORE,
         "enhance": ENHANCE,
         "colour": COLOUR,
+        "labels": LABELS,
         "restore-gpu": RESTORE_GPU,
         "enhance-gpu": ENHANCE_GPU,
         "colour-gpu": COLOUR_GPU,

@@ -78,6 +78,37 @@ COLOUR: dict[str, Any] = _LAPTOP | {
 }
 
 
+# Reflection and resizing: blank areas must not give patches along an edge (docs, networks).
+LABELS: dict[str, Any] = _LAPTOP | {
+    "load_size": 286,
+    "crop_size": 256,
+    "batch_size": 2,
+    "settings": {
+        "generator": "unet",
+        "generator_options": {
+            "width": 24,
+            "depth": 7,
+            "norm": "batch",
+            "dropout": False,
+            "padding": "reflect",
+            "upsample": "resize",
+            "init": "kaiming",
+            "init_gain": 1.0,
+        },
+        "norm_statistics": "running",
+        "discriminator": "projected",
+        "discriminator_options": {"width": 32},
+        "gan": "hinge",
+        "lambda_gan": 1.0,
+        "lambda_l1": 10.0,
+        "lambda_features": 10.0,
+        "lr": 4e-4,
+        "beta1": 0.5,
+        "beta2": 0.99,
+    },
+}
+
+
 def _larger(preset: dict[str, Any], crop: int, batch: int, **options: int) -> dict[str, Any]:
     """The same task for a GPU: a larger network, larger crops and batches."""
     settings = preset["settings"]
