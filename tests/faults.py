@@ -1,4 +1,7 @@
-"""What a folder job promises under fault, counted. `python -m tests.faults [ROW...] [--count N]`.
+"""What is promised under fault, counted. `python -m tests.faults [ROW...] [--count N]`.
+
+`translating` stands for the rows of this module, which is the default; `training` for those of
+`tests.trainingfaults`.
 
 Each row injects real faults into the real command and prints how many trials there were, what is
 required and what was seen. CI runs a few trials of each (`tests/test_faults.py`).
@@ -687,10 +690,19 @@ ROWS: dict[str, Row] = {
 }  # fmt: skip
 
 
+def all_rows() -> dict[str, Row]:
+    """The rows of translating and, where they can be tried, of training."""
+    if os.name != "posix":
+        return ROWS
+    from tests import trainingfaults
+
+    return ROWS | trainingfaults.ROWS
+
+
 def run_row(name: str, model: Path, count: int, seed: int = 0) -> Seen:
     """Run one row with `count` trials in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        return ROWS[name].run(Place(Path(folder), model, count, seed))
+        return all_rows()[name].run(Place(Path(folder), model, count, seed))
 
 
 def small_model(folder: Path) -> Path:
@@ -707,20 +719,26 @@ def small_model(folder: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all")
+    rows = all_rows()
+    groups = {"translating": [*ROWS], "training": [name for name in rows if name not in ROWS]}
+    parser.add_argument(
+        "rows", nargs="*", metavar="ROW", default=["translating"],
+        help=f"translating, training, or of {', '.join(rows)}",
+    )  # fmt: skip
     parser.add_argument("--count", type=int, help="trials of each row")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    unknown = [name for name in options.rows if name not in ROWS]
+    wanted = [name for given in options.rows for name in groups.get(given, [given])]
+    unknown = [name for name in wanted if name not in rows]
     if unknown:
-        parser.error(f"unknown row {unknown[0]}; known: {', '.join(ROWS)}")
+        parser.error(f"unknown row {unknown[0]}; known: {', '.join(rows)}")
     bad = False
     warnings.simplefilter("ignore")  # of Pillow, about the pictures that are damaged on purpose
     with tempfile.TemporaryDirectory() as folder:
         model = small_model(Path(folder))
         print(f"{'row':12} {'trials':>6}  {'required':58} seen", flush=True)
-        for name in options.rows or ROWS:
-            row = ROWS[name]
+        for name in wanted:
+            row = rows[name]
             seen = run_row(name, model, options.count or row.full, options.seed)
             print(f"{name:12} {seen.trials:6}  {row.required:58} {seen.words}", flush=True)
             for text in seen.wrong[:20]:

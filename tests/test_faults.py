@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.watched import write_pictures
 from tests.counted import growth
-from tests.faults import ROWS, run_row
+from tests.faults import ROWS, all_rows, run_row
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="faults are injected the POSIX way")
 
@@ -20,6 +20,15 @@ def test_row(row: str, onnx_file: Path) -> None:
     if row in ("many", "decoders", "names") and sys.platform != "linux":
         pytest.skip("looks into /proc, or needs names of any bytes")
     seen = run_row(row, onnx_file, ROWS[row].few)
+    assert seen.trials > 0
+    assert seen.wrong == [], seen.figure
+
+
+@pytest.mark.parametrize("row", [name for name in all_rows() if name not in ROWS])
+def test_row_of_training(row: str, onnx_file: Path) -> None:
+    if row == "workers" and sys.platform != "linux":
+        pytest.skip("looks into /proc")
+    seen = run_row(row, onnx_file, all_rows()[row].few)
     assert seen.trials > 0
     assert seen.wrong == [], seen.figure
 
