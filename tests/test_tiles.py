@@ -37,7 +37,8 @@ FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
     "resnet running": ("resnet", {"norm": "batch", "upsample": "resize"}),
     "resnet identity": ("resnet", {"identity_start": True}),
     "resnet blurred": (
-        "resnet", {"downsample": "blurred", "upsample": "blurred", "block_padding": "replicate"}
+        "resnet",
+        {"downsample": "blurred", "upsample": "blurred", "block_padding": "replicate"},
     ),
     "resnet mask": ("resnet", {"output": "mask", "upsample": "resize"}),
     "unet chroma": ("unet", {"output": "chroma", "norm": "batch"}),

@@ -1,5 +1,5 @@
-"""Halving and doubling without aliasing, by binomial filters (arXiv 1904.11486; sizes and padding as
-the generators of CUT have them, arXiv 2007.15651)."""
+"""Halving and doubling without aliasing, by binomial filters (arXiv 1904.11486; sizes and padding
+as the generators of CUT have them, arXiv 2007.15651)."""
 
 from __future__ import annotations
 
