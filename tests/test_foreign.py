@@ -456,7 +456,9 @@ def test_files_of_several_parts_are_read(tmp_path: Path) -> None:
         foreign = load_foreign(saved(path, content), Hints(entry=entry))
         assert all(torch.equal(v, expected[k]) for k, v in foreign.state.items())
         assert any(note.startswith("entry '") for note in foreign.notes)
-    with pytest.raises(UsageError, match=r"`entry` G_C: not in the file\. Did you mean 'G_B' or 'G_A'"):
+    with pytest.raises(
+        UsageError, match=r"`entry` G_C: not in the file\. Did you mean 'G_B' or 'G_A'"
+    ):
         load_foreign(saved(path, wrapped[3][0]), Hints(entry="G_C"))
 
 

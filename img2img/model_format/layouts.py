@@ -165,7 +165,7 @@ def _norm_of(
             f"`norm` {hints.norm}: by its tensors the network has {' or '.join(possible)}"
         )
     norm = hints.norm or possible[0]
-    if hints.norm is None and len(possible) > 1:
+    if hints.norm is None and norm == "instance":  # the references' batch norm shows
         notes.append(f"{norm} norm assumed (its tensors fit {possible[1]} as well)")
     if norm == "batch":
         notes.append(_BATCH)
