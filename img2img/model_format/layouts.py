@@ -153,7 +153,7 @@ def _norm_of(
     affine = 2 * weights.count(1) >= weights.count(4) > 0
     running = any(k.endswith(".running_mean") for k in tensors)
     if affine:
-        possible = ("batch", "instance")
+        possible: tuple[str, ...] = ("batch", "instance")
     elif running:
         possible = ("instance", "batch") if biased else ("batch", "instance")
     elif biased:
