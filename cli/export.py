@@ -22,6 +22,21 @@ img2img export painting -o small.onnx --fp16 --pictures photos
 img2img export painting -o painting.onnx --web page
 """
 
+Pictures = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Pictures to compare the ONNX file and the original on. [default: synthetic ones]",
+    ),
+]
+Pth = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.pth",
+        help="Write the weights as CycleGAN, pix2pix, CUT or StarGAN save theirs.",
+    ),
+]
+
 
 def export_command(
     model: Model,
@@ -67,21 +82,9 @@ def export_command(
             "fp32.",
         ),
     ] = False,
-    pictures: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Pictures to compare the ONNX file and the original on. [default: synthetic ones]",
-        ),
-    ] = None,
+    pictures: Pictures = None,
     direction: Direction = None,
-    pth: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.pth",
-            help="Write the weights as CycleGAN, pix2pix, CUT or StarGAN save theirs.",
-        ),
-    ] = None,
+    pth: Pth = None,
     web: Annotated[
         Path | None,
         typer.Option(

@@ -20,108 +20,121 @@ NETWORK = "What the weights do not tell of the network"
 DOMAINS = "Domains of StarGAN"
 
 
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="Generator of CycleGAN, pix2pix, CUT or StarGAN: .pth, .pt, .ckpt or .safetensors.",
+    ),
+]
+Out = Annotated[
+    Path,
+    typer.Option("-o", "--out", metavar="FILE.safetensors", help="The model file to write."),
+]
+Name = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Name of the model. [default: that of its file]"),
+]
+Direction = Annotated[
+    str | None,
+    typer.Option(metavar="WORDS", help="What it translates. [default: A -> B]"),
+]
+Licence = Annotated[
+    str | None,
+    typer.Option(metavar="WORDS", help="Licence of the weights. [default: unknown]"),
+]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PIXELS",
+        min=0,
+        help="Long side at which the network works; 0: each picture's own size. [default: "
+        "128 for StarGAN, that of a U-Net, 256 for others]",
+    ),
+]
+Entry = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Which part of the file holds the generator, where there are several.",
+    ),
+]
+Norm = Annotated[
+    str | None,
+    typer.Option(
+        metavar="instance|batch|none",
+        autocompletion=one_of("instance", "batch", "none"),
+        rich_help_panel=NETWORK,
+        help="Normalisation, where the tensors fit more than one. [default: the first that fits]",
+    ),
+]
+Statistics = Annotated[
+    str | None,
+    typer.Option(
+        metavar="batch|running",
+        autocompletion=one_of("batch", "running"),
+        rich_help_panel=NETWORK,
+        help="What batch norm uses: each picture's own statistics, as the references do, or "
+        "those of the training. [default: batch]",
+    ),
+]
+Padding = Annotated[
+    str | None,
+    typer.Option(
+        metavar="reflect|replicate",
+        autocompletion=one_of("reflect", "replicate"),
+        rich_help_panel=NETWORK,
+        help="Padding of the residual blocks. [default: reflect]",
+    ),
+]
+Dropout = Annotated[
+    str | None,
+    typer.Option(
+        metavar="on|off",
+        autocompletion=one_of("on", "off"),
+        rich_help_panel=NETWORK,
+        help="Whether a U-Net has dropout, for training it further. [default: on with batch norm]",
+    ),
+]
+Domains = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--domain",
+        metavar="NAME",
+        rich_help_panel=DOMAINS,
+        help="Name of a domain; repeat it for each, in the order of the training. [default: "
+        "domain1, domain2, and so on]",
+    ),
+]
+OneHot = Annotated[
+    bool,
+    typer.Option("--one-hot", rich_help_panel=DOMAINS, help="Exactly one of them holds."),
+]
+Exclusive = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="A+B",
+        rich_help_panel=DOMAINS,
+        help="Domains of which at most one holds. Repeatable. [default: the hair colours]",
+    ),
+]
+
+
 def import_command(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE",
-            help="Generator of CycleGAN, pix2pix, CUT or StarGAN: .pth, .pt, .ckpt or "
-            ".safetensors.",
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option("-o", "--out", metavar="FILE.safetensors", help="The model file to write."),
-    ],
-    name: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Name of the model. [default: that of its file]"),
-    ] = None,
-    direction: Annotated[
-        str | None,
-        typer.Option(metavar="WORDS", help="What it translates. [default: A -> B]"),
-    ] = None,
-    licence: Annotated[
-        str | None,
-        typer.Option(metavar="WORDS", help="Licence of the weights. [default: unknown]"),
-    ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PIXELS",
-            min=0,
-            help="Long side at which the network works; 0: each picture's own size. [default: "
-            "128 for StarGAN, that of a U-Net, 256 for others]",
-        ),
-    ] = None,
-    entry: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Which part of the file holds the generator, where there are several.",
-        ),
-    ] = None,
-    norm: Annotated[
-        str | None,
-        typer.Option(
-            metavar="instance|batch|none",
-            autocompletion=one_of("instance", "batch", "none"),
-            rich_help_panel=NETWORK,
-            help="Normalisation, where the tensors fit more than one. [default: the first that "
-            "fits]",
-        ),
-    ] = None,
-    statistics: Annotated[
-        str | None,
-        typer.Option(
-            metavar="batch|running",
-            autocompletion=one_of("batch", "running"),
-            rich_help_panel=NETWORK,
-            help="What batch norm uses: each picture's own statistics, as the references do, or "
-            "those of the training. [default: batch]",
-        ),
-    ] = None,
-    padding: Annotated[
-        str | None,
-        typer.Option(
-            metavar="reflect|replicate",
-            autocompletion=one_of("reflect", "replicate"),
-            rich_help_panel=NETWORK,
-            help="Padding of the residual blocks. [default: reflect]",
-        ),
-    ] = None,
-    dropout: Annotated[
-        str | None,
-        typer.Option(
-            metavar="on|off",
-            autocompletion=one_of("on", "off"),
-            rich_help_panel=NETWORK,
-            help="Whether a U-Net has dropout, for training it further. [default: on with batch "
-            "norm]",
-        ),
-    ] = None,
-    domains: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--domain",
-            metavar="NAME",
-            rich_help_panel=DOMAINS,
-            help="Name of a domain; repeat it for each, in the order of the training. [default: "
-            "domain1, domain2, and so on]",
-        ),
-    ] = None,
-    one_hot: Annotated[
-        bool,
-        typer.Option("--one-hot", rich_help_panel=DOMAINS, help="Exactly one of them holds."),
-    ] = False,
-    exclusive: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="A+B",
-            rich_help_panel=DOMAINS,
-            help="Domains of which at most one holds. Repeatable. [default: the hair colours]",
-        ),
-    ] = None,
+    file: File,
+    out: Out,
+    name: Name = None,
+    direction: Direction = None,
+    licence: Licence = None,
+    size: Size = None,
+    entry: Entry = None,
+    norm: Norm = None,
+    statistics: Statistics = None,
+    padding: Padding = None,
+    dropout: Dropout = None,
+    domains: Domains = None,
+    one_hot: OneHot = False,
+    exclusive: Exclusive = None,
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,

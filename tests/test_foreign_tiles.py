@@ -73,14 +73,57 @@ def test_tiles_give_the_picture_of_the_whole(
         model.local()
 
 
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
 @pytest.mark.parametrize(("kind", "range_"), [("float32", "0..255"), ("uint8", None)])
 def test_values_are_those_of_the_file_in_tiles_too(
-    tmp_path: Path, kind: str, range_: str | None
+    tmp_path: Path, kind: str, range_: str | None, layout: str
 ) -> None:
-    path = network(tmp_path / "far.onnx", kind=kind)
-    model = open_runner(path, "cpu", layout="nchw", value_range=range_)
+    path = network(tmp_path / "far.onnx", layout, kind)
+    model = open_runner(path, "cpu", layout=layout, value_range=range_)
     made = translate_tiled(model, PIXELS, None, 64)
     assert made is not None and np.abs(made.astype(int) - model(PIXELS)).max() == 0
+
+
+def no_transpose(path: Path) -> Path:
+    """A network of the channels of a pixel, which stand last all through."""
+    shape = ("n", "h", "w", 3)
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("photo", "made"))
+    weight = numpy_helper.from_array(np.eye(3, dtype=np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["photo", "w"], ["made"])], "g", [x], [y], [weight]
+    )
+    opset = [helper.make_opsetid("", 17)]
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+    )
+    return path
+
+
+@pytest.mark.parametrize("runner", ["onnxruntime", "openvino"])
+def test_a_network_with_channels_last_is_cut(
+    tmp_path: Path, files: dict[str, Path], runner: str
+) -> None:
+    """As converters write it: a Transpose at the start and one at the end."""
+    model = onnx.load(files["instance"])
+    graph = model.graph
+    for node in graph.node:
+        for k, name in enumerate(node.input):
+            node.input[k] = {"photo": "first"}.get(name, name)
+        for k, name in enumerate(node.output):
+            node.output[k] = {"made": "last"}.get(name, name)
+    graph.node.insert(0, helper.make_node("Transpose", ["photo"], ["first"], perm=[0, 3, 1, 2]))
+    graph.node.append(helper.make_node("Transpose", ["last"], ["made"], perm=[0, 2, 3, 1]))
+    for ports, name in ((graph.input, "photo"), (graph.output, "made")):
+        del ports[:]
+        shape = ("n", "h", "w", 3)
+        ports.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    onnx.save(model, tmp_path / "last.onnx")
+    last = open_runner(tmp_path / "last.onnx", "cpu", runner, layout="nhwc", value_range="-1..1")
+    first = open_runner(files["instance"], "cpu", runner, layout="nchw", value_range="-1..1")
+    whole = last(PIXELS)
+    assert np.abs(whole.astype(int) - first(PIXELS)).max() <= 1
+    made = translate_tiled(last, PIXELS, None, 64)
+    assert made is not None and np.abs(made.astype(int) - whole).max() <= 1
 
 
 def test_what_cannot_be_cut_is_refused_with_the_reason(tmp_path: Path) -> None:
@@ -92,7 +135,7 @@ def test_what_cannot_be_cut_is_refused_with_the_reason(tmp_path: Path) -> None:
             model.local()
 
     path = tmp_path / "x.onnx"
-    refused(network(path, "nhwc"), "it takes channels last", "nhwc")
+    refused(no_transpose(path), "its channels stand last, and no Transpose brings", "nhwc")
     refused(network(path, kind="float16"), "it takes float16 pictures")
     refused(network(path, shape=(2, 3, "h", "w")), "it takes 2 pictures at once")
     refused(network(path, shape=("n", 3, 24, 40)), "pictures of 40x24 only")

@@ -233,6 +233,17 @@ def test_what_is_refused_is_one_line(
     assert words in done.stderr and done.stderr.count("\n") == 1 and not done.stdout
 
 
+def test_who_gives_weights_for_a_model_is_told_to_import_them(tmp_path: Path, main: Main) -> None:
+    from safetensors.torch import save_file
+
+    saved(tmp_path / "G.pth", {"a": torch.zeros(1)})
+    save_file({"a": torch.zeros(1)}, tmp_path / "G.safetensors")
+    for name in ("G.pth", "G.safetensors"):
+        done = main("export", name, "-o", "m.onnx")
+        assert done.returncode == 3 and done.stderr.count("\n") == 1
+        assert "img2img models import" in done.stderr
+
+
 def test_options_of_the_group_stand_after_the_command(main: Main) -> None:
     assert main("models", "--json").stdout == main("models", "list", "--json").stdout != ""
     done = main("models", "--json", "show", "painting")

@@ -13,6 +13,7 @@ import numpy as np
 from img2img.errors import ModelError, UsageError
 from img2img.model_format.export_info import ExportInfo, Precision
 from img2img.model_format.info import ModelInfo
+from img2img.onnx_format.channels import channels_first
 from img2img.onnx_format.elements import FLOAT, HALF, UINT8, Port
 from img2img.onnx_format.folding import folded
 from img2img.onnx_format.model import OnnxModel
@@ -140,7 +141,6 @@ class ForeignRunner(Runner):
     def _by_tiles(self) -> Local:
         name = self.info.name
         problems = {
-            "channels last": self._entry.last,
             "float16 pictures": self._type == "float16",
             f"{self._fixed[0]} pictures at once": self._fixed[0] not in (None, 1),
         }
@@ -149,6 +149,12 @@ class ForeignRunner(Runner):
                 f"{name}: cannot be translated in tiles: it takes {what[0]}; use `tile` off"
             )
         model = folded(self._model, self._path)
+        try:
+            model = channels_first(model) if self._entry.last else model
+        except ValueError as error:
+            raise UsageError(
+                f"{name}: cannot be translated in tiles: {error}; use `tile` off"
+            ) from None
         graph: GraphLocal
         if self._compiler is not None:
             from img2img.runners.openvino_local import OpenVinoLocal
@@ -189,17 +195,18 @@ class ForeignRunner(Runner):
         return np.pad(x, ((0, 0), (0, 0), (0, more[0]), (0, more[1])), mode="reflect")
 
     def _entered(self, x: Float) -> Array:
-        """[-1, 1] NCHW -> what the graph takes."""
+        """[-1, 1] NCHW -> the values that the graph takes."""
         least, most = self._range
         values = (x + 1) * np.float32((most - least) / 2) + np.float32(least)
         if self._type == "uint8":
             values = np.rint(values).clip(0, 255)
-        values = values.transpose(0, 2, 3, 1) if self._entry.last else values
         return np.ascontiguousarray(values, dtype=self._type)
 
     def _run(self, given: Array) -> Float:
         """What the graph gives, as [-1, 1] NCHW."""
         assert self._call is not None
+        if self._entry.last:
+            given = np.ascontiguousarray(given.transpose(0, 2, 3, 1))
         y = self._call(given)
         return self._left(y.transpose(0, 3, 1, 2) if self._entry.last else y)
 
