@@ -185,11 +185,12 @@ def _overview(path: Path, info: ModelInfo, known: Shipped | None) -> list[str]:
         "working size": size,
         "domains": ", ".join(info.domains),
         "licence": info.licence,
+        "imported from": str(info.training.get("imported_from", "")),
         "speed": known.speed if known else "not measured; img2img bench measures it",
         "sample": _sample(path, known) or "",
     }
     lines = [f"{info.name}: {title}", *textwrap.wrap(purpose, 80), ""]
-    return lines + [f"{key + ':':14}{value}" for key, value in rows.items() if value]
+    return lines + [f"{key + ':':15}{value}" for key, value in rows.items() if value]
 
 
 def _shipped_as(path: Path) -> Shipped | None:

@@ -201,10 +201,25 @@ def test_the_command_line_imports_shows_and_exports(tmp_path: Path, main: Main) 
     assert row["layout"] == "cyclegan resnet_2blocks" and len(row["assumed"]) == 3
     shown = json.loads(main("models", "show", "m.safetensors", "--json").stdout)
     assert shown["method"] == "cyclegan" and shown["training"]["imported_from"] == "G.pth"
+    assert "imported from: G.pth\n" in main("models", "show", "m.safetensors").stdout
     done = main("export", "m.safetensors", "--pth", "back.pth", "--json")
     assert json.loads(done.stdout)["layout"] == "cyclegan resnet_2blocks"
     first, back = (torch.load(tmp_path / f"{n}.pth", weights_only=True) for n in ("G", "back"))
     assert first.keys() == back.keys() and all(torch.equal(first[k], back[k]) for k in first)
+
+
+def test_the_command_line_names_domains(tmp_path: Path, main: Main) -> None:
+    saved(tmp_path / "S.ckpt", TheirStarGAN(blocks=1, domains=3).state_dict())
+    names = [word for name in ("Red", "Blue", "Old") for word in ("--domain", name)]
+    done = main(
+        "models", "import", "S.ckpt", "-o", "m.safetensors", *names, "--exclusive", "Red+Blue"
+    )
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(main("models", "show", "m.safetensors", "--json").stdout)
+    assert shown["domains"] == ["Red", "Blue", "Old"] and shown["exclusive"] == [["Red", "Blue"]]
+    done = main("models", "import", "S.ckpt", "-o", "m.safetensors", *names, "--one-hot", "-q")
+    assert done.returncode == 0 and not done.stderr
+    assert json.loads(main("models", "show", "m.safetensors", "--json").stdout)["one_hot"] is True
 
 
 @pytest.mark.parametrize(
