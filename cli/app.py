@@ -12,7 +12,6 @@ from img2img.cli import (
     doctor,
     evaluate,
     export,
-    models,
     serve,
     train_command,
     translate_command,
@@ -21,6 +20,7 @@ from img2img.cli import (
 from img2img.cli.console import set_quiet
 from img2img.cli.data import data_app
 from img2img.cli.help import Command, Group, print_help_of
+from img2img.cli.models import models_app
 
 app = typer.Typer(
     cls=Group,
@@ -64,7 +64,6 @@ for name, function, examples in (
     ("report", watch.report_command, watch.REPORT_EXAMPLES),
     ("export", export.export_command, export.EXAMPLES),
     ("serve", serve.serve_command, serve.EXAMPLES),
-    ("models", models.models_command, models.EXAMPLES),
     ("evaluate", evaluate.evaluate_command, evaluate.EXAMPLES),
     ("bench", bench.bench_command, bench.EXAMPLES),
     ("doctor", doctor.doctor_command, doctor.EXAMPLES),
@@ -72,6 +71,7 @@ for name, function, examples in (
     app.command(name, cls=Command, epilog=examples)(function)
 
 
+app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 
 

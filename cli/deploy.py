@@ -32,13 +32,16 @@ def check(
     kind: str,
     instances: int,
     batch: int,
+    pth: Path | None = None,
 ) -> Packing:
     """Raise UsageError for options that exclude each other, before anything is written."""
     from img2img.exporting.triton import serving
     from img2img.exporting.web import check_folder
 
-    if out is None and web is None and triton is None:
-        raise UsageError("nothing to write: give -o FILE.onnx, --web FOLDER or --triton FOLDER")
+    if out is None and web is None and triton is None and pth is None:
+        raise UsageError(
+            "nothing to write: give -o FILE.onnx, --web FOLDER, --triton FOLDER or --pth FILE"
+        )
     if runtime is not None and web is None:
         raise UsageError("--web-runtime needs --web")
     how = serving(kind, instances, batch)

@@ -22,6 +22,21 @@ img2img export painting -o small.onnx --fp16 --pictures photos
 img2img export painting -o painting.onnx --web page
 """
 
+Pictures = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Pictures to compare the ONNX file and the original on. [default: synthetic ones]",
+    ),
+]
+Pth = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.pth",
+        help="Write the weights as CycleGAN, pix2pix, CUT or StarGAN save theirs.",
+    ),
+]
+
 
 def export_command(
     model: Model,
@@ -67,14 +82,9 @@ def export_command(
             "fp32.",
         ),
     ] = False,
-    pictures: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Pictures to compare the ONNX file and the original on. [default: synthetic ones]",
-        ),
-    ] = None,
+    pictures: Pictures = None,
     direction: Direction = None,
+    pth: Pth = None,
     web: Annotated[
         Path | None,
         typer.Option(
@@ -131,13 +141,16 @@ def export_command(
     """Export a model to ONNX and check the file against the original.
 
     The file is written only if its output equals that of PyTorch to within one 8-bit level at every
-    size tried. --web and --triton package it, or an .onnx file that exists already.
+    size tried. --web and --triton package it, or an .onnx file that exists already. --pth
+    writes the weights for the repository of a reference implementation.
     """
     from img2img.cli import deploy
 
     packing = deploy.check(
-        out, web, web_runtime, triton, triton_kind, triton_instances, triton_batch
+        out, web, web_runtime, triton, triton_kind, triton_instances, triton_batch, pth
     )
+    if pth:
+        run_pth(model, pth, json, direction)
     if out:
         run(model, out, io, static, batch, opset, fp16, int8, pictures, json, direction)
     deploy.run(packing, model, out, direction, json)
@@ -157,22 +170,15 @@ def run(
     direction: str | None,
 ) -> None:
     """Export `model` to the file `out` and print how close it is to the original."""
-    from img2img.model_format.find import find_model, taken_for_granted
-
     if fp16 and int8:
         raise UsageError("--fp16 and --int8: choose one of them")
     precision: Precision = "fp16" if fp16 else "int8" if int8 else "fp32"
     kind, size = _io(io), _size(static)
-    source = find_model(model, (".safetensors",), direction)
-    if source.suffix != ".safetensors":
-        raise UsageError(f"{model}: export takes a .safetensors model, a run or a shipped name")
+    source = _source_of(model, direction)
     if out.suffix != ".onnx":
         raise UsageError(f"{out}: an ONNX file needs the suffix .onnx")
     if not out.parent.is_dir():
         raise UsageError(f"{out.parent}: no such folder")
-    granted = taken_for_granted(model, direction)
-    if granted:
-        note(granted)
     with extra("train", "export"):
         from img2img.exporting.onnx import ExportOptions, export_onnx
     options = ExportOptions(kind, size, batch, opset, precision)
@@ -187,6 +193,32 @@ def run(
         say(line)
     say(comparison_of(facts))
     say(f"{out} ({out.stat().st_size / 1e6:.1f} MB, io {facts.io}, {facts.precision})")
+
+
+def run_pth(model: str, out: Path, json: bool, direction: str | None) -> None:
+    """Write `model` to `out` in the layout of a reference implementation, and say which."""
+    source = _source_of(model, direction)
+    with extra("train", "export"):
+        from img2img.exporting.reference import export_reference
+    layout = export_reference(source, out)
+    if json:
+        size = out.stat().st_size
+        say_json({"event": "done", "output": str(out), "bytes": size, "layout": layout})
+    else:
+        say(f"{out} ({out.stat().st_size / 1e6:.1f} MB, {layout})")
+
+
+def _source_of(model: str, direction: str | None) -> Path:
+    """The .safetensors file of `model`; says which direction was taken where none was given."""
+    from img2img.model_format.find import find_model, taken_for_granted
+
+    source = find_model(model, (".safetensors",), direction)
+    if source.suffix != ".safetensors":
+        raise UsageError(f"{model}: export takes a .safetensors model, a run or a shipped name")
+    granted = taken_for_granted(model, direction)
+    if granted:
+        note(granted)
+    return source
 
 
 def table_of(rows: tuple[Parity, ...]) -> list[str]:

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import textwrap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
@@ -26,24 +27,37 @@ _LONGEST_NAME = 28
 Rows = list[tuple[str, str]]
 
 
+@dataclass(frozen=True)
+class Explained:
+    """What the help of a command says: how to call it, paragraphs, names and what they mean by
+    heading, and lines of examples."""
+
+    usage: str
+    paragraphs: list[str]
+    sections: dict[str, Rows]
+    examples: list[str]
+
+
 class Command(TyperCommand):
     """A command whose help lists options by heading."""
 
     def get_help(self, ctx: Context) -> str:
-        return _help(self, ctx, [])
+        return _help(explained(self, ctx))
 
 
 class Group(TyperGroup):
     """The whole program: its help lists the commands, each with the first sentence of its help."""
 
     def get_help(self, ctx: Context) -> str:
-        commands = (self.get_command(ctx, name) for name in self.list_commands(ctx))
-        rows = [(c.name or "", _paragraphs(c.help)[0]) for c in commands if c and not c.hidden]
-        return _help(self, ctx, rows)
+        return _help(explained(self, ctx))
 
 
-def _help(command: TyperCommand | TyperGroup, ctx: Context, commands: Rows) -> str:
-    width = min(max(shutil.get_terminal_size((80, 24)).columns, _NARROWEST), _WIDEST)
+def explained(command: TyperCommand | TyperGroup, ctx: Context) -> Explained:
+    """What there is to say of a command; the help and the manual page both print it."""
+    commands: Rows = []
+    if isinstance(command, TyperGroup):
+        inner = (command.get_command(ctx, name) for name in command.list_commands(ctx))
+        commands = [(c.name or "", _paragraphs(c.help)[0]) for c in inner if c and not c.hidden]
     sections: dict[str, Rows] = {"Commands": commands} if commands else {}
     usage = [ctx.command_path]
     for param in command.get_params(ctx):
@@ -60,21 +74,26 @@ def _help(command: TyperCommand | TyperGroup, ctx: Context, commands: Rows) -> s
             sections.setdefault(heading, []).append((_names(param), _described(param)))
     sections[GENERAL] = sections.pop(GENERAL)  # the last one
     usage.append("COMMAND ..." if commands else "[OPTIONS]")
+    examples = [line.rstrip() for line in (command.epilog or "").strip().splitlines()]
+    return Explained(" ".join(usage), _paragraphs(command.help), sections, examples)
 
+
+def _help(of: Explained) -> str:
+    width = min(max(shutil.get_terminal_size((80, 24)).columns, _NARROWEST), _WIDEST)
     lines = textwrap.wrap(
-        f"Usage: {' '.join(usage)}", width, subsequent_indent=" " * 7, break_on_hyphens=False
+        f"Usage: {of.usage}", width, subsequent_indent=" " * 7, break_on_hyphens=False
     )
-    for paragraph in _paragraphs(command.help):
+    for paragraph in of.paragraphs:
         lines += ["", *_wrapped(paragraph, width)]
-    names = [len(name) for rows in sections.values() for name, _ in rows]
+    names = [len(name) for rows in of.sections.values() for name, _ in rows]
     column = 4 + max(length for length in names if length <= _LONGEST_NAME)
-    for heading, rows in sections.items():
+    for heading, rows in of.sections.items():
         lines += ["", _style(f"{heading}:", "bold")]
         for name, text in rows:
             lines += _row(name, text, column, width)
-    if command.epilog:
+    if of.examples:
         lines += ["", _style("Examples:", "bold")]
-        lines += [f"  {line}".rstrip() for line in command.epilog.strip().splitlines()]
+        lines += [f"  {line}".rstrip() for line in of.examples]
     return "\n".join(lines)
 
 

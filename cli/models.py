@@ -1,4 +1,4 @@
-"""`img2img models`."""
+"""`img2img models`: list, show; `models_import` has the rest."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from img2img.cli.console import note, say, say_json
+from img2img.cli.console import is_quiet, note, say, say_json
 from img2img.cli.export import table_of
-from img2img.cli.options import Debug, Json, Layout, Quiet, Range, model_names, one_of
-from img2img.errors import UsageError, proposal
+from img2img.cli.help import Command, Group
+from img2img.cli.models_import import EXAMPLES as IMPORT_EXAMPLES
+from img2img.cli.models_import import import_command
+from img2img.cli.options import Debug, Json, Layout, Model, Quiet, Range
+from img2img.errors import UsageError
 
 if TYPE_CHECKING:
     from img2img.model_format.export_info import ExportInfo
@@ -22,33 +25,65 @@ if TYPE_CHECKING:
 EXAMPLES = """
 img2img models
 img2img models show painting
-img2img models show runs/mine --all
+img2img models import latest_net_G.pth -o theirs.safetensors
 """
 
 
-def models_command(
-    action: Annotated[
-        str,
-        typer.Argument(
-            metavar="list|show",
-            autocompletion=one_of("list", "show"),
-            help="list the shipped models, or show one model.",
-        ),
-    ] = "list",
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL",
-            autocompletion=model_names,
-            help="For show: name of a shipped model, a run folder, or a model file.",
-        ),
-    ] = None,
+models_app = typer.Typer(
+    cls=Group,
+    invoke_without_command=True,
+    epilog=EXAMPLES,
+)
+
+Measure = Annotated[bool, typer.Option("--measure", help="Measure the speed of each model here.")]
+
+
+@models_app.callback()
+def models_group(
+    ctx: typer.Context,
+    measure: Measure = False,
+    quiet: Quiet = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the shipped models, show what a model is for, or import weights of another project.
+
+    Without a command it lists the shipped models, and takes the options of list.
+    """
+    if ctx.invoked_subcommand is None:
+        _list(json, measure)
+    elif measure or is_quiet() or json or debug:
+        raise UsageError(f"models: give options after {ctx.invoked_subcommand}")
+
+
+@models_app.command(
+    "list",
+    cls=Command,
+    epilog="""
+img2img models list
+img2img models list --measure
+""",
+)
+def list_command(
+    measure: Measure = False, quiet: Quiet = False, json: Json = False, debug: Debug = False
+) -> None:
+    """List the shipped models."""
+    _list(json, measure)
+
+
+@models_app.command(
+    "show",
+    cls=Command,
+    epilog="""
+img2img models show painting
+img2img models show runs/mine --all
+img2img models show theirs.onnx --layout nchw --range -1..1
+""",
+)
+def show_command(
+    model: Model,
     everything: Annotated[
         bool, typer.Option("--all", help="Show everything that the model file records.")
-    ] = False,
-    measure: Annotated[
-        bool,
-        typer.Option("--measure", help="For list: measure the speed of each model here."),
     ] = False,
     layout: Layout = None,
     range_: Range = None,
@@ -56,18 +91,11 @@ def models_command(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the shipped models, or show what a model is for.
+    """Show what a model is for, how large it is, and where it comes from."""
+    _show(model, json, everything, layout, range_)
 
-    Without arguments it lists them.
-    """
-    if action == "list":
-        _list(json, measure)
-    elif action == "show":
-        if name is None:
-            raise UsageError("models show: give the name of a model or a model file")
-        _show(name, json, everything, layout, range_)
-    else:
-        raise UsageError(f"models: unknown action '{action}'.{proposal(action, ['list', 'show'])}")
+
+models_app.command("import", cls=Command, epilog=IMPORT_EXAMPLES)(import_command)
 
 
 def _list(json: bool, measure: bool) -> None:
@@ -157,11 +185,12 @@ def _overview(path: Path, info: ModelInfo, known: Shipped | None) -> list[str]:
         "working size": size,
         "domains": ", ".join(info.domains),
         "licence": info.licence,
+        "imported from": str(info.training.get("imported_from", "")),
         "speed": known.speed if known else "not measured; img2img bench measures it",
         "sample": _sample(path, known) or "",
     }
     lines = [f"{info.name}: {title}", *textwrap.wrap(purpose, 80), ""]
-    return lines + [f"{key + ':':14}{value}" for key, value in rows.items() if value]
+    return lines + [f"{key + ':':15}{value}" for key, value in rows.items() if value]
 
 
 def _shipped_as(path: Path) -> Shipped | None:

@@ -28,6 +28,8 @@ def _flags() -> dict[str, str]:
 
     from img2img.cli.app import app
 
-    commands = getattr(typer.main.get_command(app), "commands", {}).values()
-    options = [p for command in commands for p in command.params if p.opts[0].startswith("-")]
+    commands, options = [typer.main.get_command(app)], []
+    for command in commands:  # which grows
+        commands += getattr(command, "commands", {}).values()
+        options += [p for p in command.params if p.opts[0].startswith("-")]
     return {option.name: option.opts[0] for option in options} | _OTHER

@@ -5,6 +5,7 @@
     img2img.train(config)                 a model of your own: TrainConfig
     img2img.evaluate(request)             how good a model or a folder is: EvaluateRequest
     img2img.export(model, "model.onnx")   for other programs
+    img2img.import_model(file, target)    weights of another project
     img2img.models()                      what is shipped
 
 Importing this package imports nothing heavy; the public names are resolved when they are first
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from img2img.inference import TranslateRequest, Translator, load, translate_folder
     from img2img.model_format.checkpoint import load_model, read_model_info, save_model
     from img2img.model_format.find import shipped as models
+    from img2img.model_format.importing import ImportOptions, import_model
     from img2img.model_format.info import ModelInfo
     from img2img.runners import open_runner
     from img2img.training import TrainConfig, train
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "EvaluateRequest": ("evaluation.evaluate", "EvaluateRequest"),
     "Img2ImgError": ("errors", "Img2ImgError"),
+    "ImportOptions": ("model_format.importing", "ImportOptions"),
     "ModelInfo": ("model_format.info", "ModelInfo"),
     "Picture": ("images", "Picture"),
     "TrainConfig": ("training", "TrainConfig"),
@@ -43,6 +46,7 @@ _HOMES = {
     "Translator": ("inference", "Translator"),
     "evaluate": ("evaluation.evaluate", "evaluate"),
     "export": ("exporting.export", "export"),
+    "import_model": ("model_format.importing", "import_model"),
     "load": ("inference", "load"),
     "load_model": ("model_format.checkpoint", "load_model"),
     "models": ("model_format.find", "shipped"),
@@ -58,6 +62,7 @@ _HOMES = {
 __all__ = [
     "EvaluateRequest",
     "Img2ImgError",
+    "ImportOptions",
     "ModelInfo",
     "Picture",
     "TrainConfig",
@@ -66,6 +71,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "export",
+    "import_model",
     "load",
     "load_model",
     "models",

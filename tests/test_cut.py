@@ -66,13 +66,21 @@ def test_the_defaults_are_the_references() -> None:
     assert sum(p.numel() for p in narrow.F.parameters()) == heads
 
 
-@pytest.mark.parametrize("options", [{}, {"padding": "zero"}, {"attention": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"padding": "zero"},
+        {"attention": True},
+        {"downsample": "blurred", "upsample": "blurred"},
+    ],
+)
 def test_the_encoder_is_the_first_half_of_the_generator(options: dict[str, Any]) -> None:
     G, x = resnet(**options), batch_of().a
     inside: list[Tensor] = []
-    for module in G.layers:
-        if getattr(module, "stride", None) == (2, 2) and isinstance(module, nn.Conv2d):
-            module.register_forward_hook(lambda m, given, out: inside.append(out))
+    convolutions = [m for m in G.layers if isinstance(m, nn.Conv2d)]
+    for module in convolutions[1:3]:  # behind the first one, before the residual blocks
+        module.register_forward_hook(lambda m, given, out: inside.append(out))
     # What follows a residual block is what it gave, attention included where it comes before.
     blocks = [m for m in G.layers if type(m).__name__ == "ResidualBlock"]
     for k in (0, 2):
@@ -81,8 +89,10 @@ def test_the_encoder_is_the_first_half_of_the_generator(options: dict[str, Any])
         G(x)
         expected, count = [x, *inside], len(inside)
         found = encoder_features(G, x, (1, 3))
+    # A blurred halving halves behind its convolution, whose output the reference compares too.
+    first, second = (32, 16) if "downsample" in options else (16, 8)
     assert [tuple(f.shape[1:]) for f in found] == [
-        (3, 32, 32), (8, 16, 16), (16, 8, 8), (16, 8, 8), (16, 8, 8),
+        (3, 32, 32), (8, first, first), (16, second, second), (16, 8, 8), (16, 8, 8),
     ]  # fmt: skip
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert len(inside) == 2 * count

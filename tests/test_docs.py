@@ -1,9 +1,11 @@
-"""The documentation tells the truth. `python -m tests.test_docs` rewrites the CLI reference."""
+"""The documentation tells the truth. `python -m tests.test_docs` rewrites the CLI reference and the
+manual page."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +13,10 @@ from pathlib import Path
 import pytest
 
 import img2img
+from tests.man_page import man_page
 
 ROOT = Path(__file__).resolve().parent.parent
+MANUAL = ROOT / "docs" / "man" / "img2img.1"
 REFERENCE = ROOT / "docs" / "reference" / "cli.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("weights/*.md")])
 COMMANDS = (
@@ -25,16 +29,19 @@ COMMANDS = (
     "serve",
     "evaluate",
     "bench",
-    "models",
     "doctor",
     "help",
 )
-DATA = ("data", *(f"data {name}" for name in ("check", "preview", "demo", "pair", "split")))
+GROUPS = {
+    "models": ("list", "show", "import"),
+    "data": ("check", "preview", "demo", "pair", "split"),
+}
+INNER = [w for group, names in GROUPS.items() for w in (group, *(f"{group} {n}" for n in names))]
 
 
 def cli_reference() -> str:
     parts = ["# Command line\n\nGenerated from the commands themselves; a test compares it.\n"]
-    for command in (*COMMANDS, *DATA):
+    for command in (*COMMANDS, *INNER):
         environment = {**os.environ, "COLUMNS": "80", "TERMINAL_WIDTH": "80", "NO_COLOR": "1"}
         done = subprocess.run(
             [sys.executable, "-m", "img2img.cli", *command.split(), "--help"],
@@ -70,6 +77,37 @@ def test_the_cli_reference_is_that_of_the_commands() -> None:
     assert REFERENCE.read_text() == cli_reference(), "run: python -m tests.test_docs"
 
 
+def manual() -> str:
+    rows = re.findall(r"^\| ([\d, ]+) \| (.+) \|$", EXIT_CODES, re.M)
+    return man_page((codes, meaning.replace("`", "")) for codes, meaning in rows)
+
+
+def test_the_manual_page_is_that_of_the_commands() -> None:
+    assert MANUAL.read_text() == manual(), "run: python -m tests.test_docs"
+
+
+def test_the_manual_page_names_every_command_and_option() -> None:
+    """As its reader sees it: roff finds nothing to complain of, and nothing is lost."""
+    groff = shutil.which("groff")
+    if groff is None:
+        pytest.skip("groff is not installed")
+    done = subprocess.run(
+        [groff, "-man", "-Tascii", "-P-cbou", "-ww", "-rLL=200n", str(MANUAL)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    seen = done.stdout
+    for command in (*COMMANDS, *INNER):
+        assert f"img2img {command}".upper().strip() in seen
+    reference = re.sub(r"Install completion.*", "", REFERENCE.read_text())
+    assert set(re.findall(r"(?<![\w-])--[a-z][\w-]+", reference)) <= set(
+        re.findall(r"--[a-z][\w-]+", seen)
+    )
+    assert "img2img translate photos -o out" in seen and "EXIT STATUS" in seen
+
+
 def test_every_command_is_in_the_reference_and_the_help() -> None:
     from img2img.cli.app import app
 
@@ -77,10 +115,10 @@ def test_every_command_is_in_the_reference_and_the_help() -> None:
     assert names == set(COMMANDS) - {""}
     readme = (ROOT / "README.md").read_text()
     assert all(f"img2img {name}" in readme for name in names - {"help"})
-    (group,) = app.registered_groups
-    assert group.name == "data"
-    inner = {f"data {command.name}" for command in group.typer_instance.registered_commands}
-    assert inner == set(DATA) - {"data"} and "img2img data" in readme
+    for group in app.registered_groups:
+        inner = [command.name for command in group.typer_instance.registered_commands]
+        assert inner == [*GROUPS[str(group.name)]] and f"img2img {group.name}" in readme
+    assert len(app.registered_groups) == len(GROUPS)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
@@ -120,3 +158,4 @@ def test_settings_named_in_the_how_to_exist() -> None:
 
 if __name__ == "__main__":
     REFERENCE.write_text(cli_reference())
+    MANUAL.write_text(manual())

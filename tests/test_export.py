@@ -28,6 +28,7 @@ from tests.conftest import info_of, picture, small_generator, stargan
         ("unet", {"norm": "batch", "dropout": True}),
         ("unet", {"norm": "instance", "upsample": "resize"}),
         ("resnet", {"norm": "instance"}),
+        ("resnet", {"downsample": "blurred", "upsample": "blurred", "block_padding": "replicate"}),
         ("resnet", {"norm": "batch", "padding": "zero", "in_channels": 1, "out_channels": 1}),
     ],
 )

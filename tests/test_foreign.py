@@ -1,7 +1,6 @@
 """Weights of the reference implementations: exact, or refused in one line.
 
-The networks here are plain rebuildings from `PARITY.md`, sections 2.2 to 2.4 and 3: what the files
-in the wild are, made small.
+Compared with `reference_nets`, rebuildings of what wrote such files.
 """
 
 from __future__ import annotations
@@ -19,226 +18,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from img2img.errors import ModelError
+from img2img.errors import ModelError, UsageError
 from img2img.model_format.foreign import Foreign, describe, load_foreign
-from img2img.nets import Generator, build_generator
+from img2img.model_format.layouts import Hints
+from tests.reference_nets import (
+    State,
+    TheirResNet,
+    TheirStarGAN,
+    TheirUNet,
+    built,
+    same,
+    saved,
+    shaken,
+    their_norm,
+    without_dropout,
+)
 
-State = dict[str, Tensor]
-
-
-def their_norm(norm: str, channels: int, tracked: bool = False) -> nn.Module:
-    if norm == "batch":
-        return nn.BatchNorm2d(channels)
-    return nn.InstanceNorm2d(channels, track_running_stats=tracked)
-
-
-class TheirBlock(nn.Module):
-    def __init__(self, channels: int, norm: str, dropout: bool, tracked: bool, zeros: bool):
-        super().__init__()
-        bias = norm == "instance"
-        layers: list[nn.Module] = []
-        for second in (False, True):
-            if not zeros:
-                layers.append(nn.ReflectionPad2d(1))
-            layers.append(nn.Conv2d(channels, channels, 3, padding=int(zeros), bias=bias))
-            layers.append(their_norm(norm, channels, tracked))
-            if not second:
-                layers.append(nn.ReLU(True))
-                if dropout:
-                    layers.append(nn.Dropout(0.5))
-        self.conv_block = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv_block(x)
-
-
-class TheirResNet(nn.Module):
-    """PARITY 3.1."""
-
-    def __init__(
-        self,
-        width: int = 4,
-        blocks: int = 9,
-        norm: str = "instance",
-        dropout: bool = False,
-        tracked: bool = False,
-        zeros: bool = False,
-        channels: tuple[int, int] = (3, 3),
-        downs: int = 2,
-    ):
-        super().__init__()
-        bias = norm == "instance"
-        layers: list[nn.Module] = [
-            nn.ReflectionPad2d(3),
-            nn.Conv2d(channels[0], width, 7, bias=bias),
-            their_norm(norm, width, tracked),
-            nn.ReLU(True),
-        ]
-        for k in range(downs):
-            cin = width * 2**k
-            layers += [
-                nn.Conv2d(cin, cin * 2, 3, stride=2, padding=1, bias=bias),
-                their_norm(norm, cin * 2, tracked),
-                nn.ReLU(True),
-            ]
-        for _ in range(blocks):
-            layers.append(TheirBlock(width * 2**downs, norm, dropout, tracked, zeros))
-        for k in reversed(range(downs)):
-            cout = width * 2**k
-            layers += [
-                nn.ConvTranspose2d(
-                    cout * 2, cout, 3, stride=2, padding=1, output_padding=1, bias=bias
-                ),
-                their_norm(norm, cout, tracked),
-                nn.ReLU(True),
-            ]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, channels[1], 7), nn.Tanh()]
-        self.model = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
-
-
-class TheirLevel(nn.Module):
-    """One level of the U-Net, its inner levels inside it (PARITY 3.2)."""
-
-    def __init__(self, level: int, widths: list[int], cin: int, cout: int, norm: str, drop: bool):
-        super().__init__()
-        bias = norm == "instance"
-        self.outermost, innermost = level == 0, level == len(widths) - 1
-        inner = widths[level]
-        down = nn.Conv2d(cin, inner, 4, stride=2, padding=1, bias=bias)
-        between: list[nn.Module] = []
-        if not innermost:
-            between = [TheirLevel(level + 1, widths, inner, inner, norm, drop)]
-        up = nn.ConvTranspose2d(
-            inner if innermost else inner * 2,
-            cout,
-            4,
-            stride=2,
-            padding=1,
-            bias=bias or self.outermost,
-        )
-        if self.outermost:
-            layers: list[nn.Module] = [down, *between, nn.ReLU(True), up, nn.Tanh()]
-        elif innermost:
-            layers = [nn.LeakyReLU(0.2, True), down, nn.ReLU(True), up, their_norm(norm, cout)]
-        else:
-            layers = [nn.LeakyReLU(0.2, True), down, their_norm(norm, inner), *between]
-            layers += [nn.ReLU(True), up, their_norm(norm, cout)]
-            if drop and level >= 4:
-                layers.append(nn.Dropout(0.5))
-        self.model = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.model(x)
-        return y if self.outermost else torch.cat([x, y], 1)
-
-
-class TheirUNet(nn.Module):
-    def __init__(
-        self,
-        width: int = 4,
-        depth: int = 8,
-        norm: str = "batch",
-        dropout: bool = True,
-        channels: tuple[int, int] = (3, 3),
-    ):
-        super().__init__()
-        widths = [width * min(2**k, 8) for k in range(depth)]
-        self.model = TheirLevel(0, widths, *channels, norm, dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
-
-
-class TheirStarBlock(nn.Module):
-    def __init__(self, channels: int):
-        super().__init__()
-        self.main = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.InstanceNorm2d(channels, affine=True, track_running_stats=True),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.InstanceNorm2d(channels, affine=True, track_running_stats=True),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.main(x)
-
-
-class TheirStarGAN(nn.Module):
-    """PARITY 2.4 and 3.5."""
-
-    def __init__(self, width: int = 4, domains: int = 5, blocks: int = 6):
-        super().__init__()
-
-        def follow(channels: int) -> list[nn.Module]:
-            norm = nn.InstanceNorm2d(channels, affine=True, track_running_stats=True)
-            return [norm, nn.ReLU(inplace=True)]
-
-        w = width
-        layers: list[nn.Module] = [nn.Conv2d(3 + domains, w, 7, padding=3, bias=False), *follow(w)]
-        for cin in (w, w * 2):
-            layers.append(nn.Conv2d(cin, cin * 2, 4, stride=2, padding=1, bias=False))
-            layers += follow(cin * 2)
-        layers += [TheirStarBlock(w * 4) for _ in range(blocks)]
-        for cin in (w * 4, w * 2):
-            layers.append(nn.ConvTranspose2d(cin, cin // 2, 4, stride=2, padding=1, bias=False))
-            layers += follow(cin // 2)
-        layers += [nn.Conv2d(w, 3, 7, padding=3, bias=False), nn.Tanh()]
-        self.main = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        planes = label[:, :, None, None].repeat(1, 1, x.shape[2], x.shape[3])
-        return self.main(torch.cat([x, planes], 1))
-
-
-def shaken(net: nn.Module, seed: int = 0) -> nn.Module:
-    """`net` with every parameter and running statistic random, so that none can be confused."""
-    draw = torch.Generator().manual_seed(seed)
-
-    def random_like(value: Tensor, low: float, high: float) -> Tensor:
-        return torch.rand(value.shape, generator=draw) * (high - low) + low
-
-    with torch.no_grad():
-        for name, value in net.state_dict().items():
-            if name.endswith("running_var"):
-                value.copy_(random_like(value, 0.5, 2.0))
-            elif value.is_floating_point() and value.dim() == 1:
-                low = 0.5 if name.endswith("weight") else -0.5
-                value.copy_(random_like(value, low, low + 1.0))
-            elif value.is_floating_point():
-                bound = (1.5 / value[0].numel()) ** 0.5
-                value.copy_(random_like(value, -bound, bound))
-    return net
-
-
-def saved(path: Path, content: object, **options: Any) -> Path:
-    torch.save(content, path, **options)
-    return path
-
-
-def built(foreign: Foreign) -> Generator:
-    generator = build_generator(foreign.generator, foreign.config)
-    generator.load_state_dict(foreign.state, strict=True)
-    return generator.eval()
-
-
-def without_dropout(net: nn.Module) -> nn.Module:
-    """Training mode (batch statistics), as the reference translates, but with dropout disabled."""
-    net.train()
-    for module in net.modules():
-        if isinstance(module, nn.Dropout):
-            module.eval()
-    return net
-
-
-@torch.no_grad()
-def same(ours: Tensor, theirs: Tensor) -> None:
-    assert ours.shape == theirs.shape
-    assert theirs.std() > 0.05 and theirs.abs().mean() < 0.95, "a constant picture proves nothing"
-    assert (ours - theirs).abs().max() < 1e-5
+BLURRED = (True, True)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +47,12 @@ def same(ours: Tensor, theirs: Tensor) -> None:
         ({"blocks": 6}, 36),
         ({"blocks": 1, "channels": (1, 2), "width": 6}, 16),
         ({"blocks": 2, "downs": 3}, 24),
+        ({"blurred": BLURRED}, 52),
+        ({"blurred": BLURRED, "dropout": True, "blocks": 6}, 40),
+        ({"blurred": (True, False), "blocks": 1}, 18),
+        ({"blurred": (False, True), "blocks": 1, "tracked": True}, 39),
+        ({"padding": "zero", "blocks": 2}, 20),
+        ({"padding": "zero", "blocks": 2, "dropout": True}, 20),
     ],
 )
 @torch.no_grad()
@@ -261,14 +63,16 @@ def test_a_resnet_with_instance_norm_says_the_same(
     state = net.state_dict()
     assert len(state) == keys
     foreign = load_foreign(saved(tmp_path / "latest_net_G_A.pth", state))
-    assert foreign.layout.startswith(f"cyclegan resnet_{options.get('blocks', 9)}blocks")
+    project = "cut" if "blurred" in options else "cyclegan"
+    assert foreign.layout.startswith(f"{project} resnet_{options.get('blocks', 9)}blocks")
     assert foreign.generator == "resnet"
     assert foreign.config["dropout"] is options.get("dropout", False)
     assert foreign.config["norm"] == "instance"
-    assert any("reflection assumed" in note for note in foreign.notes)
+    assumed = any("reflection assumed" in note for note in foreign.notes)
+    assert assumed is (options.get("padding") != "zero")
     assert any("dropped" in note for note in foreign.notes) is options.get("tracked", False)
     x = torch.rand(1, options.get("channels", (3, 3))[0], 24, 32) * 2 - 1
-    same(built(foreign)(x), without_dropout(net)(x))
+    same(built(foreign), without_dropout(net), x)
 
 
 @pytest.mark.parametrize(
@@ -286,9 +90,9 @@ def test_a_resnet_with_batch_norm_says_the_same(tmp_path: Path, options: dict[st
 def compare_batch_norm(foreign: Foreign, net: nn.Module, x: Tensor) -> None:
     ours = built(foreign)
     ours.use_norm_statistics("running")
-    same(ours(x), net.eval()(x))
+    same(ours, net.eval(), x)
     ours.use_norm_statistics("batch")
-    same(ours(x), without_dropout(net)(x))
+    same(ours, without_dropout(net), x)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +119,7 @@ def test_a_unet_with_instance_norm_says_the_same(tmp_path: Path, depth: int) -> 
     foreign = load_foreign(saved(tmp_path / "G.pth", net.state_dict()))
     assert (foreign.config["norm"], foreign.config["dropout"]) == ("instance", False)
     x = torch.rand(1, 3, 2**depth, 2 ** (depth + 1)) * 2 - 1
-    same(built(foreign)(x), net(x))
+    same(built(foreign), net, x)
 
 
 @torch.no_grad()
@@ -343,7 +147,7 @@ def test_a_stargan_says_the_same(tmp_path: Path, domains: int, blocks: int, keys
     assert any("dropped" in note for note in foreign.notes)
     x, label = torch.rand(2, 3, 24, 32) * 2 - 1, torch.rand(2, domains).round()
     label[0, 0] = 1 - label[1, 0]
-    same(built(foreign)(x, label), net.train()(x, label))
+    same(built(foreign), net.train(), x, label)
 
 
 @pytest.mark.parametrize(
@@ -437,18 +241,6 @@ def patch_gan(norm: str) -> State:
     return nn.ModuleDict({"model": nn.Sequential(*layers)}).state_dict()
 
 
-def cut(blocks: int = 9) -> State:
-    """The 52 keys of an anti-aliased CUT generator (PARITY 3.4)."""
-    state = {f"model.{k}.filt": torch.zeros(2, 1, 3, 3) for k in (7, 11, 21, 25)}
-    for k in (1, 4, 8, 22, 26, 30):
-        state |= {f"model.{k}.weight": torch.zeros(2, 2, 3, 3), f"model.{k}.bias": torch.zeros(2)}
-    for k in range(12, 12 + blocks):
-        for c in (1, 5):
-            state[f"model.{k}.conv_block.{c}.weight"] = torch.zeros(2, 2, 3, 3)
-            state[f"model.{k}.conv_block.{c}.bias"] = torch.zeros(2)
-    return state
-
-
 def stargan_d() -> State:
     main: list[nn.Module] = []
     for k in range(6):
@@ -464,15 +256,17 @@ def stargan_d() -> State:
 
 
 def test_what_is_no_generator_of_ours_is_named(tmp_path: Path) -> None:
-    assert (len(cut()), len(stargan_d())) == (52, 14)
+    assert len(stargan_d()) == 14
     assert (len(patch_gan("batch")), len(patch_gan("instance"))) == (22, 10)
     pixel = nn.ModuleDict({"net": nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Conv2d(2, 4, 1))})
     v2 = {"from_rgb.weight": torch.zeros(2, 3, 3, 3), "encode.0.conv1.weight": torch.zeros(2)}
     cut_d = {"model.0.weight": torch.zeros(2, 3, 4, 4), "model.2.filt": torch.zeros(2)}
-    zero_padded = TheirResNet(width=2, blocks=2, zeros=True).state_dict()
-    zero_dropout = TheirResNet(width=2, blocks=2, zeros=True, dropout=True).state_dict()
+    cut = TheirResNet(width=2, blocks=2, blurred=BLURRED).state_dict()
+    plain_filter = {**cut, "model.7.filt": torch.full_like(cut["model.7.filt"], 1 / 9)}
+    no_filter = {k: v for k, v in cut.items() if k != "model.7.filt"}
     cases: list[tuple[object, str]] = [
-        (cut(), "anti-aliased CUT generator .* --no_antialias --no_antialias_up fit"),
+        (plain_filter, "cut resnet_2blocks, but its filter 'model.7.filt' is another than ours"),
+        (no_filter, "cut resnet_2blocks, but lacks 'model.7.filt'"),
         (cut_d, "PatchGAN discriminator of CUT, not a generator"),
         ({"mlp_0.0.weight": torch.zeros(2)}, "feature network .netF. of CUT"),
         (patch_gan("batch"), "a PatchGAN discriminator, not a generator; give the file of G"),
@@ -481,8 +275,6 @@ def test_what_is_no_generator_of_ours_is_named(tmp_path: Path) -> None:
         (stargan_d(), "discriminator of StarGAN, not"),
         ({"generator": v2, "mapping_network": {}, "style_encoder": {}}, "StarGAN v2"),
         ({"module." + k: v for k, v in v2.items()}, "StarGAN v2"),
-        (zero_padded, "cyclegan resnet_2blocks whose blocks are padded with zeros"),
-        (zero_dropout, "cyclegan resnet_2blocks whose blocks are padded with zeros"),
         ({"model.0.weight": torch.zeros(2, 2)}, "unknown weights .'model.0.weight'.; known are"),
         (nn.Linear(2, 2).state_dict(), "unknown weights .'weight', 'bias'.; known are"),
         (TheirUNet(width=1, depth=13).state_dict(), "U-Net of more than 12 levels"),
@@ -564,8 +356,10 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
         (torch.zeros(3), "holds a Tensor"),
         ({}, "empty"),
         ({"a": 1, "b": "x"}, "entry 'a' is not a plain tensor but a int"),
-        ({"epoch": 3, "state_dict": state}, "entry 'epoch' is not a plain tensor"),
-        ({"state_dict": state}, "entry 'state_dict' is not a plain tensor but a"),
+        ({"epoch": 3, "optimizer": {"a": 1}}, "entry 'epoch' is not a plain tensor"),
+        ({"epoch": 3, "state_dict": {}}, "entry 'epoch' is not a plain tensor"),
+        ({"G": state, "D": patch_gan("batch")}, "several state_dicts .'G', 'D'.; choose"),
+        ({"a": {"b": {"c": state}}}, "entry 'a' is not a plain tensor but a dict"),
         ({0: torch.zeros(1)}, "has the entry '0'"),
         (state | {"model.1.bias": torch.zeros(2).to_sparse()}, "not a plain tensor"),
         (state | {"model.1.bias": torch.zeros(2, device="meta")}, "not a plain tensor"),
@@ -639,3 +433,145 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
     refused(path, "compressed")
     huge = small() | {"model.1.weight": torch.zeros(1).expand(10**5, 10**5, 7, 7)}
     refused(saved(path, huge), "larger than the file")
+    refused(saved(path, {"epoch": 1, "state_dict": huge}), "larger than the file")
+    laughing: dict[str, Any] = small()
+    for _ in range(60):  # each table stands ten times in the next
+        laughing = dict.fromkeys("abcdefghij", laughing)
+    refused(saved(path, laughing), "not a plain tensor but a dict")
+
+
+@torch.no_grad()
+def test_files_of_several_parts_are_read(tmp_path: Path) -> None:
+    net = shaken(TheirResNet(width=2, blocks=1))
+    path, state = tmp_path / "G.pth", net.state_dict()
+    expected = load_foreign(saved(path, state)).state
+    wrapped: list[tuple[object, str | None]] = [
+        ({"state_dict": state, "epoch": 7, "hyper": {"lr": torch.zeros(1)}}, None),
+        ({"generator": state, "epoch": 7}, None),
+        ({"state_dict": {f"module.{k}": v for k, v in state.items()}}, None),
+        ({"G_A": state, "G_B": {k: v + 1 for k, v in state.items()}}, "G_A"),
+        ({f"netG.{k}": v for k, v in state.items()} | {"netD.x": torch.zeros(1)}, "netG"),
+    ]
+    for content, entry in wrapped:
+        foreign = load_foreign(saved(path, content), Hints(entry=entry))
+        assert all(torch.equal(v, expected[k]) for k, v in foreign.state.items())
+        assert any(note.startswith("entry '") for note in foreign.notes)
+    with pytest.raises(
+        UsageError, match=r"`entry` G_C: not in the file\. Did you mean 'G_B' or 'G_A'"
+    ):
+        load_foreign(saved(path, wrapped[3][0]), Hints(entry="G_C"))
+
+
+@torch.no_grad()
+def test_safetensors_of_others_are_read(tmp_path: Path, model_file: Path) -> None:
+    from safetensors.torch import save_file
+
+    net = shaken(TheirUNet(width=2, depth=5))
+    save_file(net.state_dict(), tmp_path / "G.safetensors")
+    foreign = load_foreign(tmp_path / "G.safetensors")
+    compare_batch_norm(foreign, net, torch.rand(1, 3, 32, 32) * 2 - 1)
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "G.safetensors").read_bytes()[:900])
+    refused(tmp_path / "cut.safetensors", "not a safetensors file, or damaged")
+    refused(model_file, "unknown weights")
+
+
+def test_the_oldest_format_is_named(tmp_path: Path) -> None:
+    import tarfile
+
+    with tarfile.open(tmp_path / "G.pth", "w", format=tarfile.USTAR_FORMAT) as archive:
+        archive.add(__file__, "pickle")
+    refused(tmp_path / "G.pth", "the tar format of the first releases of torch")
+
+
+@pytest.mark.parametrize("new", [False, True])
+@torch.no_grad()
+def test_spectral_norm_is_divided_out(tmp_path: Path, new: bool) -> None:
+    """Of convolutions and transposed ones, square ones too, whose rows cannot be told by sizes."""
+    from torch.nn.utils import parametrizations
+
+    apply = parametrizations.spectral_norm if new else nn.utils.spectral_norm
+    net = shaken(TheirResNet(width=4, blocks=1)).eval()
+    for module in [m for m in net.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]:
+        if isinstance(module, nn.ConvTranspose2d):
+            module.weight = nn.Parameter(module.weight[:, : module.out_channels].clone())
+        apply(module)
+    net.train()
+    for _ in range(3):
+        net(torch.rand(1, 3, 16, 16))
+    net.eval()
+    path = saved(tmp_path / "G.pth", net.state_dict())
+    foreign = load_foreign(path)
+    assert "spectral norm divided out of 8 weights" in foreign.notes
+    same(built(foreign), net, torch.rand(1, 3, 24, 32) * 2 - 1)
+    state = net.state_dict()
+    name = next(k for k in state if k.endswith(("weight_u", "_u")))
+    refused(saved(path, {k: v for k, v in state.items() if k != name}), "without the vectors")
+    refused(saved(path, {**state, name: torch.zeros(99)}), "vectors of 99 and")
+    plain = f"{name.partition('.weight')[0].partition('.param')[0]}.weight"
+    refused(saved(path, {**state, plain: torch.zeros(2)}), "twice, plain and normalised")
+
+
+@torch.no_grad()
+def test_what_the_tensors_leave_open_is_taken_as_said(tmp_path: Path) -> None:
+    path, x = tmp_path / "G.pth", torch.rand(1, 3, 24, 32) * 2 - 1
+
+    def loaded(net: nn.Module, **hints: Any) -> Foreign:
+        return load_foreign(saved(path, net.state_dict()), Hints(**hints))
+
+    # Batch norm without weights of its own leaves what tracked instance norm does.
+    net = shaken(TheirResNet(width=4, blocks=1, norm="bare batch"))
+    foreign = loaded(net)
+    assert foreign.config["norm"] == "instance"
+    assert any(n.startswith("instance norm assumed (its tensors fit batch") for n in foreign.notes)
+    foreign = loaded(net, norm="batch")
+    assert foreign.config["norm"] == "batch" and foreign.statistics
+    compare_batch_norm(foreign, net, x)
+    # Without any norm, with biases (a fork) and without (the reference).
+    net = shaken(TheirResNet(width=4, blocks=1, norm="none"))
+    assert loaded(net).config["norm"] == "none"
+    same(built(loaded(net)), net, x)
+    net = shaken(TheirResNet(width=4, blocks=1))
+    assert loaded(net, norm="none").config["norm"] == "none"
+    for module in net.modules():
+        if isinstance(module, nn.Sequential):
+            for k, layer in enumerate(module):
+                if isinstance(layer, nn.InstanceNorm2d):
+                    module[k] = nn.Identity()
+    same(built(loaded(net, norm="none")), net, x)
+    # Batch norm without running statistics.
+    net = shaken(TheirUNet(width=2, depth=5)).train()
+    state = {k: v for k, v in net.state_dict().items() if "running" not in k and "num" not in k}
+    foreign = load_foreign(saved(path, state))
+    assert not foreign.statistics and any("no running statistics" in n for n in foreign.notes)
+    same(built(foreign), net, torch.rand(1, 3, 32, 32) * 2 - 1)
+    # Padding of the blocks, and the U-Net's dropout.
+    net = shaken(TheirResNet(width=4, blocks=2, padding="replicate"))
+    same(built(loaded(net, padding="replicate")), net, x)
+    assert loaded(TheirUNet(width=1), dropout=False).config["dropout"] is False
+
+
+@pytest.mark.parametrize(
+    ("net", "hints", "reason"),
+    [
+        (lambda: TheirResNet(width=2, blocks=1), {"norm": "batch"}, "`norm` batch: by its tensors the network has instance or none"),
+        (lambda: TheirResNet(width=2, blocks=1), {"dropout": True}, "`dropout`: by its tensors .* none"),
+        (lambda: TheirResNet(width=2, blocks=1, padding="zero"), {"padding": "reflect"}, "the blocks pad with zeros"),
+        (lambda: TheirUNet(width=1, depth=5), {"padding": "reflect"}, "a U-Net pads with zeros"),
+        (lambda: TheirUNet(width=1, depth=5), {"norm": "instance"}, "instance norm without biases"),
+        (lambda: TheirUNet(width=1, depth=5, norm="none"), {}, "none norm without biases"),
+        (lambda: TheirStarGAN(width=1, blocks=1), {"norm": "instance"}, "`norm`: a generator of StarGAN"),
+    ],
+)  # fmt: skip
+def test_hints_that_contradict_the_file_are_refused(
+    tmp_path: Path, net: Any, hints: dict[str, Any], reason: str
+) -> None:
+    path = saved(tmp_path / "G.pth", net().state_dict())
+    with pytest.raises((UsageError, ModelError), match=reason) as caught:
+        load_foreign(path, Hints(**hints))
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_unknown_hints_are_refused() -> None:
+    for name in ("norm", "padding"):
+        with pytest.raises(UsageError, match=f"`{name}` layer: give "):
+            Hints(**{name: "layer"})

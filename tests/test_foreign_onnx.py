@@ -148,7 +148,7 @@ def test_a_fixed_size_and_batch_say_so(tmp_path: Path) -> None:
         ({"layout": "nhwc", "value_range": "0..1"}, "`layout` nhwc does not fit .* give `layout` nchw"),
         ({"layout": "chw", "value_range": "0..1"}, "`layout` chw: give nchw or nhwc"),
         ({"layout": "nchw", "value_range": "0..2"}, "`value_range` 0..2: give -1..1, 0..1, 0..255"),
-        ({"layout": "nchw", "value_range": "0..1", "runner": "openvino"}, "run by onnxruntime"),
+        ({"layout": "nchw", "value_range": "0..1", "runner": "tensorrt"}, "run by onnxruntime or openvino"),
         ({"layout": "nchw", "value_range": "0..1", "precision": "fp16"}, "holds fp32 weights"),
     ],
 )  # fmt: skip

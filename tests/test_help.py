@@ -28,7 +28,8 @@ COMMANDS = [
     "data",
     "help",
 ]
-DATA = ["data check", "data preview", "data demo", "data pair", "data split"]
+INNER = ["data check", "data preview", "data demo", "data pair", "data split"]
+INNER += ["models list", "models show", "models import"]
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS, *DATA])
+@pytest.mark.parametrize("command", ["", *COMMANDS, *INNER])
 def test_help_fits_eighty_columns_and_is_whole(command: str, main: Main) -> None:
     long = main(*command.split(), "--help").stdout
     assert long and long == main(*command.split(), "-h").stdout
@@ -63,9 +64,9 @@ def test_help_alone_and_of_nothing(main: Main) -> None:
     assert done.returncode == 2 and "translate" in done.stderr
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *INNER])
 def test_the_examples_can_be_typed(command: str, main: Main) -> None:
-    text = main(command, "-h").stdout.split("Examples:\n")[1].replace("\\\n", " ")
+    text = main(*command.split(), "-h").stdout.split("Examples:\n")[1].replace("\\\n", " ")
     examples = [shlex.split(line) for line in text.splitlines() if line.strip()]
     assert 1 < len(examples) <= 4
     root = typer.main.get_command(app)
@@ -73,6 +74,8 @@ def test_the_examples_can_be_typed(command: str, main: Main) -> None:
         assert name == "img2img"
         found = root.get_command(None, first)  # type: ignore[attr-defined]
         assert found is not None, first
+        if inner := getattr(found, "commands", {}).get(rest[0] if rest else ""):
+            found, first, *rest = inner, *rest
         found.make_context(first, list(rest), resilient_parsing=False)
 
 
@@ -84,7 +87,7 @@ def test_colour_only_on_a_terminal(cli: Cli) -> None:
 
 
 def test_what_is_typed_as_it_stands_is_shown_so(main: Main) -> None:
-    assert "[list|show]" in main("models", "-h").stdout
+    assert "--norm instance|batch|none" in main("models", "import", "-h").stdout
 
 
 def test_quiet_leaves_results_and_errors(cli: Cli, photos: object, onnx_file: object) -> None:

@@ -16,6 +16,7 @@ from img2img.nets import (
     build_discriminator,
     build_generator,
 )
+from img2img.nets.antialias import BlurDown, BlurUp
 from img2img.nets.blocks import BatchNorm, InstanceNorm, mirror_to, round_up
 from img2img.nets.outputs import Head
 from tests.conftest import small_generator
@@ -176,7 +177,7 @@ def test_any_size_in_the_same_size_out(name: str, size: tuple[int, int]) -> None
 @pytest.mark.parametrize(
     "options",
     [{"norm": "batch"}, {"norm": "none"}, {"upsample": "resize"}, {"upsample": "resize", "padding": "reflect"},
-     {"padding": "reflect"}, {"padding": "zero"}, {"in_channels": 1, "out_channels": 2},
+     {"upsample": "blurred"}, {"padding": "reflect"}, {"padding": "zero"}, {"in_channels": 1, "out_channels": 2},
      {"dropout": True}],
 )  # fmt: skip
 def test_options_change_the_network_and_train(name: str, options: dict[str, object]) -> None:
@@ -184,6 +185,24 @@ def test_options_change_the_network_and_train(name: str, options: dict[str, obje
     x = torch.rand(2, net.in_channels, 32, 32)
     net(x).square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+@torch.no_grad()
+def test_antialiased_sampling_keeps_a_flat_map_and_removes_a_chequered_one() -> None:
+    """A binomial filter has a zero at the highest frequency and sums to one."""
+    flat = torch.full((1, 2, 8, 6), 0.7)
+    chequered = torch.ones(1, 2, 8, 6)
+    chequered[:, :, ::2, ::2] = chequered[:, :, 1::2, 1::2] = -1
+    down, up = BlurDown(2), BlurUp(2)
+    assert torch.allclose(down(flat), flat[:, :, :4, :3]) and up(flat).shape == (1, 2, 16, 12)
+    assert torch.allclose(up(flat), torch.full((1, 2, 16, 12), 0.7))
+    assert down(chequered)[:, :, 1:, 1:].abs().max() < 1e-6
+    # An edge at place 4 of a row, by hand: (1 2 1) / 4 down, (1 3) / 4 and (3 1) / 4 up.
+    edge = torch.zeros(1, 2, 8, 8)
+    edge[:, :, :, 4:] = 1
+    assert down(edge)[0, 0, 1].tolist() == [0, 0, 0.75, 1]
+    assert up(edge[:, :, :4])[0, 0, 2].tolist() == [0] * 7 + [0.25, 0.75] + [1] * 7
+    assert list(down.state_dict()) == [] == list(up.state_dict())
 
 
 def test_resnet_paddings_differ_at_the_border_only_in_kind() -> None:

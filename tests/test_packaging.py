@@ -48,7 +48,12 @@ def built(source: Path) -> dict[str, Path]:
 @pytest.mark.slow
 def test_the_archives_hold_what_they_must(built: dict[str, Path]) -> None:
     names = zipfile.ZipFile(built["wheel"]).namelist()
-    assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {"img2img"}
+    (manual,) = [n for n in names if ".data/" in n]
+    assert manual.endswith(".data/data/share/man/man1/img2img.1")
+    assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {
+        "img2img",
+        manual.split("/")[0],
+    }
     with tarfile.open(built["sdist"]) as archive:
         sdist = {n.partition("/")[2] for n in archive.getnames()}
     shipped = [p.name for p in (ROOT / "weights").iterdir() if p.is_file() and p.suffix != ".py"]
@@ -56,7 +61,7 @@ def test_the_archives_hold_what_they_must(built: dict[str, Path]) -> None:
     for name in shipped:
         assert f"img2img/weights/{name}" in names and f"weights/{name}" in sdist
     assert "img2img/cli/app.py" in names and "cli/app.py" in sdist
-    assert "img2img/py.typed" in names
+    assert "img2img/py.typed" in names and "docs/man/img2img.1" in sdist
     pages = {
         f"img2img/system/assets/{path.name}"
         for path in (ROOT / "img2img" / "system" / "assets").iterdir()
@@ -82,6 +87,8 @@ def test_a_fresh_environment_translates(kind: str, built: dict[str, Path], tmp_p
     assert names == "['img2img']" or (kind == "editable" and "cli" not in names), names
     for command in ([scripts / "img2img"], [python, "-m", "img2img.cli"]):
         assert run(*command, "--version", cwd=tmp_path).stdout.startswith("img2img ")
+    manual = tmp_path / "env" / "share" / "man" / "man1" / "img2img.1"
+    assert manual.is_file() is (kind != "editable")
     examples = ROOT / "examples" / "sketches"
     done = run(scripts / "img2img", "translate", examples, "-o", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

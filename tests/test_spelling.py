@@ -20,7 +20,6 @@ FOREIGN = {
     "features/found.py": "pip",
     "images/formats.py": "pip",
     "exporting/web_runtime.py": "npm",
-    "model_format/foreign.py": "the training of another project",
     "diagnostics/bench.py": "python -m",
     "onnx_format/trial.py": "python -m",
     "inference/decoders.py": "python -c",

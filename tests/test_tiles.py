@@ -36,6 +36,10 @@ FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
     "resnet zero": ("resnet", {"padding": "zero", "upsample": "resize", "norm": "batch"}),
     "resnet running": ("resnet", {"norm": "batch", "upsample": "resize"}),
     "resnet identity": ("resnet", {"identity_start": True}),
+    "resnet blurred": (
+        "resnet",
+        {"downsample": "blurred", "upsample": "blurred", "block_padding": "replicate"},
+    ),
     "resnet mask": ("resnet", {"output": "mask", "upsample": "resize"}),
     "unet chroma": ("unet", {"output": "chroma", "norm": "batch"}),
     "fast": ("fast", {}),
@@ -49,7 +53,7 @@ FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
 
 EXPORTED = (
     *("unet instance", "unet batch", "resnet reflect", "resnet running", "resnet identity"),
-    *("resnet mask", "unet chroma", "fast levels", "fast mask", "fast resize"),
+    *("resnet mask", "resnet blurred", "unet chroma", "fast levels", "fast mask", "fast resize"),
     "stargan",
 )
 

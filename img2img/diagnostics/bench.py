@@ -117,8 +117,8 @@ def bench(
     """Measure every combination, row by row as it is done, each for at least `seconds`.
 
     `model`, `direction`: as `find_model` takes them; each runner gets the file it can open.
-    `layout`, `value_range`: for a foreign .onnx file, as `open_runner` takes them; onnxruntime
-    alone runs such.
+    `layout`, `value_range`: for a foreign .onnx file, as `open_runner` takes them; onnxruntime and
+    OpenVINO run such.
     Without `runners` all but the compiled one, without `precisions` all that a runner has.
 
     Raises:
@@ -131,7 +131,7 @@ def bench(
         check_precision(precision)
     entry = (layout, value_range)
     if entry != (None, None):
-        runners = runners or ("onnxruntime",)
+        runners = runners or ("onnxruntime", "openvino")
         open_runner(find_model(model), "cpu", layout=layout, value_range=value_range).close()
     with tempfile.TemporaryDirectory() as folder:
         truths: dict[tuple[int, int], str] = {}

@@ -44,7 +44,7 @@ class CUTConfig(PartSettings, GanSettings):
     """Defaults are those of the PyTorch reference for CUT: ResNet-9, 70x70 PatchGAN, both with
     instance norm and Xavier initialisation, least squares, PatchNCE and its identity with weight 1,
     256 patches in five layers, temperature 0.07. The reference also blurs where it samples (arXiv
-    1904.11486), which these networks do not.
+    1904.11486); `generator.downsample=blurred` and `generator.upsample=blurred` do so.
 
     FastCUT: `lambda_nce` 10, `identity_nce` false, `flip_equivariance` true (the preset
     fastcut-256). Patches are compared in the picture, after each halving and after the residual
@@ -259,7 +259,8 @@ def encoder_features(G: ResNetGenerator, x: Tensor, blocks: Sequence[int]) -> li
                 found.append(x)
             continue
         x = layer(x)
-        if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
+        # The first is 7x7; those of a blurred halving do not stride themselves.
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size != (7, 7):
             halvings -= 1
             found.append(x)
     return found

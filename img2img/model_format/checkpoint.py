@@ -113,7 +113,8 @@ def _verified(path: Path | str) -> tuple[ModelInfo, bytes]:
         rows = _rows_of(data)
     except KeyError:
         raise ModelError(
-            f"{path}: a safetensors file, but not an img2img model (no img2img metadata)"
+            f"{path}: a safetensors file, but not an img2img model (no img2img metadata); "
+            "img2img models import reads generators of other projects"
         ) from None
     except (ValueError, TypeError, struct.error, AttributeError, RecursionError):
         raise ModelError(f"{path}: not a model file (or damaged)") from None

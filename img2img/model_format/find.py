@@ -11,6 +11,7 @@ from img2img.errors import ModelError, UsageError, describe_os_error, proposal
 
 _BEST = "best"  # of a run that keeps its best model beside the newest
 SUFFIXES = (".onnx", ".safetensors")
+_WEIGHTS = (".pth", ".pt", ".ckpt")  # what torch.save writes is mostly called so
 DEFAULT_DIRECTION = "AtoB"
 
 
@@ -115,6 +116,11 @@ def find_model(
     if path.exists():
         if not path.is_file():
             raise ModelError(f"{model}: not a regular file")
+        if path.suffix in _WEIGHTS:
+            raise ModelError(
+                f"{model}: weights of another project; img2img models import makes a model file of "
+                "them"
+            )
         if path.suffix not in SUFFIXES:
             raise ModelError(f"{model}: not a model file; known suffixes: {', '.join(SUFFIXES)}")
         return path

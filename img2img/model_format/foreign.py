@@ -1,41 +1,41 @@
-"""Weights of the reference implementations -> ours. Reads `.pth`, `.pt` and `.ckpt`, runs nothing.
+"""Weights of the reference implementations -> ours. Reads `.pth`, `.pt`, `.ckpt` and
+`.safetensors`, runs nothing.
 
-Generators whose layout is known, by the names of their tensors:
-
-    cyclegan resnet_{N}blocks   the PyTorch CycleGAN/pix2pix repository; CUT's generators trained
-                                with --no_antialias --no_antialias_up are the same and are so named
-    pix2pix unet_{side}         the same repository; side = 2 ** depth
-    stargan                     the StarGAN (v1) repository, any number of domains
-
-All else is refused, by name where it is known: discriminators, anti-aliased CUT, StarGAN v2. What
-weights cannot tell (the kind of padding, the U-Net's dropout) is taken to be as the reference's
-options have it by default, and said in `Foreign.notes`.
+`layouts` tells which generators are known. All else is refused, by name where it is known:
+discriminators, StarGAN v2. What weights cannot tell (the kind of padding, the U-Net's dropout) is
+taken to be as the reference's options have it by default, or as `Hints` say, and is said in
+`Foreign.notes`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from img2img.errors import ConfigError, ModelError, first_line
-from img2img.model_format.unpickling import is_plain, quoted, unpickle
+from img2img.errors import ConfigError, ModelError, UsageError, first_line, proposal
+from img2img.model_format.layouts import RUNNING, STARGAN_V2, Hints, Layout, recognise
+from img2img.model_format.unpickling import is_plain, quoted, read_weights
 from img2img.nets import build_generator
-from img2img.nets.blocks import InstanceNorm
+from img2img.nets.antialias import BlurDown, BlurUp
+from img2img.nets.blocks import BatchNorm, InstanceNorm
 
 _PREFIXES = ("module.", "_orig_mod.")
-_RUNNING = ("running_mean", "running_var", "num_batches_tracked")
-_MAX_DEPTH = 12  # of UNetConfig
-_STARGAN_V2 = (
-    "weights of StarGAN v2 (style codes, adaptive instance norm), which is not supported; "
-    "StarGAN v1 generators are"
+# Names by which spectral normalisation keeps a weight and its two vectors, old and new.
+_SPECTRAL = (
+    ("weight_orig", "weight_u", "weight_v"),
+    (
+        "parametrizations.weight.original",
+        "parametrizations.weight.0._u",
+        "parametrizations.weight.0._v",
+    ),
 )
-_BATCH = "the reference translates with each picture's own batch statistics, not the running ones"
+_NO_STATISTICS = "it has no running statistics; 0 and 1 stand in, which no translation uses"
+Vectors = dict[str, tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +51,7 @@ class Foreign:
         config: its settings, plain values.
         state: its weights under our names, on the CPU, float32 (counters int64), sharing no memory.
         notes: what was dropped, filled in or assumed, one phrase each.
+        statistics: whether the file has running statistics of batch norm.
     """
 
     layout: str
@@ -58,46 +59,79 @@ class Foreign:
     config: dict[str, Any]
     state: dict[str, Tensor]
     notes: tuple[str, ...]
+    statistics: bool = False
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers training has changed."""
+        return sum(v.numel() for k, v in self.state.items() if not k.endswith(RUNNING))
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """A layout with its sizes read from the shapes; `theirs` turns our tensor names into theirs."""
-
-    layout: str
-    generator: str
-    config: dict[str, Any]
-    theirs: Callable[[str], str]
-    notes: tuple[str, ...]
-
-
-def load_foreign(path: Path | str) -> Foreign:
+def load_foreign(path: Path | str, hints: Hints | None = None) -> Foreign:
     """Read a generator's weights as a reference implementation saved them.
 
     Raises:
         ModelError: for a file that is unreadable, damaged, compressed, or holds more than tensors
             (no code in it is run); for networks that are no generator of ours, named where known;
             for missing, surplus and misshapen tensors, naming the first.
+        UsageError: for a hint that contradicts the file.
     """
     try:
-        tensors, prefixes = _bare(_state_dict(unpickle(path)))
-        layout = _recognise(tensors)
-        return _fit(layout, tensors, prefixes)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
+        hints = hints or Hints()
+        content, notes = _chosen(read_weights(path), hints.entry)
+        tensors, prefixes = _bare(_state_dict(content))
+        if prefixes:
+            notes.append(f"prefix {', '.join(sorted(prefixes))} removed")
+        tensors, vectors = _spectral(tensors)
+        return _fit(recognise(tensors, hints), tensors, vectors, notes)
+    except (ModelError, UsageError) as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 def describe(foreign: Foreign) -> str:
     """Say in one line what was recognised, its size, and every note."""
-    c = foreign.config
-    count = sum(v.numel() for k, v in foreign.state.items() if not k.endswith(_RUNNING))
-    domains = f" and {c['domains']} domains" if c.get("domains") else ""
     notes = "; ".join(foreign.notes)
+    return size_of(foreign) + (f" ({notes})" if notes else "")
+
+
+def size_of(foreign: Foreign) -> str:
+    """Say in one line what was recognised, and its size."""
+    c = foreign.config
+    domains = f" and {c['domains']} domains" if c.get("domains") else ""
     return (
-        f"{foreign.layout}: {foreign.generator} generator, {count:,} parameters, "
+        f"{foreign.layout}: {foreign.generator} generator, {foreign.parameters:,} parameters, "
         f"width {c['width']}, {c['norm']} norm, {c['in_channels']} channels{domains} in, "
-        f"{c['out_channels']} out" + (f" ({notes})" if notes else "")
+        f"{c['out_channels']} out"
     )
+
+
+def _chosen(content: object, entry: str | None) -> tuple[object, list[str]]:
+    """The part of a file that holds the generator, and what there is to say of the choice: the
+    whole, its `entry`, its only state_dict, or what is called so."""
+    if not isinstance(content, Mapping):
+        return content, []
+    if {"mapping_network", "style_encoder"} & {k for k in content if isinstance(k, str)}:
+        raise ModelError(STARGAN_V2)
+    inner = {k: v for k, v in content.items() if isinstance(k, str) and _is_state_dict(v)}
+    if entry is not None:
+        start = f"{entry}."
+        named = {k.removeprefix(start): v for k, v in content.items() if str(k).startswith(start)}
+        if entry in inner or named:
+            return inner.get(entry, named), [f"entry {quoted([entry])} taken"]
+        first = {str(k).partition(".")[0] for k in content}
+        raise UsageError(f"`entry` {entry}: not in the file.{proposal(entry, sorted(first)[:20])}")
+    if len(inner) > 1 and "state_dict" not in inner:
+        raise ModelError(
+            f"holds several state_dicts ({quoted(inner)}); choose the generator's with `entry`"
+        )
+    if inner:
+        name = "state_dict" if "state_dict" in inner else next(iter(inner))
+        return inner[name], [f"entry {quoted([name])} taken"]
+    return content, []
+
+
+def _is_state_dict(value: object) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(map(is_plain, value.values()))
 
 
 def _state_dict(content: object) -> dict[str, Tensor]:
@@ -105,8 +139,6 @@ def _state_dict(content: object) -> dict[str, Tensor]:
         raise ModelError(f"holds a {type(content).__name__}, not a state_dict of tensors")
     if not content:
         raise ModelError("its state_dict is empty")
-    if {"mapping_network", "style_encoder"} & {k for k in content if isinstance(k, str)}:
-        raise ModelError(_STARGAN_V2)
     tensors: dict[str, Tensor] = {}
     for key, value in content.items():
         if not isinstance(key, str):
@@ -136,177 +168,34 @@ def _bare(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], set[str]]:
     return bare, met
 
 
-def _recognise(tensors: Mapping[str, Tensor]) -> _Layout:
-    """Tell the layout by the names, and its sizes by the shapes. Raises ModelError otherwise."""
-
-    def has(pattern: str) -> bool:
-        return any(re.match(pattern, key) for key in tensors)
-
-    def kernel(key: str) -> list[int]:
-        return list(tensors[key].shape[2:]) if key in tensors else []
-
-    resnet = has(r"model\.\d+\.conv_block\.")
-    if resnet and has(r".*\.filt$"):
-        raise ModelError(
-            "an anti-aliased CUT generator (it has blur filters, 'filt'), whose down- and "
-            "up-sampling our generators do not have; only CUT weights trained with --no_antialias "
-            "--no_antialias_up fit"
-        )
-    if resnet:
-        return _resnet(tensors)
-    if has(r"model\.model\.[013]\."):
-        return _unet(tensors)
-    if has(r"(from_rgb|to_rgb|encode|decode|shared|unshared)\."):
-        raise ModelError(_STARGAN_V2)
-    if has(r"main\.\d+\.main\."):
-        return _stargan(tensors)
-    other = None
-    if has(r"main\.0\.") and has(r"conv1\.") and has(r"conv2\."):
-        other = "a discriminator of StarGAN"
-    elif kernel("model.0.weight") == [4, 4]:
-        other = "a PatchGAN discriminator" + (" of CUT" if has(r".*\.filt$") else "")
-    elif kernel("net.0.weight") == [1, 1]:
-        other = "a pixel discriminator (1x1 PatchGAN)"
-    elif has(r"mlp_\d+\."):
-        other = "a feature network (netF) of CUT"
-    if other:
-        raise ModelError(f"{other}, not a generator; give the file of G (such as *_net_G.pth)")
-    raise ModelError(
-        f"unknown weights ({quoted(tensors)}); known are the generators of "
-        "CycleGAN/pix2pix (ResNet, U-Net), StarGAN, and CUT without anti-aliasing"
-    )
+def _spectral(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], Vectors]:
+    """The tensors with spectrally normalised weights under their plain names, and the two vectors
+    of each, whose product with it is what it is divided by (arXiv 1802.05957, eq. 2)."""
+    plain, vectors = dict(tensors), Vectors()
+    for weight, u, v in _SPECTRAL:
+        for key in [k for k in tensors if k.endswith(f".{weight}")]:
+            layer = key.removesuffix(weight)
+            if f"{layer}{u}" not in plain or f"{layer}{v}" not in plain:
+                raise ModelError(f"has {quoted([key])} without the vectors {u} and {v}")
+            if f"{layer}weight" in plain:
+                raise ModelError(f"holds {quoted([f'{layer}weight'])} twice, plain and normalised")
+            vectors[f"{layer}weight"] = plain.pop(f"{layer}{u}"), plain.pop(f"{layer}{v}")
+            plain[f"{layer}weight"] = plain.pop(key)
+    return plain, vectors
 
 
-def _resnet(tensors: Mapping[str, Tensor]) -> _Layout:
-    """Layout of `ResnetGenerator`: outer layers `model.N`, residual blocks `model.N.conv_block`."""
-    blocks: set[int] = set()
-    convs: set[int] = set()
-    for key, value in tensors.items():
-        found = re.match(r"model\.(\d{1,6})\.conv_block\.(\d{1,6})\.(\w+)$", key)
-        if found:
-            blocks.add(int(found[1]))
-            if found[3] == "weight" and value.dim() == 4:
-                convs.add(int(found[2]))
-    layout = f"cyclegan resnet_{len(blocks)}blocks"
-    if convs in ({0, 3}, {0, 4}):
-        # The reference's padding_type reaches the blocks alone, never the 7x7 layers.
-        raise ModelError(
-            f"{layout} whose blocks are padded with zeros (padding_type 'zero') and whose outer "
-            "layers by reflection; our generator pads all of them alike"
-        )
-    # Dropout has no weights, but moves the block's second convolution by one (5 -> 6).
-    dropout = convs == {1, 6}
-    downs = max(min(blocks) - 4, 0) // 3 if blocks else 0
-    if downs != 2:
-        layout += f" with {downs} halvings"
-    first = _shape(tensors, "model.1.weight", layout)
-    last = _shape(tensors, f"model.{5 + 6 * downs + len(blocks)}.weight", layout)
-    notes = ["padding by reflection assumed (no trace of it in weights)"]
-    batch = "model.1.bias" not in tensors  # the reference's use_bias: exactly with instance norm
-    if batch:
-        notes.append(_BATCH)
-    config = {
-        "in_channels": first[1],
-        "out_channels": last[0],
-        "width": first[0],
-        "blocks": len(blocks),
-        "downs": downs,
-        "norm": "batch" if batch else "instance",
-        "dropout": dropout,
-        "padding": "reflect",
-    }
-
-    def theirs(key: str) -> str:
-        return key.replace("layers", "model", 1).replace("layers", "conv_block")
-
-    return _Layout(layout, "resnet", config, theirs, tuple(notes))
+def _divided(weight: Tensor, vectors: tuple[Tensor, Tensor], dim: int) -> Tensor:
+    """A weight whose spectral norm is divided out, as torch does it outside training."""
+    u, v = (vector.double().flatten() for vector in vectors)
+    rows = weight.double().movedim(dim, 0).flatten(1)
+    if (len(u), len(v)) != rows.shape:
+        raise ModelError(f"vectors of {len(u)} and {len(v)} numbers for {tuple(weight.shape)}")
+    return (weight.double() / (u @ rows @ v)).float()
 
 
-def _unet(tensors: Mapping[str, Tensor]) -> _Layout:
-    """Layout of `UnetGenerator`: level k + 1 is the submodule of level k."""
-
-    def level_prefix(level: int) -> str:
-        return "model.model." + ("1." + "model.3." * (level - 1) + "model." if level else "")
-
-    depth = 1
-    while depth <= _MAX_DEPTH and any(key.startswith(level_prefix(depth)) for key in tensors):
-        depth += 1
-    if depth > _MAX_DEPTH:
-        raise ModelError(f"a U-Net of more than {_MAX_DEPTH} levels, which our generator has not")
-    layout = f"pix2pix unet_{2**depth}"
-    first = _shape(tensors, "model.model.0.weight", layout)
-    batch = "model.model.0.bias" not in tensors
-    # The reference puts dropout on the levels beyond five, unless --no_dropout (CycleGAN's own).
-    dropout = batch and depth > 5
-    config = {
-        "in_channels": first[1],
-        "out_channels": _shape(tensors, "model.model.3.weight", layout)[1],
-        "width": first[0],
-        "depth": depth,
-        "norm": "batch" if batch else "instance",
-        "dropout": dropout,
-        "padding": "zero",
-    }
-
-    def theirs(key: str) -> str:
-        side, number, layer, field = key.split(".")
-        level = int(number) if side == "downs" else depth - 1 - int(number)
-        # Within a level: down, (norm), submodule, ReLU, up, (norm); the two ends lack some.
-        shift = 0 if side == "downs" else 4 if 0 < level < depth - 1 else 2
-        return f"{level_prefix(level)}{int(layer) + shift}.{field}"
-
-    notes = [_BATCH] if batch else []
-    if depth > 5:
-        notes.append(f"dropout {'on' if dropout else 'off'} assumed (no trace of it in weights)")
-    return _Layout(layout, "unet", config, theirs, tuple(notes))
-
-
-def _stargan(tensors: Mapping[str, Tensor]) -> _Layout:
-    """Layout of StarGAN's `Generator`: `main.N`, residual blocks `main.N.main`."""
-    layout = "stargan"
-    found = (re.match(r"main\.(\d{1,6})\.main\.", key) for key in tensors)
-    blocks = {int(match[1]) for match in found if match}
-    downs = max(min(blocks) - 3, 0) // 3 if blocks else 0
-    first = _shape(tensors, "main.0.weight", layout)
-    last = _shape(tensors, f"main.{3 + 6 * downs + len(blocks)}.weight", layout)
-    domains = first[1] - last[0]
-    if domains < 1:
-        raise ModelError(
-            f"{layout}, but its {first[1]} input channels leave none for domains beside the "
-            f"picture's {last[0]}"
-        )
-    config = {
-        "in_channels": last[0],
-        "out_channels": last[0],
-        "width": first[0],
-        "blocks": len(blocks),
-        "downs": downs,
-        "norm": "instance",
-        "affine": True,
-        "dropout": False,
-        "padding": "zero",
-        "kernel": 4,
-        "bias": False,
-        "head_bias": False,
-        "domains": domains,
-    }
-    notes = (f"the names of its {domains} domains are not in the file",)
-    return _Layout(layout, "resnet", config, lambda key: key.replace("layers", "main"), notes)
-
-
-def _shape(tensors: Mapping[str, Tensor], key: str, layout: str) -> tuple[int, int]:
-    """The first two sizes of the convolution `key`."""
-    if key not in tensors:
-        raise ModelError(f"looks like {layout}, but lacks {quoted([key])}")
-    shape = tensors[key].shape
-    if len(shape) != 4:
-        raise ModelError(
-            f"looks like {layout}, but {quoted([key])} of shape {tuple(shape)} is no convolution"
-        )
-    return shape[0], shape[1]
-
-
-def _fit(found: _Layout, tensors: Mapping[str, Tensor], prefixes: Iterable[str]) -> Foreign:
+def _fit(
+    found: Layout, tensors: Mapping[str, Tensor], vectors: Vectors, notes: Iterable[str]
+) -> Foreign:
     """Rename `tensors` to ours; every one must find its place, and every place its tensor."""
     looks = f"looks like {found.layout}, but"
     try:
@@ -316,23 +205,25 @@ def _fit(found: _Layout, tensors: Mapping[str, Tensor], prefixes: Iterable[str])
     except (ConfigError, RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{looks} its sizes are impossible: {first_line(error)}") from None
     places = {found.theirs(key): (key, value) for key, value in net.state_dict().items()}
-    norms = [name for name, module in net.named_modules() if isinstance(module, InstanceNorm)]
-    droppable = {found.theirs(f"{name}.{field}") for name in norms for field in _RUNNING}
-
-    counters = [key for key in places if key.endswith("num_batches_tracked")]
-    filled = [key for key in counters if key not in tensors]
+    droppable = _droppable(net, found, tensors, looks)
+    filled, more = _filled(net, found, tensors)
     missing = [key for key in places if key not in tensors and key not in filled]
     surplus = [key for key in tensors if key not in places and key not in droppable]
     if missing or surplus:
         lacks = f"lacks {quoted(missing)}" if missing else ""
         besides = f"has {quoted(surplus)} besides" if surplus else ""
         raise ModelError(f"{looks} {' and '.join(filter(None, (lacks, besides)))}")
+    wide = {
+        found.theirs(f"{name}.weight")
+        for name, module in net.named_modules()
+        if isinstance(module, nn.ConvTranspose2d)
+    }
 
     state: dict[str, Tensor] = {}
     widened: set[str] = set()
     for key, (ours, expected) in places.items():
         if key in filled:
-            state[ours] = torch.zeros((), dtype=torch.int64)
+            state[ours] = torch.full(expected.shape, filled[key], dtype=expected.dtype)
             continue
         value = tensors[key].detach()
         if value.shape != expected.shape:
@@ -344,18 +235,67 @@ def _fit(found: _Layout, tensors: Mapping[str, Tensor], prefixes: Iterable[str])
             raise ModelError(f"{looks} {quoted([key])} holds numbers of type {value.dtype}")
         if value.dtype != expected.dtype:
             widened.add(str(value.dtype).removeprefix("torch."))
+        if key in vectors:
+            try:
+                value = _divided(value, vectors[key], 1 if key in wide else 0)
+            except ModelError as error:
+                raise ModelError(f"{looks} {quoted([key])} has {error}") from None
         value = value.to(expected.dtype).clone(memory_format=torch.contiguous_format)
         if not bool(torch.isfinite(value).all()):
             raise ModelError(f"{looks} {quoted([key])} holds NaN or infinite values")
         state[ours] = value
 
-    notes = list(found.notes)
-    if any(key in droppable for key in tensors):
-        notes.append("running statistics of instance norm dropped (the reference never uses them)")
-    if filled:
-        notes.append("num_batches_tracked was missing and is 0")
+    said = [*found.notes, *more]
+    if any(key.endswith(RUNNING) and key in droppable for key in tensors):
+        said.append("running statistics of instance norm dropped (the reference never uses them)")
+    if vectors:
+        said.append(f"spectral norm divided out of {len(vectors)} weights")
     if widened:
-        notes.append(f"{', '.join(sorted(widened))} weights converted to float32")
-    if prefixes:
-        notes.append(f"prefix {', '.join(sorted(prefixes))} removed")
-    return Foreign(found.layout, found.generator, found.config, state, tuple(notes))
+        said.append(f"{', '.join(sorted(widened))} weights converted to float32")
+    statistics = any(key.endswith(RUNNING[:2]) and key not in filled for key in places)
+    return Foreign(found.layout, found.generator, found.config, state, (*said, *notes), statistics)
+
+
+def _droppable(
+    net: nn.Module, found: Layout, tensors: Mapping[str, Tensor], looks: str
+) -> set[str]:
+    """Names in the file that our network has no use for: statistics of instance norm, and the
+    filters of antialiasing, which must be there and be ours."""
+    names = set()
+    for name, module in net.named_modules():
+        if isinstance(module, InstanceNorm):
+            names |= {found.theirs(f"{name}.{field}") for field in RUNNING}
+        if isinstance(module, (BlurDown, BlurUp)):
+            key = found.theirs(f"{name}.filt")
+            if key not in tensors:
+                raise ModelError(f"{looks} lacks {quoted([key])}")
+            one = type(module)(1).blur
+            if tensors[key].shape != module.blur.shape or not torch.allclose(
+                tensors[key].float(), one, atol=1e-4
+            ):
+                raise ModelError(f"{looks} its filter {quoted([key])} is another than ours")
+            names.add(key)
+    return names
+
+
+def _filled(
+    net: nn.Module, found: Layout, tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, float], list[str]]:
+    """What stands in for tensors that no batch norm of the file has, by their names there, and
+    notes on them."""
+    names = [name for name, module in net.named_modules() if isinstance(module, BatchNorm)]
+    filled: dict[str, float] = {}
+    notes = []
+    for field, value, note in (
+        ("num_batches_tracked", 0.0, "num_batches_tracked was missing and is 0"),
+        ("running_mean", 0.0, _NO_STATISTICS),
+        ("running_var", 1.0, ""),
+        ("weight", 1.0, "batch norm without weights of its own: 1 and 0 stand in"),
+        ("bias", 0.0, ""),
+    ):
+        keys = [found.theirs(f"{name}.{field}") for name in names]
+        absent = [key for key in keys if key not in tensors]
+        if absent and (len(absent) == len(keys) or field == "num_batches_tracked"):
+            filled |= dict.fromkeys(absent, value)
+            notes += [note] if note else []
+    return filled, notes

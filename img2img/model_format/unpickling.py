@@ -13,10 +13,27 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from img2img.errors import ModelError, describe_os_error
+from img2img.errors import ModelError, describe_os_error, first_line
 from img2img.model_format.archive import refuse_compressed
 
 _ZIP = b"PK\x03\x04"
+_TAR = slice(257, 262), b"ustar"
+
+
+def read_weights(path: Path | str) -> object:
+    """What a file of weights holds: the tensors of a `.safetensors` file, or `unpickle`. Raises
+    ModelError, without the path."""
+    if Path(path).suffix != ".safetensors":
+        return unpickle(path)
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(Path(path).read_bytes())
+    except OSError as error:
+        raise ModelError(describe_os_error(error)) from None
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"not a safetensors file, or damaged: {first_line(error)}") from None
 
 
 def unpickle(path: Path | str) -> object:
@@ -27,6 +44,11 @@ def unpickle(path: Path | str) -> object:
         raise ModelError(describe_os_error(error)) from None
     if data.startswith(_ZIP):
         _check_archive(data)
+    if data[_TAR[0]] == _TAR[1]:
+        raise ModelError(
+            "in the tar format of the first releases of torch, which cannot be read without "
+            "running code; open it with an older torch and save the state_dict() again"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols; what matters is raised
@@ -43,11 +65,20 @@ def unpickle(path: Path | str) -> object:
         # Anything can come out of a pickle that is none: KeyError, EOFError, RuntimeError, ...
         raise ModelError("not weights saved by torch.save (or damaged)") from None
     # A tensor of a few bytes can claim any size (stride 0), and would take it when copied.
-    if isinstance(content, Mapping):
-        claimed = sum(v.numel() * v.element_size() for v in content.values() if is_plain(v))
-        if claimed > len(data):
-            raise ModelError("its tensors claim to be larger than the file")
+    if _claimed(content, set()) > len(data):
+        raise ModelError("its tensors claim to be larger than the file")
     return content
+
+
+def _claimed(content: object, seen: set[int]) -> int:
+    """Bytes of the tensors in nested tables; one table is counted once, however often it stands
+    there."""
+    if isinstance(content, Tensor):
+        return content.numel() * content.element_size() if is_plain(content) else 0
+    if not isinstance(content, Mapping) or id(content) in seen:
+        return 0
+    seen.add(id(content))
+    return sum(_claimed(value, seen) for value in content.values())
 
 
 def _check_archive(data: bytes) -> None:

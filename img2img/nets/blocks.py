@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from img2img.nets.antialias import BlurUp
+
 Norm = Literal["instance", "batch", "none"]
 Padding = Literal["reflect", "zero"]
-Upsample = Literal["transposed", "resize"]
+BlockPadding = Literal["reflect", "replicate", "zero"]
+Upsample = Literal["transposed", "resize", "blurred"]
 NormStatistics = Literal["batch", "running"]
 
 
@@ -157,13 +160,21 @@ def recomputed(part: nn.Module, x: Tensor) -> Tensor:
 class ReflectPad(nn.Module):
     """Pad all four sides by `size` pixels by reflection without repeating the edge."""
 
+    mode = "reflect"
+
     def __init__(self, size: int):
         super().__init__()
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
         p = self.size
-        return F.pad(x, (p, p, p, p), mode="reflect")
+        return F.pad(x, (p, p, p, p), mode=self.mode)
+
+
+class ReplicatePad(ReflectPad):
+    """Pad all four sides by `size` pixels by repeating the edge."""
+
+    mode = "replicate"
 
 
 def refuse_forgotten_domain(what: str, domains: int, norm: Norm, padding: Padding) -> None:
@@ -176,18 +187,24 @@ def refuse_forgotten_domain(what: str, domains: int, norm: Norm, padding: Paddin
         )
 
 
-def padded_conv(cin: int, cout: int, kernel: int, padding: Padding, bias: bool) -> list[nn.Module]:
-    """A stride-1 convolution that keeps H and W, padded by reflection or zeros."""
-    if padding == "reflect":
-        return [ReflectPad(kernel // 2), nn.Conv2d(cin, cout, kernel, bias=bias)]
+def padded_conv(
+    cin: int, cout: int, kernel: int, padding: BlockPadding, bias: bool
+) -> list[nn.Module]:
+    """A stride-1 convolution that keeps H and W, padded by reflection, repetition or zeros."""
+    if padding != "zero":
+        pad = ReflectPad if padding == "reflect" else ReplicatePad
+        return [pad(kernel // 2), nn.Conv2d(cin, cout, kernel, bias=bias)]
     return [nn.Conv2d(cin, cout, kernel, padding=kernel // 2, bias=bias)]
 
 
 def upsample_conv(
     cin: int, cout: int, upsample: Upsample, kernel: int, bias: bool, padding: Padding
 ) -> list[nn.Module]:
-    """Double H and W: a transposed convolution (kernel 3 or 4), or nearest resize and a 3x3
-    convolution with `padding` (Odena et al., "Deconvolution and Checkerboard Artifacts", 2016)."""
+    """Double H and W: a transposed convolution (kernel 3 or 4), nearest resize and a 3x3
+    convolution with `padding` (Odena et al., "Deconvolution and Checkerboard Artifacts", 2016), or
+    an antialiased doubling and a 3x3 convolution with zeros around (`nets.antialias`)."""
+    if upsample == "blurred":
+        return [BlurUp(cin), *padded_conv(cin, cout, 3, "zero", bias)]
     if upsample == "resize":
         return [nn.Upsample(scale_factor=2.0), *padded_conv(cin, cout, 3, padding, bias)]
     extra = 1 if kernel == 3 else 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from img2img.errors import ConfigError
+from img2img.nets.antialias import BlurDown, BlurUp
 from img2img.nets.blocks import BatchNorm, InstanceNorm, ReflectPad
 from img2img.receptive_field import Seen, UnknownReach
 
@@ -47,6 +48,10 @@ class Look:
             return seen
         if isinstance(layer, ReflectPad):
             return seen.padded(layer.size)
+        if isinstance(layer, BlurDown):
+            return seen.padded(1).windowed(3, stride=2)
+        if isinstance(layer, BlurUp):
+            return seen.padded(1).transposed(4, stride=2, pad=3)
         if isinstance(layer, nn.Conv2d):
             return seen.windowed(*_square(layer))
         if isinstance(layer, nn.ConvTranspose2d):

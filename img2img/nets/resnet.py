@@ -8,7 +8,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from img2img.nets.antialias import BlurDown
 from img2img.nets.blocks import (
+    BlockPadding,
     Init,
     Norm,
     Padding,
@@ -30,6 +32,8 @@ from img2img.settings import Settings
 class ResNetConfig(Settings):
     """`downs` halvings from `width` channels, `blocks` residual blocks, as many doublings.
 
+    `downsample=blurred` and `upsample=blurred` halve and double without aliasing, as CUT does
+    (`nets.antialias`). `block_padding` is that of the residual blocks, by default `padding`.
     `bias=None` gives the convolutions a bias exactly when no norm with its own bias follows.
     `attention` puts one self-attention amid the residual blocks, at 1/2**downs of the sides
     (64x64 places for a 256x256 picture); its cost grows with the square of the picture's area.
@@ -46,7 +50,9 @@ class ResNetConfig(Settings):
     affine: bool = False
     dropout: bool = False
     padding: Padding = "reflect"
+    downsample: Literal["strided", "blurred"] = "strided"
     upsample: Upsample = "transposed"
+    block_padding: BlockPadding | None = None
     kernel: Literal[3, 4] = 3
     bias: bool | None = None
     head_bias: bool = True
@@ -71,17 +77,25 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, config: ResNetConfig, bias: bool):
         super().__init__()
         c = config
+        padding = c.block_padding or c.padding
         self.layers = nn.Sequential(
-            *padded_conv(channels, channels, 3, c.padding, bias),
+            *padded_conv(channels, channels, 3, padding, bias),
             norm_layer(c.norm, channels, c.affine),
             nn.ReLU(),
             *([nn.Dropout(0.5)] if c.dropout else []),
-            *padded_conv(channels, channels, 3, c.padding, bias),
+            *padded_conv(channels, channels, 3, padding, bias),
             norm_layer(c.norm, channels, c.affine),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
+
+
+def _halving(channels: int, config: ResNetConfig, bias: bool) -> list[nn.Module]:
+    """The convolution of a halving; a blurred one follows the activation and halves there."""
+    if config.downsample == "blurred":
+        return padded_conv(channels, channels * 2, 3, "zero", bias)
+    return [nn.Conv2d(channels, channels * 2, config.kernel, 2, 1, bias=bias)]
 
 
 class ResNetGenerator(Generator):
@@ -103,9 +117,10 @@ class ResNetGenerator(Generator):
         layers += follow(c.width)
         channels = c.width
         for _ in range(c.downs):
-            layers.append(nn.Conv2d(channels, channels * 2, c.kernel, 2, 1, bias=bias))
+            layers += _halving(channels, c, bias)
             channels *= 2
             layers += follow(channels)
+            layers += [BlurDown(channels)] if c.downsample == "blurred" else []
         self._attended = len(layers) + c.blocks // 2
         deepest = channels
         layers += [ResidualBlock(channels, c, bias) for _ in range(c.blocks)]

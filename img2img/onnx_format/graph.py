@@ -170,6 +170,11 @@ class Graph:
         header = (protobuf.write(number, value) for number, value in self._header)
         return b"".join((*header, protobuf.write(GRAPH, b"".join(parts))))
 
+    def coarsest(self) -> int:
+        """Pixels along a side for each place of the coarsest map."""
+        seen = self._look.through(self._nodes, self.picture, {})
+        return max(x.seen.shrink for x in seen.values())
+
     def locality(self) -> Locality:
         """How far the graph looks. Raises UnknownReach for an operation that is not local, or is
         not known to be."""

@@ -141,11 +141,12 @@ def _foreign(
     if layout is None:
         raise UsageError(f"`value_range` alone; give `layout` {' or '.join(LAYOUTS)} too")
     entry = Entry(layout, value_range)
-    if path.suffix != ".onnx" or runner not in ("auto", "onnxruntime"):
+    if path.suffix != ".onnx" or runner not in ("auto", "onnxruntime", "openvino"):
         raise UsageError(
-            "`layout` and `value_range` are for .onnx files made elsewhere, run by onnxruntime"
+            "`layout` and `value_range` are for .onnx files made elsewhere, run by onnxruntime or "
+            "openvino"
         )
-    return ForeignRunner(path, entry, device, precision)
+    return ForeignRunner(path, entry, device, precision, openvino=runner == "openvino")
 
 
 __all__ = [

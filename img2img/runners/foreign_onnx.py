@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from img2img.errors import ModelError, UsageError
 from img2img.model_format.export_info import ExportInfo, Precision
 from img2img.model_format.info import ModelInfo
+from img2img.onnx_format.channels import channels_first
 from img2img.onnx_format.elements import FLOAT, HALF, UINT8, Port
+from img2img.onnx_format.folding import folded
 from img2img.onnx_format.model import OnnxModel
 from img2img.onnx_format.reading import is_ours, layout_of, parse_file, read_whole, wanted
-from img2img.onnx_format.session import CPU, Array, Session, open_session, providers_for
+from img2img.onnx_format.session import CPU, ON_CPU, Array, open_session, providers_for
 from img2img.onnx_format.trial import Found, Trial, run_trial
 from img2img.runners.base import Float, Runner
+from img2img.runners.foreign_local import ForeignLocal
+from img2img.runners.onnx_local import GraphLocal, OnnxLocal
 from img2img.system.out_of_memory import memory_faults
+from img2img.tiling.locality import Local
+
+if TYPE_CHECKING:
+    from img2img.runners.openvino import Compiler
 
 LAYOUTS = ("nchw", "nhwc")
 VALUE_RANGES = {"-1..1": (-1.0, 1.0), "0..1": (0.0, 1.0), "0..255": (0.0, 255.0)}
@@ -53,7 +63,8 @@ class Entry:
 
 
 class ForeignRunner(Runner):
-    """An ONNX file without our metadata, through onnxruntime on `device` (auto, cpu, cuda, cuda:N).
+    """An ONNX file without our metadata, through onnxruntime on `device` (auto, cpu, cuda, cuda:N),
+    or with `openvino` through OpenVINO on the CPU, in `precision` fp32, bf16 or fp16.
 
     What it says of itself is made up from its graph and from a trial run in a process of its own.
     A fixed size stays one; sides are extended by reflection to what the trial found to work.
@@ -61,10 +72,17 @@ class ForeignRunner(Runner):
     Raises:
         UsageError: an entry that does not fit the graph, or a precision that the file has not.
         ModelError: refused by the check or by the trial; or a file of ours, which needs no entry.
-        EnvironmentFault: a device asked for by name that does not load.
+        EnvironmentFault: a device asked for by name that does not load, or as `OpenVinoRunner`.
     """
 
-    def __init__(self, path: Path, entry: Entry, device: str = "auto", precision: str = "auto"):
+    def __init__(
+        self,
+        path: Path,
+        entry: Entry,
+        device: str = "auto",
+        precision: str = "auto",
+        openvino: bool = False,
+    ):
         data = read_whole(path)
         seen = parse_file(data, path)
         if is_ours(seen):
@@ -76,22 +94,75 @@ class ForeignRunner(Runner):
         self._range = _range(entry, picture, seen, path)
         self._entry, self._type = entry, _NUMPY[picture.kind]
         trial = _trial_of(entry, picture, self._type, self._range, path)
-        providers = providers_for(device, precision)
-        self.precision = stored = seen.weight_precision
-        if precision not in ("auto", stored):
-            raise UsageError(
-                f"{path}: holds {stored} weights, which onnxruntime computes as they are; leave "
-                f"`precision` {precision} out"
-            )
+        stored = seen.weight_precision
+        self._device, self._providers = device, ON_CPU
+        if openvino:
+            _check_openvino(device, stored, path)
+            self.precision = "fp32" if precision == "auto" else precision
+        else:
+            self._providers = providers_for(device, precision)
+            self.precision = stored
+            if precision not in ("auto", stored):
+                raise UsageError(
+                    f"{path}: holds {stored} weights, which onnxruntime computes as they are; "
+                    f"leave `precision` {precision} out"
+                )
+        self._compiler = _compiler_of(self.precision, path) if openvino else None
         found = run_trial(data, trial, str(path))
         self._fixed = (trial.batch, trial.height, trial.width)
+        self._pixels_out = found.type == "uint8"
         self.info = _info(path, trial, found)
         self.export = _export(path, data, entry, seen, trial, self._range, stored)
-        self._session: Session | None = open_session(data, path, providers, device)
-        self._input = picture.name
-        self._cuda = providers[0][0] != CPU
-        self.description = f"onnxruntime {'cuda' if self._cuda else 'cpu'} {stored}"
+        self._path, self._model, self._input = path, seen, picture.name
+        self._call: Callable[[Array], Array] | None = self._opened(data)
+        self._local: Local | None = None
+        if self._compiler is not None:
+            self.description = f"openvino cpu {self.precision}"
+        else:
+            place = "cpu" if self._providers[0][0] == CPU else "cuda"
+            self.description = f"onnxruntime {place} {stored}"
         self.reason = "a model made elsewhere"
+
+    def _opened(self, data: bytes) -> Callable[[Array], Array]:
+        """The graph as a function of its input."""
+        if self._compiler is not None:
+            from img2img.runners.openvino import infer
+
+            request = self._compiler(data)
+            return lambda given: infer(request, [given])
+        session = open_session(data, self._path, self._providers, self._device)
+        return lambda given: session.run({self._input: given})[0]
+
+    def _tiles(self) -> Local:
+        if self._local is None:
+            self._local = self._by_tiles()
+        return self._local
+
+    def _by_tiles(self) -> Local:
+        name = self.info.name
+        problems = {
+            "float16 pictures": self._type == "float16",
+            f"{self._fixed[0]} pictures at once": self._fixed[0] not in (None, 1),
+        }
+        if what := [words for words, there in problems.items() if there]:
+            raise UsageError(
+                f"{name}: cannot be translated in tiles: it takes {what[0]}; use `tile` off"
+            )
+        model = folded(self._model, self._path)
+        try:
+            model = channels_first(model) if self._entry.last else model
+        except ValueError as error:
+            raise UsageError(
+                f"{name}: cannot be translated in tiles: {error}; use `tile` off"
+            ) from None
+        graph: GraphLocal
+        if self._compiler is not None:
+            from img2img.runners.openvino_local import OpenVinoLocal
+
+            graph = OpenVinoLocal(model, self._compiler, name)
+        else:
+            graph = OnnxLocal(model, name, self._providers, self._device, None)
+        return ForeignLocal(graph, self._entered, self._left, self.info.multiple_of, name)
 
     def _infer(self, x: Float, domain: Float | None) -> Float:
         batch, fixed_height, fixed_width = self._fixed
@@ -124,24 +195,44 @@ class ForeignRunner(Runner):
         return np.pad(x, ((0, 0), (0, 0), (0, more[0]), (0, more[1])), mode="reflect")
 
     def _entered(self, x: Float) -> Array:
-        """[-1, 1] NCHW -> what the graph takes."""
+        """[-1, 1] NCHW -> the values that the graph takes."""
         least, most = self._range
         values = (x + 1) * np.float32((most - least) / 2) + np.float32(least)
         if self._type == "uint8":
             values = np.rint(values).clip(0, 255)
-        values = values.transpose(0, 2, 3, 1) if self._entry.last else values
         return np.ascontiguousarray(values, dtype=self._type)
 
     def _run(self, given: Array) -> Float:
         """What the graph gives, as [-1, 1] NCHW."""
-        assert self._session is not None
-        y = self._session.run({self._input: given})[0]
-        least, most = (0.0, 255.0) if y.dtype == np.uint8 else self._range
-        y = y.transpose(0, 3, 1, 2) if self._entry.last else y
+        assert self._call is not None
+        if self._entry.last:
+            given = np.ascontiguousarray(given.transpose(0, 2, 3, 1))
+        y = self._call(given)
+        return self._left(y.transpose(0, 3, 1, 2) if self._entry.last else y)
+
+    def _left(self, y: Array) -> Float:
+        """What comes out, NCHW -> [-1, 1]."""
+        least, most = (0.0, 255.0) if self._pixels_out else self._range
         return (y.astype(np.float32) - np.float32(least)) * np.float32(2 / (most - least)) - 1
 
     def _release(self) -> None:
-        self._session = None
+        self._call = self._local = None
+
+
+def _check_openvino(device: str, stored: str, path: Path) -> None:
+    """Raise UsageError for what OpenVINO does not run here."""
+    from img2img.runners.openvino import check_device
+
+    check_device(device)
+    if stored != "fp32":
+        raise UsageError(f"{path}: holds {stored} weights; use `runner` onnxruntime")
+
+
+def _compiler_of(precision: str, path: Path) -> Compiler:
+    """What makes requests of graphs; the module is loaded where it is wanted."""
+    from img2img.runners.openvino import Compiler
+
+    return Compiler(precision, path)
 
 
 def _picture(seen: OnnxModel, path: Path) -> Port:

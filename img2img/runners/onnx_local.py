@@ -33,6 +33,9 @@ class GraphLocal(Local):
     """`model`: the model's file; `factor`: measured, what a pass takes in memory for each byte of
     the tensors of its graph that live together.
 
+    Attributes:
+        coarsest: pixels along a side for each place of the coarsest map.
+
     Raises UsageError, naming the model `name`, when it cannot be translated in tiles.
     """
 
@@ -40,6 +43,7 @@ class GraphLocal(Local):
         try:
             self._graph = Graph(model)
             found = self._graph.locality()
+            self.coarsest = self._graph.coarsest()
             self._graph.passes(0)
         except (ValueError, LookupError) as error:
             raise UsageError(

@@ -6,7 +6,7 @@ and memory stays flat: after 320 different sizes it stood at twice that of the f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from img2img.errors import EnvironmentFault, MissingExtra, ModelError, UsageErro
 from img2img.model_format.export_info import ExportInfo
 from img2img.onnx_format.float_core import float_core
 from img2img.onnx_format.reading import verified
+from img2img.onnx_format.session import Array
 from img2img.runners.base import Float, Runner, check_channels
 from img2img.runners.openvino_local import OpenVinoLocal
 from img2img.system import cpu
@@ -37,8 +38,7 @@ class OpenVinoRunner(Runner):
     """
 
     def __init__(self, path: Path, device: str = "auto", precision: str = "auto"):
-        if device not in ("auto", "cpu"):
-            raise UsageError(f"openvino runs on auto or cpu here, not on '{device}'")
+        check_device(device)
         self.precision = "fp32" if precision == "auto" else precision
         # Before OpenVINO parses it, as for onnxruntime.
         file = verified(path)
@@ -48,55 +48,25 @@ class OpenVinoRunner(Runner):
             what = export.precision if export.precision != "fp32" else "one fixed size"
             raise UsageError(f"{path}: an export in {what}; use `runner` onnxruntime")
         check_channels(self.info, str(path))
-        self._core = _core()
-        _check_precision(self.precision, self._core)
         self._path = path
+        self._compiler = Compiler(self.precision, path)
         self._local: Local | None = None
-        self._request: Any = self._compiled(float_core(file.model).to_bytes(), self._check_inputs)
+        core = float_core(file.model).to_bytes()
+        self._request: Any = self._compiler(core, self._check_inputs)
         self.description = f"openvino cpu {self.precision}"
 
     def _infer(self, x: Float, domain: Float | None) -> Float:
         with memory_faults(x.shape, "OpenVINO on the CPU"):
-            try:
-                results = self._request.infer([x] if domain is None else [x, domain])
-                return results[0].copy()  # the request writes into the same memory next time
-            except RuntimeError as error:
-                if is_memory_error(error):
-                    raise
-                raise EnvironmentFault(f"OpenVINO failed: {first_line(error)}") from None
+            return infer(self._request, [x] if domain is None else [x, domain])
 
     def _tiles(self) -> Local:
         if self._local is None:  # the file is read again: it may be large, tiles are rare
             model = verified(self._path).model
-            self._local = OpenVinoLocal(model, self._compiled, self.info.name)
+            self._local = OpenVinoLocal(model, self._compiler, self.info.name)
         return self._local
 
     def _release(self) -> None:
         self._request = self._local = None
-
-    def _compiled(
-        self, data: bytes, check: Callable[[Model], None] = lambda model: None
-    ) -> InferRequest:
-        """A request that runs the graph `data` in the precision that was asked for."""
-        settings = {
-            "INFERENCE_PRECISION_HINT": _TYPES[self.precision],
-            "INFERENCE_NUM_THREADS": cpu.cores(),
-            "PERFORMANCE_HINT": "LATENCY",
-            # Decoding and encoding run beside it: threads bound to cores would wait for those.
-            "ENABLE_CPU_PINNING": False,
-        }
-        try:
-            model = self._core.read_model(data)
-            check(model)
-            compiled = self._core.compile_model(model, "CPU", settings)
-        except RuntimeError as error:  # whatever it was
-            raise ModelError(f"{self._path}: OpenVINO refuses it: {first_line(error)}") from None
-        real = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        if real != _TYPES[self.precision]:
-            raise EnvironmentFault(
-                f"OpenVINO computes in {real} instead of {self.precision}; use `precision` fp32"
-            )
-        return compiled.create_infer_request()
 
     def _check_inputs(self, model: Model) -> None:
         path = self._path
@@ -113,6 +83,61 @@ class OpenVinoRunner(Runner):
                     f"{path}: an input has {shape[1].get_length()} channels or domains, its "
                     f"metadata says {width}"
                 )
+
+
+class Compiler:
+    """Makes requests that run graphs in `precision` (fp32, bf16 or fp16); `where` is the file that
+    they come from, for messages.
+
+    Raises MissingExtra or EnvironmentFault as `OpenVinoRunner`.
+    """
+
+    def __init__(self, precision: str, where: object):
+        self._core = _core()
+        _check_precision(precision, self._core)
+        self._precision, self._where = precision, where
+
+    def __call__(
+        self, data: bytes, check: Callable[[Model], None] = lambda model: None
+    ) -> InferRequest:
+        """A request that runs the graph `data`, which `check` may refuse."""
+        settings = {
+            "INFERENCE_PRECISION_HINT": _TYPES[self._precision],
+            "INFERENCE_NUM_THREADS": cpu.cores(),
+            "PERFORMANCE_HINT": "LATENCY",
+            # Decoding and encoding run beside it: threads bound to cores would wait for those.
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            model = self._core.read_model(data)
+            check(model)
+            compiled = self._core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:  # whatever it was
+            raise ModelError(f"{self._where}: OpenVINO refuses it: {first_line(error)}") from None
+        real = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if real != _TYPES[self._precision]:
+            raise EnvironmentFault(
+                f"OpenVINO computes in {real} instead of {self._precision}; use `precision` fp32"
+            )
+        return compiled.create_infer_request()
+
+
+def check_device(device: str) -> None:
+    """Raise UsageError for a device that OpenVINO is not used on here."""
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"openvino runs on auto or cpu here, not on '{device}'")
+
+
+def infer(request: InferRequest, given: Sequence[Array]) -> Array:
+    """The first output for these inputs. Raises EnvironmentFault where OpenVINO fails otherwise
+    than for want of memory."""
+    try:
+        results = request.infer([*given])
+        return results[0].copy()  # the request writes into the same memory next time
+    except RuntimeError as error:
+        if is_memory_error(error):
+            raise
+        raise EnvironmentFault(f"OpenVINO failed: {first_line(error)}") from None
 
 
 def _core() -> Core:

@@ -21,7 +21,8 @@ class OpenVinoLocal(GraphLocal):
 
     def open(self, data: bytes) -> Opened:
         request = self._compile(data)
-        names = tuple(port.any_name for port in request.model_inputs)
+        # A tensor that passes unchanged carries several names; the node has that of the input.
+        names = tuple(port.get_node().get_friendly_name() for port in request.model_inputs)
 
         def run(feeds: Mapping[str, Array]) -> list[Array]:
             try:
