@@ -37,7 +37,7 @@ def _list_settings(context: typer.Context, method: str) -> str:
 
 
 _PRESETS = (
-    "pix2pix-256", "restore", "enhance", "colour", "restore-gpu", "enhance-gpu", "colour-gpu",
+    "pix2pix-256", "restore", "enhance", "colour", "labels", "restore-gpu", "enhance-gpu", "colour-gpu",
     "cyclegan-256", "cut-256", "fastcut-256", "stargan-128", "laptop", "tiny",
 )  # fmt: skip
 
