@@ -16,7 +16,14 @@ from img2img.errors import (
     describe_os_error,
     is_environment_fault,
 )
-from img2img.images import Picture, Pixels, Reading, write_picture, written_format
+from img2img.images import (
+    Picture,
+    Pixels,
+    Reading,
+    with_pixels,
+    write_picture,
+    written_format,
+)
 from img2img.inference.gallery import compare_sheet
 from img2img.inference.jobs import Job
 
@@ -84,11 +91,9 @@ def write_output(
     """
     stripped = options.reading.metadata == "strip"
     picture = replace(
-        source,
-        pixels=answer,
+        with_pixels(source, answer),
         format=format_of(job.target),
         software="" if stripped else options.software,
-        notes=list(source.notes),
     )
     _make_folder(job.target.parent)
     write_picture(job.target, picture, options.quality, before)

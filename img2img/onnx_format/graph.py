@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from fractions import Fraction
 
 from img2img.onnx_format import protobuf
 from img2img.onnx_format.elements import FLOAT, HALF, Node, Port
@@ -175,12 +176,13 @@ class Graph:
         not known to be."""
         seen = self._look.through(self._nodes, self.picture, {})
         end = seen.get(self._result)
-        if end is None or end.seen.shrink != 1:
-            raise UnknownReach("it gives no picture of the size of its input")
+        scale = 1 / Fraction(end.seen.shrink) if end else Fraction(0)
+        if end is None or scale.denominator > 1:
+            raise UnknownReach("it gives no picture of the size of its input, nor a larger one")
         inputs = [seen[norm.inputs[0]].seen for norm in self._norms]
         norms = tuple(NormPlace(x.shrink, x.reach) for x in inputs)
         memory = bytes_per_pixel(self._nodes, seen, self.picture, self._result)
-        return Locality(max(end.seen.reach, 0), norms, memory)
+        return Locality(max(end.seen.reach, 0), norms, memory, scale.numerator)
 
 
 def _sizes(node: Node) -> Collection[str]:
