@@ -93,7 +93,7 @@ def _model(nodes: list[onnx.NodeProto], **more: object) -> bytes:
         numpy_helper.from_array(np.random.default_rng(0).normal(0, 1, (3, 3, 3, 3)).astype(np.float32), "w"),
         numpy_helper.from_array(np.ones(3, np.float32) * 2, "scale"),
         numpy_helper.from_array(np.ones(3, np.float32), "bias"),
-        numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "twice"),
+        numpy_helper.from_array(np.array([1, 1, 1.5, 1.5], np.float32), "more"),
         numpy_helper.from_array(np.array([0, -1, 0, 0], np.int64), "shape"),
     ]  # fmt: skip
     graph = helper.make_graph(nodes, "g", [x], [y], weights)
@@ -111,7 +111,7 @@ CONV = helper.make_node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1], strides=[1
         (helper.make_node("Softmax", ["a"], ["y"]), "Softmax may look"),
         (helper.make_node("Reshape", ["a", "shape"], ["y"]), "Reshape may look"),
         (helper.make_node("Concat", ["a", "a"], ["y"], axis=2), "something else than channels"),
-        (helper.make_node("Resize", ["a", "", "twice"], ["y"]), "leaves the pixels' grid"),
+        (helper.make_node("Resize", ["a", "", "more"], ["y"]), "leaves the pixels' grid"),
         (helper.make_node("Conv", ["a", "a"], ["y"]), "weights of a Conv are computed"),
         (helper.make_node("Conv", ["a", "w"], ["y"], auto_pad="SAME_UPPER"), "pads by itself"),
         (helper.make_node("Conv", ["a", "w"], ["y"], strides=[2, 1]), "not the same on both"),

@@ -7,7 +7,8 @@ BatchNormalization is InstanceNormalization with mean and variance as two more i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import heapq
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -45,7 +46,7 @@ class Graph:
         self._header = [(n, v) for n, v in core.fields if n in (IR_VERSION, OPSET)]
         self._constants = core.constants
         self._inputs = {port.name: port for port in core.inputs}
-        self._nodes = list(core.nodes)
+        self._nodes = _in_order(core.nodes)
         self.picture = X if self._made(X) else next(iter(self._inputs), "")
         self._result = Y if self._made(Y) else next((port.name for port in core.outputs), "")
         self._without_sizing()
@@ -183,6 +184,30 @@ class Graph:
         norms = tuple(NormPlace(x.shrink, x.reach) for x in inputs)
         memory = bytes_per_pixel(self._nodes, seen, self.picture, self._result)
         return Locality(max(end.seen.reach, 0), norms, memory, scale.numerator)
+
+
+def _in_order(nodes: Sequence[Node]) -> list[Node]:
+    """Each node behind those whose outputs it reads, and else as they stand: tools that change the
+    precision put theirs at the end. Raises ValueError for a circle."""
+    makers = {name: k for k, node in enumerate(nodes) for name in node.outputs if name}
+    needs = [{makers[name] for name in node.inputs if name in makers} for node in nodes]
+    readers: list[list[int]] = [[] for _ in nodes]
+    for k, some in enumerate(needs):
+        for maker in some:
+            readers[maker].append(k)
+    left = [len(some) for some in needs]
+    ready = [k for k, count in enumerate(left) if count == 0]  # sorted, and so a heap
+    order: list[Node] = []
+    while ready:
+        k = heapq.heappop(ready)
+        order.append(nodes[k])
+        for reader in readers[k]:
+            left[reader] -= 1
+            if left[reader] == 0:
+                heapq.heappush(ready, reader)
+    if len(order) < len(nodes):
+        raise ValueError("its nodes read each other in a circle")
+    return order
 
 
 def _sizes(node: Node) -> Collection[str]:
