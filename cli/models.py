@@ -86,6 +86,7 @@ def _list(json: bool, measure: bool) -> None:
             "files": sorted(model.files),
             "bytes": path.stat().st_size,
             "working_size": read_model_info(weights).long_side,
+            "scale": read_model_info(weights).scale,
         }
         if measure:
             from img2img.diagnostics.speed import seconds_per_megapixel
@@ -95,6 +96,7 @@ def _list(json: bool, measure: bool) -> None:
             say_json(row)
             continue
         works = f"works at {row['working_size']} px" if row["working_size"] else "any size"
+        works = works if row["scale"] == 1 else f"enlarges {row['scale']} times"
         speed = f", {row['seconds_per_megapixel']} s a megapixel here" if measure else ""
         say(
             f"{model.name}{' (default)' if model.name == default else ''}\n"
@@ -155,6 +157,7 @@ def _overview(path: Path, info: ModelInfo, known: Shipped | None) -> list[str]:
         "file": str(path),
         "size on disk": _size(path.stat().st_size),
         "working size": size,
+        "enlarges": f"{info.scale} times along a side" if info.scale > 1 else "",
         "domains": ", ".join(info.domains),
         "licence": info.licence,
         "speed": known.speed if known else "not measured; img2img bench measures it",
