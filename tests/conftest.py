@@ -52,6 +52,7 @@ def info_of(generator: Generator, **more: object) -> ModelInfo:
         "size": 64,
         "licence": "free",
         "working_size": 0,
+        "scale": generator.scale,
     }
     return ModelInfo(**(fields | more))  # type: ignore[arg-type]
 

@@ -123,6 +123,23 @@ def test_what_is_not_local_is_named(node: onnx.NodeProto, words: str) -> None:
         Graph(parse(_model([CONV, node]))).locality()
 
 
+def test_nodes_may_stand_in_any_order() -> None:
+    # As tools that change the precision leave them.
+    nodes = [
+        CONV,
+        helper.make_node("Conv", ["a", "w"], ["b"], pads=[1, 1, 1, 1], strides=[1, 1]),
+        helper.make_node("Add", ["a", "b"], ["y"]),
+    ]
+    expected = Graph(parse(_model(nodes))).locality()
+    assert expected.reach == 2
+    for order in ((2, 1, 0), (1, 2, 0), (2, 0, 1)):
+        assert Graph(parse(_model([nodes[k] for k in order]))).locality() == expected
+    circle = [CONV, helper.make_node("Add", ["a", "c"], ["b"]),
+              helper.make_node("Add", ["b", "b"], ["c"]), helper.make_node("Neg", ["c"], ["y"])]  # fmt: skip
+    with pytest.raises(ValueError, match="in a circle"):
+        Graph(parse(_model(circle)))
+
+
 def test_a_cut_gives_the_norm_its_statistics_and_ends_where_told() -> None:
     nodes = [
         CONV,

@@ -110,8 +110,8 @@ class Gallery:
         notes: Sequence[str] = (),
         status: Status = "translated",
     ) -> None:
-        """One picture, uint8 or uint16 (H, W, 1 or 3), with its `notes`. Of one that was enlarged the
-        middle is shown where the whole would have to be reduced."""
+        """One picture, uint8 or uint16 (H, W, 1 or 3), with its `notes`. Of one that was enlarged
+        the middle is shown where the whole would have to be reduced."""
         part = self._middle_of(before.shape[:2], after.shape[:2])
         if part is not None:
             before, after = before[part.before], after[part.after]
@@ -221,7 +221,9 @@ class Gallery:
             for by in (1, scale)
         )
         height, width = (scale * side for side in sides)
-        return _Middle(small, large, f"the middle, {width}x{height} of {after[1]}x{after[0]} pixels")
+        return _Middle(
+            small, large, f"the middle, {width}x{height} of {after[1]}x{after[0]} pixels"
+        )
 
     def _small(self, pixels: Pixels) -> Pixels:
         """Reduced at once, so that only one picture of full size is held at a time."""

@@ -195,8 +195,8 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
 
     @classmethod
     def check(cls, config: Pix2PixConfig) -> None:
-        """Raises ConfigError for terms without meaning, a network that cannot enlarge where it is to,
-        or where VGG19's weights are missing."""
+        """Raises ConfigError for terms without meaning, a network that cannot enlarge where it is
+        to, or where VGG19's weights are missing."""
         if config.scale != 1:
             check_scale(config.generator, config.generator_options)
         check_parts(config, cls.channels(config), truth=True)

@@ -147,8 +147,8 @@ class ModelInfo:
             )
         if self.scale > 1 and (self.long_side or self.upsampling != "plain"):
             raise ModelError(
-                f"{where}: metadata field scale is {self.scale}, which goes with working_size 0 and "
-                f"upsampling plain, not with {self.long_side} and {self.upsampling}"
+                f"{where}: metadata field scale is {self.scale}, which goes with working_size 0 "
+                f"and upsampling plain, not with {self.long_side} and {self.upsampling}"
             )
         if self.upsampling not in UPSAMPLING:
             raise ModelError(

@@ -121,7 +121,8 @@ class Generator(nn.Module, ABC):
         return x if self.enlarge is None else self.enlarge(x)
 
     def with_mask(self, x: Tensor, domain: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As `forward`, with the mask (N, 1, scale * H, scale * W) in [0, 1] that the picture was changed by.
+        """As `forward`, with the mask in [0, 1] that the picture was changed by, of one channel and
+        the size of the result.
 
         Raises ConfigError for a generator without one.
         """

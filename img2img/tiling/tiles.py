@@ -133,8 +133,8 @@ def translate_tiled(
             the passes, which saves computing them again.
 
     Returns:
-        What `runner(pixels, domain)` returns, up to a level of rounding: the same type, (H, W, 3),
-        or (H, W, 1) from a model of one channel, H and W times the model's scale. None when `should_stop` said so.
+        What `runner(pixels, domain)` returns, up to a level of rounding: the same type, (s * H,
+        s * W, 3) for the model's scale s, or of one channel. None when `should_stop` said so.
 
     Raises:
         UsageError: the model cannot be translated in tiles, or its runner cannot.
