@@ -138,7 +138,8 @@ class Gallery:
     ) -> None:
         """A picture that was translated earlier, from its two files. One that cannot be read is
         listed as failed, with the reason."""
-        pixels, shapes = [], []
+        pixels: list[Pixels] = []
+        shapes: list[tuple[int, int]] = []
         for what, path in (("source", source), ("result", output)):
             try:
                 whole = on_white(read_picture(path))
@@ -146,7 +147,7 @@ class Gallery:
                 # Pages are handed on: without the path on this machine.
                 self.fail(name, f"{what}: {str(error).removeprefix(f'{path}: ')}")
                 return
-            shapes.append(whole.shape[:2])
+            shapes.append((whole.shape[0], whole.shape[1]))
             enlarged = what == "result" and self._middle_of(*shapes) is not None
             if enlarged:
                 pixels[0] = on_white(read_picture(source))

@@ -34,8 +34,8 @@ class Generator(nn.Module, ABC):
     `forward(x, domain=None)`: `x` float (N, in_channels, H, W) in [-1, 1], any H and W >= 1;
     `domain` float (N, domains) where the configuration has domains. Returns
     (N, out_channels, scale * H, scale * W) in [-1, 1]; `scale` is 1 but for networks that enlarge.
-    A picture whose sides are not multiples of `multiple_of`,
-    or shorter than `minimum`, is extended by reflection at the bottom and right, and cropped back.
+    A picture whose sides are not multiples of `multiple_of`, or shorter than `minimum`, is extended
+    by reflection at the bottom and right, and cropped back.
 
     With `checkpointing` set, training keeps less: what `part` runs is computed again for gradients.
     """
