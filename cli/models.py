@@ -114,6 +114,7 @@ def _list(json: bool, measure: bool) -> None:
             "files": sorted(model.files),
             "bytes": path.stat().st_size,
             "working_size": read_model_info(weights).long_side,
+            "scale": read_model_info(weights).scale,
         }
         if measure:
             from img2img.diagnostics.speed import seconds_per_megapixel
@@ -123,6 +124,7 @@ def _list(json: bool, measure: bool) -> None:
             say_json(row)
             continue
         works = f"works at {row['working_size']} px" if row["working_size"] else "any size"
+        works = works if row["scale"] == 1 else f"enlarges {row['scale']} times"
         speed = f", {row['seconds_per_megapixel']} s a megapixel here" if measure else ""
         say(
             f"{model.name}{' (default)' if model.name == default else ''}\n"
@@ -183,6 +185,7 @@ def _overview(path: Path, info: ModelInfo, known: Shipped | None) -> list[str]:
         "file": str(path),
         "size on disk": _size(path.stat().st_size),
         "working size": size,
+        "enlarges": f"{info.scale} times along a side" if info.scale > 1 else "",
         "domains": ", ".join(info.domains),
         "licence": info.licence,
         "imported from": str(info.training.get("imported_from", "")),

@@ -83,7 +83,10 @@ class Listener:
             note(f"{many}, model {model.name} ({model.direction}), {event.runner}{why}")
             trained = "" if event.foreign else f"trained at {model.size} px, "
             working = f"{event.working_size}" if event.working_size else "each picture's own size"
-            note(f"{trained}working at {working}; --size changes it")
+            if model.scale > 1:
+                note(f"{trained}enlarging each picture {model.scale} times along a side")
+            else:
+                note(f"{trained}working at {working}; --size changes it")
         if event.foreign:
             name = event.model.name
             note(f"note: model {name} was made elsewhere; its licence and training are unknown")

@@ -37,7 +37,8 @@ def _list_settings(context: typer.Context, method: str) -> str:
 
 
 _PRESETS = (
-    "pix2pix-256", "restore", "enhance", "colour", "labels", "restore-gpu", "enhance-gpu", "colour-gpu",
+    "pix2pix-256", "restore", "enhance", "colour", "enlarge", "labels", "restore-gpu",
+    "enhance-gpu", "colour-gpu", "enlarge-gpu",
     "cyclegan-256", "cut-256", "fastcut-256", "stargan-128", "laptop", "tiny",
 )  # fmt: skip
 

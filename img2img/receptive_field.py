@@ -6,7 +6,12 @@ what is not written here.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
+
+Places = int | Fraction
+"""A number of the picture's pixels; a part of one in maps that are larger than the picture."""
 
 
 class UnknownReach(ValueError):
@@ -16,16 +21,17 @@ class UnknownReach(ValueError):
 @dataclass(frozen=True)
 class Seen:
     """Place i of a map depends on the picture's pixels from `shrink` * i - `before` to
-    `shrink` * i + `after`, in each direction, with normalisation by statistics that are held."""
+    `shrink` * i + `after`, in each direction, with normalisation by statistics that are held. Of a
+    map that is larger than the picture `shrink` is 1/2, 1/3 and so on."""
 
-    shrink: int = 1
-    before: int = 0
-    after: int = 0
+    shrink: Places = 1
+    before: Places = 0
+    after: Places = 0
 
     @property
     def reach(self) -> int:
-        """The farther of both sides, in pixels."""
-        return max(self.before, self.after)
+        """The farther of both sides, in whole pixels."""
+        return math.ceil(max(self.before, self.after))
 
     def padded(self, size: int) -> Seen:
         """After `size` more places on every side."""
@@ -48,11 +54,14 @@ class Seen:
         return Seen(shrink, before, self.after + shrink * pad)
 
     def enlarged(self, factor: float) -> Seen:
-        """After repeating every place `factor` times along a side. Raises UnknownReach for a
-        factor that leaves the pixels' grid."""
-        shrink = round(self.shrink / factor)
-        if not 1 <= shrink <= self.shrink or shrink * factor != self.shrink:
+        """After making `factor` places of every one along a side. Raises UnknownReach for a factor
+        that leaves the pixels' grid."""
+        if not 1 <= factor < math.inf:
             raise UnknownReach("a Resize by a factor that leaves the pixels' grid")
+        exact = Fraction(self.shrink) / Fraction(factor)
+        if exact.denominator > 1 and exact.numerator > 1:
+            raise UnknownReach("a Resize by a factor that leaves the pixels' grid")
+        shrink = exact.numerator if exact.denominator == 1 else exact
         return Seen(shrink, self.before + self.shrink - shrink, self.after)
 
     def interpolated(self, factor: float, taps: int) -> Seen:

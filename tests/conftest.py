@@ -52,6 +52,7 @@ def info_of(generator: Generator, **more: object) -> ModelInfo:
         "size": 64,
         "licence": "free",
         "working_size": 0,
+        "scale": generator.scale,
     }
     return ModelInfo(**(fields | more))  # type: ignore[arg-type]
 
@@ -194,8 +195,8 @@ def into(rows: list[dict[str, Any]]) -> Callable[[TrainingEvent], None]:
 class Each:
     """A stand-in of the network for the pipeline: a function of one picture, `most` at a time."""
 
-    def __init__(self, function: Callable[..., np.ndarray], most: int = 1):
-        self.function, self.most = function, most
+    def __init__(self, function: Callable[..., np.ndarray], most: int = 1, scale: int = 1):
+        self.function, self.most, self.scale = function, most, scale
         self.batches: list[int] = []
 
     def limit(self, pixels: np.ndarray) -> int:

@@ -20,9 +20,10 @@ def inverting(
     channels: int = 3,
     batch: int | None = None,
     size: tuple[int, int] | None = None,
+    times: int = 1,
     **more: object,
 ) -> Path:
-    """Write a model that gives the negative picture; one of several `domains` brightens it, by 2
+    """Write a model that gives the negative picture, its pixels repeated `times` along both sides; one of several `domains` brightens it, by 2
     to the power of the domain's place, for each domain that is 1 (float: that many 255ths of 2)."""
     n: str | int = batch or "batch"
     height, width = size or ("height", "width")
@@ -50,7 +51,18 @@ def inverting(
             helper.make_node("Add", ["negative", "typed"], ["output"]),
         ]
     else:
-        nodes.append(helper.make_node("Identity", ["negative"], ["output"]))
+        sides = [1, times, times, 1] if io == "uint8" else [1, 1, times, times]
+        constants.append(helper.make_tensor("sides", TensorProto.FLOAT, [4], sides))
+        how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        inner = ["negative", "", "sides"]
+        repeated = helper.make_node("Resize", inner, ["output"], mode="nearest", **how)
+        nodes.append(
+            repeated if times > 1 else helper.make_node("Identity", ["negative"], ["output"])
+        )
+        constants = constants if times > 1 else constants[:-1]
+    if times > 1:
+        shape = [f"out_{k}" if isinstance(side, str) else side for k, side in enumerate(shape)]
+        more["scale"] = times
     outputs = [helper.make_tensor_value_info("output", kind, shape)]
     graph = helper.make_graph(nodes, "inverting", inputs, outputs, constants)
     model = helper.make_model(

@@ -93,7 +93,7 @@ def _model(nodes: list[onnx.NodeProto], **more: object) -> bytes:
         numpy_helper.from_array(np.random.default_rng(0).normal(0, 1, (3, 3, 3, 3)).astype(np.float32), "w"),
         numpy_helper.from_array(np.ones(3, np.float32) * 2, "scale"),
         numpy_helper.from_array(np.ones(3, np.float32), "bias"),
-        numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "twice"),
+        numpy_helper.from_array(np.array([1, 1, 1.5, 1.5], np.float32), "more"),
         numpy_helper.from_array(np.array([0, -1, 0, 0], np.int64), "shape"),
     ]  # fmt: skip
     graph = helper.make_graph(nodes, "g", [x], [y], weights)
@@ -111,7 +111,7 @@ CONV = helper.make_node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1], strides=[1
         (helper.make_node("Softmax", ["a"], ["y"]), "Softmax may look"),
         (helper.make_node("Reshape", ["a", "shape"], ["y"]), "Reshape may look"),
         (helper.make_node("Concat", ["a", "a"], ["y"], axis=2), "something else than channels"),
-        (helper.make_node("Resize", ["a", "", "twice"], ["y"]), "leaves the pixels' grid"),
+        (helper.make_node("Resize", ["a", "", "more"], ["y"]), "leaves the pixels' grid"),
         (helper.make_node("Conv", ["a", "a"], ["y"]), "weights of a Conv are computed"),
         (helper.make_node("Conv", ["a", "w"], ["y"], auto_pad="SAME_UPPER"), "pads by itself"),
         (helper.make_node("Conv", ["a", "w"], ["y"], strides=[2, 1]), "not the same on both"),
@@ -121,6 +121,23 @@ CONV = helper.make_node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1], strides=[1
 def test_what_is_not_local_is_named(node: onnx.NodeProto, words: str) -> None:
     with pytest.raises(UnknownReach, match=words):
         Graph(parse(_model([CONV, node]))).locality()
+
+
+def test_nodes_may_stand_in_any_order() -> None:
+    # As tools that change the precision leave them.
+    nodes = [
+        CONV,
+        helper.make_node("Conv", ["a", "w"], ["b"], pads=[1, 1, 1, 1], strides=[1, 1]),
+        helper.make_node("Add", ["a", "b"], ["y"]),
+    ]
+    expected = Graph(parse(_model(nodes))).locality()
+    assert expected.reach == 2
+    for order in ((2, 1, 0), (1, 2, 0), (2, 0, 1)):
+        assert Graph(parse(_model([nodes[k] for k in order]))).locality() == expected
+    circle = [CONV, helper.make_node("Add", ["a", "c"], ["b"]),
+              helper.make_node("Add", ["b", "b"], ["c"]), helper.make_node("Neg", ["c"], ["y"])]  # fmt: skip
+    with pytest.raises(ValueError, match="in a circle"):
+        Graph(parse(_model(circle)))
 
 
 def test_a_cut_gives_the_norm_its_statistics_and_ends_where_told() -> None:

@@ -47,6 +47,8 @@ FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
     "fast mask": ("fast", {"output": "mask", "shrink": 4, "norm": "instance", "blocks": 1}),
     "fast resize": ("fast", {"output": "mask", "shrink": 2, "blocks": 1, "tail": "resize"}),
     "fast chroma": ("fast", {"output": "chroma", "blocks": 1}),
+    "fast twice": ("fast", {"scale": 2, "shrink": 1, "blocks": 1, "levels": 2}),
+    "fast four times": ("fast", {"scale": 4, "output": "mask", "norm": "instance", "blocks": 1}),
     "resnet none": ("resnet", {"norm": "none", "downs": 1}),
     "resnet grey": ("resnet", {"in_channels": 1, "out_channels": 1, "downs": 0}),
 }
@@ -54,6 +56,7 @@ FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
 EXPORTED = (
     *("unet instance", "unet batch", "resnet reflect", "resnet running", "resnet identity"),
     *("resnet mask", "resnet blurred", "unet chroma", "fast levels", "fast mask", "fast resize"),
+    *("fast twice", "fast four times"),
     "stargan",
 )
 
@@ -241,7 +244,7 @@ def test_reach_is_how_far_a_pixel_acts(family: str) -> None:
             changed[:, :, centre, centre] += 3
             places = (generator(changed) != before).any(1)[0].nonzero()
             assert len(places)
-            farthest = max(farthest, int((places - centre).abs().max()))
+            farthest = max(farthest, int((places // generator.scale - centre).abs().max()))
     assert 0.75 * reach <= farthest <= reach
 
 

@@ -326,6 +326,33 @@ def test_both_kinds_of_graph_and_their_domains(served: Opener, tmp_path: Path, i
     assert words == ["Black", "Fair", "Smile"]
 
 
+def test_a_model_that_enlarges_gives_the_larger_picture(served: Opener, tmp_path: Path) -> None:
+    tab = served(inverting(tmp_path / "m.onnx", times=2))
+    pixels = np.asarray(picture(60, 40, 1, "RGBA")).copy()
+    pixels[:, :30, 3], pixels[:, 30:, 3] = 255, 128
+    Image.fromarray(pixels).save(tmp_path / "p.png")
+    tab.drop("#drop", tmp_path / "p.png")
+    tab.wait(f"{DONE} && {STATUS}.startsWith('Enlarged 60 x 40 pixels to 120 x 80 in ')")
+    before, after = shown(tab, "#before"), shown(tab)
+    assert before.shape == after.shape == (80, 120, 4)
+    expected = np.repeat(np.repeat(255 - pixels, 2, 0), 2, 1)
+    opaque = after[:, :58]
+    assert levels(opaque[:, :, :3], expected[:, :58, :3]) == 0 and (opaque[:, :, 3] == 255).all()
+    # Between both halves the transparency is interpolated.
+    assert (after[:, 62:, 3] == 128).all() and 128 < after[0, 60, 3] < after[0, 59, 3] < 255
+    wide = np.repeat(np.repeat(pixels, 2, 0), 2, 1)[:, :58, :3].astype(int)
+    assert np.abs(before[:, :58, :3] - wide).mean() < 4
+    # A smaller size is enlarged from there, and then the first again.
+    picture(600, 400, 1).save(tmp_path / "q.png")
+    tab.drop("#drop", tmp_path / "q.png")
+    tab.wait(f"{DONE} && {STATUS}.startsWith('Enlarged 600 x 400 pixels to 1200 x 800 in ')")
+    tab.page.select_option("#size", "256")
+    tab.wait(f"{DONE} && {STATUS}.startsWith('Enlarged 256 x 171 pixels to 512 x 342 in ')")
+    assert tab.run(STATUS).endswith("Reduced from 600 x 400.")
+    assert shown(tab).shape == (342, 512, 4)
+    assert tab.complaints() == []
+
+
 def test_one_domain_of_several_is_a_choice_of_one(served: Opener, tmp_path: Path) -> None:
     tab = served(inverting(tmp_path / "m.onnx", "uint8", ("a", "b", "c"), one_hot=True))
     Image.new("RGB", (9, 8), (100, 100, 100)).save(tmp_path / "p.png")

@@ -40,6 +40,11 @@ def reduce_and_enlarge(x: Tensor, part: float, down: Filter, up: Filter) -> Tens
     return _resized(small, h, w, up).clamp(-1, 1)
 
 
+def reduce(x: Tensor, by: int, how: Filter) -> Tensor:
+    """To one part in `by` of the sides, (3, H / by, W / by); H and W are multiples of `by`."""
+    return _resized(x, x.shape[1] // by, x.shape[2] // by, how).clamp(-1, 1)
+
+
 def _resized(x: Tensor, h: int, w: int, how: Filter) -> Tensor:
     if how == "area":
         return F.interpolate(x[None], (h, w), mode="area")[0]

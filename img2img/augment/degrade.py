@@ -16,7 +16,7 @@ from img2img.augment.recipes import DegradeConfig
 # operation on changes no other's draws. New ones go to the end.
 _DRAWS = (
     *("clean", "exposure", "contrast", "gamma", "red", "green", "blue", "saturation", "fade"),
-    *("vignette", "scratches", "dust", "grey"),
+    *("vignette", "scratches", "dust", "grey", "reduced"),
 )
 _ROUND = (
     *("blur", "blur_sigma", "turned", "blur_across", "angle"),
@@ -25,6 +25,8 @@ _ROUND = (
 )
 _STREAM = 5  # sets these draws apart from those of the crops and the augmentation
 _FILTERS: tuple[damage.Filter, ...] = ("bilinear", "bicubic", "area")
+# Most software reduces by the bicubic filter, cameras and browsers by others.
+_REDUCED: tuple[damage.Filter, ...] = ("bicubic", "bicubic", "area", "bilinear")
 _GREY_NOISE = 0.4
 Draws = dict[str, float]
 
@@ -54,12 +56,14 @@ class Degrade(Drawn):
     """What `config` says, drawn for each picture from (seed, step, its index) and nothing else, so
     that a resumed run repeats it and neighbours in a batch, its size and the device do not matter.
 
-    Float (N, 3, H, W) in [-1, 1] in and out; the input is not changed.
+    Float (N, 3, H, W) in [-1, 1] in and out; the input is not changed. With a `scale` above 1 all
+    pictures are first reduced to one part in `scale` of their sides, by a filter that is drawn,
+    which gives (N, 3, H / scale, W / scale); H and W are multiples of it.
     """
 
-    def __init__(self, config: DegradeConfig, seed: int):
+    def __init__(self, config: DegradeConfig, seed: int, scale: int = 1):
         super().__init__(seed)
-        self.config = config
+        self.config, self.scale = config, scale
 
     def __call__(self, clean: Tensor) -> Tensor:
         """The degraded pictures; `begin` has told which they are."""
@@ -71,6 +75,8 @@ class Degrade(Drawn):
 
     def _one(self, x: Tensor, seed: list[int]) -> Tensor:
         c, u = self.config, _uniform(_DRAWS, [*seed, 0])
+        if self.scale > 1:
+            x = damage.reduce(x, self.scale, _REDUCED[int(len(_REDUCED) * u["reduced"])])
         if u["clean"] < c.clean:
             return x
         for number in range(c.order):

@@ -116,6 +116,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         "saturation": (0.4, 1.3),
     },
     "colour": {"grey": 1.0, "clean": 0.0},
+    "enlarge": {
+        "clean": 0.4, "noise": (0, 4), "noise_probability": 0.5, "jpeg": (70, 98),
+        "jpeg_probability": 0.6,
+    },
 }  # fmt: skip
 
 

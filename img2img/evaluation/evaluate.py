@@ -33,7 +33,14 @@ from img2img.evaluation.gather import (
 from img2img.evaluation.page import Section
 from img2img.evaluation.report import Report
 from img2img.evaluation.showing import sections_of
-from img2img.evaluation.sources import Item, Material, folder_of, for_model, two_folders
+from img2img.evaluation.sources import (
+    Item,
+    Material,
+    folder_of,
+    for_enlarging,
+    for_model,
+    two_folders,
+)
 from img2img.features import FEATURES, open_features
 from img2img.images import Pixels
 from img2img.inference.translator import Translator, model_path
@@ -287,13 +294,7 @@ def subject(
     ) as translator:
         info = translator.info
         data = Path(request.data)
-        material = for_model(
-            data,
-            info.method,
-            is_backwards(request, info.direction),
-            info.domains,
-            info.training.get("held_out"),
-        )
+        material = _material(request, info, data)
         if info.domains:
             material = extras.expand(material, info)
 
@@ -309,6 +310,14 @@ def subject(
             "runner": translator.description,
         }
         yield material, translator.size, translate, facts, info
+
+
+def _material(request: EvaluateRequest, info: ModelInfo, data: Path) -> Material:
+    backwards, held_out = is_backwards(request, info.direction), info.training.get("held_out")
+    if info.scale > 1:
+        learned = str(info.training.get("data_fingerprint", ""))
+        return for_enlarging(data, info.scale, backwards, held_out, learned)
+    return for_model(data, info.method, backwards, info.domains, held_out)
 
 
 def is_backwards(request: EvaluateRequest, direction: str) -> bool:

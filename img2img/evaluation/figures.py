@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from img2img.errors import DataError
-from img2img.evaluation.gather import Collected, Gathered
+from img2img.evaluation.gather import BICUBIC, Collected, Gathered
 from img2img.metrics import METRICS
 from img2img.metrics.sets import (
     Estimate,
@@ -97,10 +97,12 @@ def _of_rows(found: Gathered) -> dict[str, Figure]:
             shown = mean_of(values)
         else:  # the PSNR of a picture that equals its truth
             shown = Estimate(math.inf, math.inf, math.inf)
-        if name in METRICS:
-            metric = METRICS[name]
+        if name.removeprefix(BICUBIC) in METRICS:
+            metric = METRICS[name.removeprefix(BICUBIC)]
             better = "higher" if metric.higher_is_better else "lower"
             unit, about = metric.unit, "distance to the truth, mean over the pictures"
+            if name.startswith(BICUBIC):
+                better, about = "", "the same of the input enlarged by the bicubic filter"
         else:
             unit, better, about = _FAITHFUL[name]
         figures[name] = _figure(shown, len(values), unit, better, about=about)

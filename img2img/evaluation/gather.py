@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from img2img.errors import DataError, MemoryFault, PictureError
 from img2img.evaluation.sources import Item, Material
-from img2img.images import LUMA, Pixels
+from img2img.images import LUMA, Pixels, resize_pixels
 from img2img.metrics import METRICS
 from img2img.metrics.edits import changed_outside
 from img2img.metrics.paired import ssim
@@ -32,6 +32,7 @@ SMALL = 64  # side of the copies for the critic and the collapse figures
 _READERS = 3
 _AHEAD = 8
 _NONE = torch.zeros(0, 3, SMALL, SMALL, dtype=torch.uint8)
+BICUBIC = "bicubic_"
 UNCHANGED = 4.0  # mean difference in 8-bit levels under which a picture counts as left alone
 
 Translate = Callable[[Pixels, Item], Pixels]
@@ -211,6 +212,8 @@ def _look_at(
         row |= _paired(fake, truth, wanted["paired"])
         if source is not None and source.shape == truth.shape:
             row |= edit(source, fake, truth)
+        elif source is not None:
+            row |= plainly_enlarged(source, truth, wanted["paired"])
     elif fake is not None and source is not None:
         row |= faithfulness(source, fake)
     return _Look(name, row, {n: _see(pixels, networks) for n, pixels in pictures.items()})
@@ -312,6 +315,15 @@ def _paired(fake: Pixels, truth: Pixels, names: Sequence[str]) -> dict[str, floa
         for name in names
         if min(x.shape[2:]) >= METRICS[name].least_side
     }
+
+
+def plainly_enlarged(source: Pixels, truth: Pixels, names: Sequence[str]) -> dict[str, float]:
+    """What the bicubic filter alone would reach, for those of `names` that need no network: figures
+    named `bicubic_psnr` and so on."""
+    height, width = truth.shape[:2]
+    made = resize_pixels(source, width, height)
+    plain = [name for name in names if not METRICS[name].network]
+    return {BICUBIC + name: value for name, value in _paired(made, truth, plain).items()}
 
 
 def planes(pixels: Pixels) -> Tensor:

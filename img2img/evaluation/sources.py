@@ -10,7 +10,8 @@ import numpy as np
 
 from img2img.data.labelled import rows_of
 from img2img.data.paired import Pair, pairs_of
-from img2img.data.store import listing
+from img2img.data.photographs import photographs_of
+from img2img.data.store import fingerprint, listing
 from img2img.data.unpaired import sets_of
 from img2img.errors import DataError, PictureError, UsageError
 from img2img.images import Pixels, find_pictures, read_picture, resize_pixels, working_shape
@@ -27,6 +28,8 @@ class Item:
         label: of its domains, one number each, for labelled pictures.
         target: the domain vector that a model of several domains is given.
         wanted: the labels that the answer should have.
+        multiple: the sides are cut to multiples of it, at the right and the bottom.
+        part: and reduced to one part in it, by the antialiased bicubic filter.
     """
 
     name: str
@@ -35,13 +38,15 @@ class Item:
     label: tuple[float, ...] = ()
     target: tuple[float, ...] = ()
     wanted: tuple[float, ...] = ()
+    multiple: int = 1
+    part: int = 1
 
     def read(self, side: int = 0) -> Pixels:
         """uint8 (H, W, 3); its long side reduced to `side` pixels where it is larger and `side` is
         not 0.
 
         Raises:
-            PictureError: it cannot be decoded, or has no two halves.
+            PictureError: it cannot be decoded, has no two halves, or is smaller than `multiple`.
         """
         pixels = read_picture(self.path).pixels
         if self.half is not None:
@@ -49,8 +54,11 @@ class Item:
             if width % 2:
                 raise PictureError(f"{self.path}: a side-by-side picture of odd width {width}")
             pixels = np.ascontiguousarray(np.split(pixels, 2, 1)[self.half])
-        height, width = pixels.shape[:2]
-        height, width = working_shape(height, width, side)
+        height, width = (side - side % self.multiple for side in pixels.shape[:2])
+        if not height or not width:
+            raise PictureError(f"{self.path}: smaller than {self.multiple} pixels")
+        pixels = np.ascontiguousarray(pixels[:height, :width])
+        height, width = working_shape(height // self.part, width // self.part, side)
         return resize_pixels(pixels, width, height)
 
 
@@ -183,6 +191,44 @@ def for_model(
     b = tuple(Item(p.name, p.b or p.a, 1 if p.b is None else None) for p in pairs)
     inputs, reals = (b, a) if backwards else (a, b)
     return Material(inputs, reals=reals, paired=True)
+
+
+def for_enlarging(
+    data: Path, scale: int, backwards: bool = False, held_out: int | None = None, learned: str = ""
+) -> Material:
+    """What a model that enlarges `scale` times is judged on: folders A and B of equal names, whose
+    truths are that much larger; or photographs, of which reduced ones are the inputs.
+
+    Args:
+        data: the folder; where it has a `test/` or `val/` part, that.
+        scale: 2 or 4.
+        backwards: the model enlarges the pictures of B.
+        held_out: how many photographs its training held out where the folder does not say.
+        learned: fingerprint of the photographs that the model learned from: of those the held-out
+            ones are taken.
+
+    Raises:
+        UsageError: no such folder.
+        DataError: no pictures, or files without a partner.
+    """
+    whole = folder_of(data)
+    pairs = pairs_of(data, "held-out", 0) or pairs_of(data, "train", 0)
+    if pairs and all(pair.b for pair in pairs):
+        a = tuple(Item(pair.name, pair.a) for pair in pairs)
+        b = tuple(Item(pair.name, pair.b) for pair in pairs if pair.b)
+        return Material(b, reals=a, paired=True) if backwards else Material(a, reals=b, paired=True)
+    files = photographs_of(data, "held-out", 0) or [item.path for item in whole]
+    if learned == fingerprint(data, photographs_of(data, "train", held_out)):
+        files = photographs_of(data, "held-out", held_out)
+    names = [path.relative_to(data).as_posix() for path in files]
+    inputs, reals = (
+        tuple(
+            Item(name, path, multiple=scale, part=part)
+            for name, path in zip(names, files, strict=True)
+        )
+        for part in (scale, 1)
+    )
+    return _checked(data, Material(inputs, reals=reals, paired=True))
 
 
 def training_rows(data: Path, attributes: Sequence[str]) -> list[Item]:

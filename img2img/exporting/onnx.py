@@ -193,12 +193,15 @@ def _cleaned(model: ModelProto, generator: Generator, options: ExportOptions) ->
     del model.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
     del graph.input[:], graph.output[:]
     n: int | str = options.batch or "batch"
-    sides = options.size or ("height", "width")
-    for place, name, channels in (
-        (graph.input, X, generator.in_channels),
-        (graph.output, Y, generator.out_channels),
+    s = generator.scale
+    sides: tuple[int | str, int | str] = options.size or ("height", "width")
+    # Names of sizes are free text to ONNX.
+    larger = tuple(s * v if isinstance(v, int) else v if s == 1 else f"{s}*{v}" for v in sides)
+    for place, name, channels, sizes in (
+        (graph.input, X, generator.in_channels, sides),
+        (graph.output, Y, generator.out_channels, larger),
     ):
-        place.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [n, channels, *sides]))
+        place.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [n, channels, *sizes]))
     if generator.domains:
         shape = [n, generator.domains]
         graph.input.append(helper.make_tensor_value_info("domain", TensorProto.FLOAT, shape))

@@ -109,6 +109,7 @@ def config_text(graph: Graph, how: Serving) -> str:
         # The graph translates pictures as they come: the client reduces them to it.
         "working_size": str(info.long_side) if info.long_side else "",
         "upsampling": info.upsampling if info.long_side else "",
+        "scale": str(info.scale) if info.scale > 1 else "",
         "domains": json.dumps(list(info.domains)) if info.domains else "",
     }
     rows += [

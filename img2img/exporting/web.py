@@ -83,6 +83,7 @@ def _settings(graph: Graph, runtime: WebRuntime, stamp: str) -> dict[str, Any]:
         "in_channels": info.in_channels,
         "out_channels": info.out_channels,
         "working_size": info.long_side,
+        "scale": info.scale,
         "domains": list(info.domains),
         "one_hot": info.one_hot,
         "exclusive": [list(group) for group in info.exclusive],

@@ -5,6 +5,7 @@ float in [-1, 1]: `to_network` and `from_network` own that convention and work o
 torch tensors alike.
 """
 
+from img2img.images.answer import with_pixels
 from img2img.images.enlarge import (
     enlarge_chroma,
     enlarge_guided,
@@ -67,6 +68,7 @@ __all__ = [
     "traits",
     "unlike",
     "usual_traits",
+    "with_pixels",
     "working_shape",
     "write_picture",
     "written_format",

@@ -81,7 +81,11 @@ def _exif(exif: Image.Exif, size: tuple[int, int], choice: MetadataChoice, srgb:
             inner[_WIDTH], inner[_HEIGHT] = size
         if _COLOUR_SPACE in inner and srgb:
             inner[_COLOUR_SPACE] = 1
-    # A fresh one, because the old one would write back what was deleted of it.
+    return _fresh(exif)
+
+
+def _fresh(exif: Image.Exif) -> bytes:
+    """As bytes. The old one would write back what was deleted or changed in it."""
     fresh = Image.Exif()
     fresh.endian = exif.endian
     for tag, value in exif.items():
@@ -89,13 +93,33 @@ def _exif(exif: Image.Exif, size: tuple[int, int], choice: MetadataChoice, srgb:
     return fresh.tobytes()
 
 
-def _xmp(xmp: bytes, size: tuple[int, int], choice: MetadataChoice) -> bytes:
-    numbers = {b"tiff:Orientation": 1}
+def resize_metadata(picture: Picture, size: tuple[int, int]) -> None:
+    """Let EXIF and XMP of `picture` say that it has `size` (width, height). The resolution stays:
+    with more pixels it makes a larger print."""
+    if picture.exif:
+        exif = Image.Exif()
+        exif.load(picture.exif)
+        inner = exif.get_ifd(_EXIF_IFD)
+        if _WIDTH in inner or _HEIGHT in inner:
+            inner[_WIDTH], inner[_HEIGHT] = size
+            if _INTEROP_IFD in inner:
+                inner[_INTEROP_IFD] = exif.get_ifd(_INTEROP_IFD)
+            picture.exif = _fresh(exif)
+    if picture.xmp:
+        picture.xmp = _sized(picture.xmp, size)
+
+
+def _sized(xmp: bytes, size: tuple[int, int]) -> bytes:
+    numbers = {b"exif:PixelXDimension": size[0], b"exif:PixelYDimension": size[1]}
     for name, value in zip((b"Width", b"Length"), size, strict=True):
         numbers[b"tiff:Image" + name] = value
-    numbers |= {b"exif:PixelXDimension": size[0], b"exif:PixelYDimension": size[1]}
     for name, value in numbers.items():
         xmp = _set(xmp, name, str(value).encode())
+    return xmp
+
+
+def _xmp(xmp: bytes, size: tuple[int, int], choice: MetadataChoice) -> bytes:
+    xmp = _set(_sized(xmp, size), b"tiff:Orientation", b"1")
     if choice == "no-gps":
         xmp = re.sub(rb"\s+exif:GPS\w+\s*=\s*(?:\"[^\"]*\"|'[^']*')", b"", xmp)
         xmp = re.sub(rb"<(exif:GPS\w+)\b[^>]*(?:/>|>.*?</\1\s*>)", b"", xmp, flags=re.DOTALL)

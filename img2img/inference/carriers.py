@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from img2img.errors import UsageError
-from img2img.images import Pixels, Reading, from_network, read_picture, to_network
+from img2img.images import (
+    Pixels,
+    Reading,
+    from_network,
+    read_picture,
+    to_network,
+    with_pixels,
+)
 from img2img.images.memory import decode_picture, encode_picture, from_image, to_image
 
 if TYPE_CHECKING:
@@ -42,10 +49,10 @@ def carrier_of(given: object) -> Carrier:
         return _of_bytes(bytes(given))
     if isinstance(given, str | Path):
         picture = read_picture(given)
-        return Carrier([picture.pixels], lambda made: to_image(replace(picture, pixels=made[0])))
+        return Carrier([picture.pixels], lambda made: to_image(with_pixels(picture, made[0])))
     if isinstance(given, Image.Image):
         picture = from_image(given)
-        return Carrier([picture.pixels], lambda made: to_image(replace(picture, pixels=made[0])))
+        return Carrier([picture.pixels], lambda made: to_image(with_pixels(picture, made[0])))
     if isinstance(given, np.ndarray):
         return Carrier([_checked(given)], lambda made: made[0])
     torch = sys.modules.get("torch")
@@ -56,10 +63,7 @@ def carrier_of(given: object) -> Carrier:
 
 def _of_bytes(data: bytes) -> Carrier:
     picture = decode_picture(data, _DEEP)
-    return Carrier(
-        [picture.pixels],
-        lambda made: encode_picture(replace(picture, pixels=made[0], notes=list(picture.notes))),
-    )
+    return Carrier([picture.pixels], lambda made: encode_picture(with_pixels(picture, made[0])))
 
 
 def _checked(pixels: NDArray[Any]) -> Pixels:

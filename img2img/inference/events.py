@@ -47,6 +47,7 @@ class Started:
             "trained_size": None if self.foreign else self.model.size,
             "working_size": self.working_size,
             "upsampling": self.model.upsampling,
+            "scale": self.model.scale,
             "inputs": self.inputs,
         }
 

@@ -7,6 +7,7 @@ import contextlib
 import io
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -109,7 +110,12 @@ class Gallery:
         notes: Sequence[str] = (),
         status: Status = "translated",
     ) -> None:
-        """One picture, uint8 or uint16 (H, W, 1 or 3), with its `notes`."""
+        """One picture, uint8 or uint16 (H, W, 1 or 3), with its `notes`. Of one that was enlarged
+        the middle is shown where the whole would have to be reduced."""
+        part = self._middle_of(before.shape[:2], after.shape[:2])
+        if part is not None:
+            before, after = before[part.before], after[part.after]
+            notes = [*notes, part.words]
         height, width = after.shape[:2]
         scale = min(1.0, self.side / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -132,14 +138,20 @@ class Gallery:
     ) -> None:
         """A picture that was translated earlier, from its two files. One that cannot be read is
         listed as failed, with the reason."""
-        pixels = []
+        pixels: list[Pixels] = []
+        shapes: list[tuple[int, int]] = []
         for what, path in (("source", source), ("result", output)):
             try:
-                pixels.append(self._small(on_white(read_picture(path))))
+                whole = on_white(read_picture(path))
             except PictureError as error:
                 # Pages are handed on: without the path on this machine.
                 self.fail(name, f"{what}: {str(error).removeprefix(f'{path}: ')}")
                 return
+            shapes.append((whole.shape[0], whole.shape[1]))
+            enlarged = what == "result" and self._middle_of(*shapes) is not None
+            if enlarged:
+                pixels[0] = on_white(read_picture(source))
+            pixels.append(whole if enlarged else self._small(whole))
         self.add(name, pixels[0], pixels[1], notes, "there")
 
     def fail(self, name: str, reason: str) -> None:
@@ -195,6 +207,25 @@ class Gallery:
             self._end += len(text)
             self.counts[status] += 1
 
+    def _middle_of(self, before: tuple[int, int], after: tuple[int, int]) -> _Middle | None:
+        """Of pictures of these heights and widths the part to show; None for the whole."""
+        scale = after[0] // before[0]
+        if scale < 2 or after != (scale * before[0], scale * before[1]) or max(after) <= self.side:
+            return None
+        sides = [min(side, max(1, self.side // scale)) for side in before]
+        starts = [(whole - side) // 2 for whole, side in zip(before, sides, strict=True)]
+        small, large = (
+            tuple(
+                slice(by * start, by * (start + side))
+                for start, side in zip(starts, sides, strict=True)
+            )
+            for by in (1, scale)
+        )
+        height, width = (scale * side for side in sides)
+        return _Middle(
+            small, large, f"the middle, {width}x{height} of {after[1]}x{after[0]} pixels"
+        )
+
     def _small(self, pixels: Pixels) -> Pixels:
         """Reduced at once, so that only one picture of full size is held at a time."""
         height, width = pixels.shape[:2]
@@ -211,6 +242,15 @@ class Gallery:
         except OSError as error:
             words = describe_os_error(error)
             raise EnvironmentFault(f"{self.path}: not written: {words}") from None
+
+
+@dataclass(frozen=True)
+class _Middle:
+    """The same part of two pictures, as slices of rows and columns, and what to say of it."""
+
+    before: tuple[slice, ...]
+    after: tuple[slice, ...]
+    words: str
 
 
 class _Discarded(Exception):

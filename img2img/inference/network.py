@@ -1,4 +1,4 @@
-"""The network as the pipeline sees it: pictures in, pictures of the same sizes out."""
+"""The network as the pipeline sees it: pictures in, pictures of the same or larger sizes out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from img2img.errors import MemoryFault, UsageError
 from img2img.images import Pixels, enlarge_chroma, enlarge_guided, scale_pixels, working_shape
+from img2img.images.guard import most_pixels
 from img2img.runners import Runner
 from img2img.tiling.tiles import smaller, tile_for, translate_tiled
 
@@ -44,7 +45,13 @@ _SILENT = Report()
 
 
 class Pictures(Protocol):
-    """What the pipeline needs of a network; `Network` is one."""
+    """What the pipeline needs of a network; `Network` is one.
+
+    Attributes:
+        scale: how many times as wide and high as a picture its answer is.
+    """
+
+    scale: int
 
     def limit(self, pixels: Pixels) -> int:
         """How many pictures of this size at once."""
@@ -53,7 +60,7 @@ class Pictures(Protocol):
     def run(
         self, pictures: Sequence[Pixels], domains: Sequence[Domain] | None, report: Report
     ) -> list[Pixels]:
-        """Pictures of one size and type -> the answers, of that size and type."""
+        """Pictures of one size and type -> the answers, of that type and `scale` times the size."""
         ...
 
 
@@ -73,6 +80,7 @@ class Network:
 
     Attributes:
         size: the working size in force, in pixels; 0 for each picture's own.
+        scale: how many times as wide and high as a picture its answer is.
 
     Raises UsageError for a size or strength out of range, or a size below the model's minimum.
     """
@@ -87,7 +95,13 @@ class Network:
         lock: AbstractContextManager[object] | None = None,
     ):
         self.size = runner.working_size if size is None else size
+        self.scale = runner.info.scale
         least = runner.info.minimum
+        if size and self.scale > 1:
+            raise UsageError(
+                f"`size` {size}: model {runner.info.name} enlarges each picture from its own size; "
+                "leave `size` out"
+            )
         if size and not least <= size <= 65536:
             raise UsageError(
                 f"`size` {size}: model {runner.info.name} works at {least} to 65536 pixels on the "
@@ -110,7 +124,7 @@ class Network:
     def limit(self, pixels: Pixels) -> int:
         """How many pictures of this size are translated at once."""
         height, width = self._seen(pixels)
-        return max(1, min(self._most, self._most_pixels // (height * width)))
+        return max(1, min(self._most, self._most_pixels // (height * width * self.scale**2)))
 
     def run(
         self,
@@ -119,13 +133,16 @@ class Network:
         report: Report = _SILENT,
     ) -> list[Pixels]:
         """Translate uint8 or uint16 (H, W, 3) pictures of one size and type; the answers have
-        their size and type, (H, W, 1) where the model gives grey.
+        their type and `scale` times their size, (H, W, 1) where the model gives grey.
 
         Raises:
-            MemoryFault: even one alone does not fit the memory, nor a small tile of it.
+            MemoryFault: even one alone does not fit the memory, nor a small tile of it; or the
+                answer alone would be too large.
             Stopped: `report.should_stop` said so amid a picture.
         """
-        height, width = pictures[0].shape[:2]
+        height, width = (self.scale * side for side in pictures[0].shape[:2])
+        if self.scale > 1:
+            _check_answer(width, height)
         seen_height, seen_width = self._seen(pictures[0])
         seen = [scale_pixels(p, seen_width, seen_height) for p in pictures]
         with self._lock:
@@ -141,7 +158,8 @@ class Network:
             answers = [scale_pixels(each, width, height) for each in made]
         if self._strength == 1.0:
             return answers
-        return [blend(p, a, self._strength) for p, a in zip(pictures, answers, strict=True)]
+        before = [scale_pixels(each, width, height) for each in pictures]
+        return [blend(p, a, self._strength) for p, a in zip(before, answers, strict=True)]
 
     def _fitting(
         self, pictures: Sequence[Pixels], domains: Sequence[Domain] | None, report: Report
@@ -223,6 +241,15 @@ class Network:
     def _seen(self, pixels: Pixels) -> tuple[int, int]:
         height, width = pixels.shape[:2]
         return working_shape(height, width, self.size)
+
+
+def _check_answer(width: int, height: int) -> None:
+    most = most_pixels()
+    if width * height > most:
+        raise MemoryFault(
+            f"enlarged to {width}x{height} it would be more than {most / 10**6:.4g} megapixels, "
+            "the limit for the memory here"
+        )
 
 
 def blend(before: Pixels, after: Pixels, strength: float) -> Pixels:

@@ -16,7 +16,15 @@ from img2img.errors import (
     describe_os_error,
     is_environment_fault,
 )
-from img2img.images import Picture, Pixels, Reading, unlike, write_picture, written_format
+from img2img.images import (
+    Picture,
+    Pixels,
+    Reading,
+    unlike,
+    with_pixels,
+    write_picture,
+    written_format,
+)
 from img2img.inference.gallery import compare_sheet
 from img2img.inference.jobs import Job
 
@@ -86,8 +94,7 @@ def write_output(
     """
     stripped = options.reading.metadata == "strip"
     picture = replace(
-        source,
-        pixels=answer,
+        with_pixels(source, answer),
         format=format_of(job.target),
         software="" if stripped else options.software,
         notes=[*source.notes, *strangeness(source, options.usual)],

@@ -221,7 +221,7 @@ class _Pipeline:
                 self._post(job, "failed", str(error))
             return
         pixels = decoded.picture.pixels
-        size = pixels.nbytes * (1 + len(wanted))
+        size = pixels.nbytes * (1 + len(wanted) * self._network.scale**2)
         if not self._budget.take(size):
             return
         hold = Hold(self._budget, size, len(wanted))

@@ -62,11 +62,12 @@ class Translator:
     | `bytes` of a picture file | `bytes` of a file in the same format (PNG for GIF and HEIC), with its transparency, metadata and 16 bits |
     | a path (`str` or `Path`) | a PIL image, upright, 8 bits |
     | a PIL image | a PIL image: RGB, RGBA where the given one is transparent, L from a model of one channel |
-    | numpy (H, W, 3), uint8 0..255 or uint16 0..65535 | numpy of the same type and height and width; (H, W, 1) from a model of one channel |
+    | numpy (H, W, 3), uint8 0..255 or uint16 0..65535 | numpy of the same type; (H, W, 1) from a model of one channel |
     | torch tensor (C, H, W) or (N, C, H, W), floating, values in [-1, 1], C of 1 or 3 | tensor of the same type and device; it passes through 16-bit values, so it is exact to 2e-5, and no gradient flows |
     | a list or tuple of these | a list; pictures of one size are translated together |
 
-    Height and width never change. Calls from several threads are safe; the model works for one at
+    Height and width do not change, but by models that enlarge: these give `info.scale` times both,
+    with transparency and metadata to match. Calls from several threads are safe; the model works for one at
     a time. As a context manager it is closed at the end. torch is not imported unless the model
     needs it.
 
@@ -74,8 +75,8 @@ class Translator:
         model: a shipped model's name, a run folder, a .safetensors or an .onnx file, or an opened
             runner; None: the default model.
         runner, device, precision: as for `open_runner`.
-        size: long side in pixels at which the network works; 0: each picture's own size; None:
-            what the model states.
+        size: long side in pixels at which the network works; 0: each picture's own size, as
+            always for models that enlarge; None: what the model states.
         strength: 1 gives the translation, 0 the source, between them a blend.
         tile: `auto` takes pictures apart that do not fit the memory, `off` none, a number of
             pixels all that are larger; the result is that of the whole picture.

@@ -39,6 +39,11 @@ class GeneratorSettings(Settings):
         default_factory=dict, description="its options; generator.NAME=VALUE sets one"
     )
 
+    @property
+    def scale(self) -> Any:
+        """How many times as large as its input the generator makes a picture, as it was given."""
+        return self.generator_options.get("scale", 1)
+
 
 class GanSettings(GeneratorSettings):
     """What the adversarial methods share: networks, Adam, objective.
@@ -143,6 +148,7 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
         upsampling: how their answer is enlarged to a larger picture: `plain`, or `guided` by its
             edges, where the answer keeps the outlines of the source. Generators with
             `output=chroma` are enlarged by their colour alone, whatever is said here.
+        enlarges: whether its outputs may be larger than its inputs.
         nets, optimizers: by name; both are saved and restored by the loop.
         across: the mean of a tensor over the processes that share a batch, set by the loop;
             gradients pass through it.
@@ -169,6 +175,7 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
     path_settings: ClassVar[tuple[str, ...]] = ()
     working_size: ClassVar[int | None] = None
     upsampling: ClassVar[Literal["plain", "guided"]] = "plain"
+    enlarges: ClassVar[bool] = False
 
     nets: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor, cat
+from torch.nn.functional import interpolate
 
 from img2img.augment import Degrade, Edges, recipe
 from img2img.data import Loading, PairedBatch, PairedData, PhotographData
@@ -35,11 +36,13 @@ from img2img.methods.tasks import (
     COLOUR_GPU,
     ENHANCE,
     ENHANCE_GPU,
+    ENLARGE,
+    ENLARGE_GPU,
     LABELS,
     RESTORE,
     RESTORE_GPU,
 )
-from img2img.nets import build_discriminator, build_generator
+from img2img.nets import build_discriminator, build_generator, check_scale
 from img2img.nets.blocks import NormStatistics
 
 
@@ -56,7 +59,9 @@ class Pix2PixConfig(PartSettings, GanSettings):
     1609.04802, sec. 3.2).
 
     With `pairs` other than files the data are photographs alone: the output is to be a photograph,
-    and the input is made of it at every step, degraded or drawn in lines.
+    and the input is made of it at every step, degraded or drawn in lines. With `generator.scale` 2
+    or 4 the input is reduced by as much before it is degraded, and the generator enlarges (SRGAN,
+    arXiv 1609.04802; without an adversary EDSR, arXiv 1707.02921).
     """
 
     direction: Literal["AtoB", "BtoA"] = Field("AtoB", description="which side is the input")
@@ -77,7 +82,8 @@ class Pix2PixConfig(PartSettings, GanSettings):
     )
     recipe: str = Field(
         "",
-        description="what degrades: restore, old, enhance or colour; by default restore",
+        description="what degrades: restore, old, enhance, colour or enlarge; by default restore, "
+        "with generator.scale above 1 enlarge",
     )
     degrade_options: dict[str, Any] = Field(
         default_factory=dict,
@@ -93,6 +99,16 @@ class Pix2PixConfig(PartSettings, GanSettings):
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             raise ValueError(f"crop_scale must be 0 < least <= most <= 1, not {low}, {high}")
+        if self.scale != 1 and self.pairs != "degrade":
+            raise ValueError(
+                f"generator.scale={self.scale} needs inputs that are smaller than their truths, "
+                f"and pairs={self.pairs} gives both in one size; give `pairs=degrade` and a folder "
+                "of good photographs, of which the small ones are made"
+            )
+        if self.recipe == "enlarge" and self.scale == 1:
+            raise ValueError(
+                "recipe=enlarge is for networks that enlarge; give `generator.scale=2` or 4"
+            )
         for name in ("recipe", "degrade_options"):
             if getattr(self, name) and self.pairs != "degrade":
                 raise ValueError(
@@ -115,12 +131,12 @@ class Pix2PixConfig(PartSettings, GanSettings):
 
     @property
     def _recipe(self) -> str:
-        return self.recipe or "restore"
+        return self.recipe or ("restore" if self.scale == 1 else "enlarge")
 
     def maker(self, seed: int) -> Degrade | Edges | None:
         """What makes the input of a photograph; None where it is in the files."""
         if self.pairs == "degrade":
-            return Degrade(recipe(self._recipe, self.degrade_options), seed)
+            return Degrade(recipe(self._recipe, self.degrade_options), seed, self.scale)
         return Edges(seed) if self.pairs == "edges" else None
 
 
@@ -134,6 +150,7 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
     name = "pix2pix"
     Config = Pix2PixConfig
     Data = PairedData
+    enlarges = True
     compared: ClassVar[dict[str, str]] = {"output": "truth output"}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "pix2pix-256": {"load_size": 286, "crop_size": 256},
@@ -141,9 +158,11 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         "enhance": ENHANCE,
         "colour": COLOUR,
         "labels": LABELS,
+        "enlarge": ENLARGE,
         "restore-gpu": RESTORE_GPU,
         "enhance-gpu": ENHANCE_GPU,
         "colour-gpu": COLOUR_GPU,
+        "enlarge-gpu": ENLARGE_GPU,
         "tiny": {
             "settings": {
                 "generator_options": {"width": 16, "depth": 5, "norm": "instance"},
@@ -171,12 +190,17 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         self.parts = Parts(c, features)
         self.frozen_nets = self.parts.frozen_nets
         names = {"degrade": "degraded -> photograph", "edges": "drawing -> photograph"}
+        if self.G.scale > 1:
+            names["degrade"] = f"photograph -> {self.G.scale} times as large"
         files = "A -> B" if c.direction == "AtoB" else "B -> A"
         self.directions = {"model": names.get(c.pairs, files)}
 
     @classmethod
     def check(cls, config: Pix2PixConfig) -> None:
-        """Raises ConfigError for terms without meaning, or where VGG19's weights are missing."""
+        """Raises ConfigError for terms without meaning, a network that cannot enlarge where it is
+        to, or where VGG19's weights are missing."""
+        if config.scale != 1:
+            check_scale(config.generator, config.generator_options)
         check_parts(config, cls.channels(config), truth=True)
 
     @classmethod
@@ -218,7 +242,7 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
 
     def seen(self, batch: PairedBatch) -> list[Tensor]:
         a, b = self.pairs(batch)
-        return [b, a]
+        return [b, interpolate(a, scale_factor=float(self.G.scale), mode="nearest")]
 
     def inputs(self, batch: PairedBatch) -> dict[str, Tensor]:
         return {"model": self.pairs(batch)[0]}
@@ -227,6 +251,7 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         c = self.config
         a, b = self.pairs(batch)
         fake = self.G(a)
+        a = self.G.enlarged(a)
         by = c.lambda_saturation
         l1 = saturation_weighted_l1(fake, b, by) if by else l1_loss(fake, b)
         parts = self.parts(fake, a, b)
@@ -259,4 +284,4 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
     def columns(self, batch: PairedBatch) -> dict[str, Tensor]:
         a = batch.a if self.make is None else self._made(None, batch.b, batch.indices)
         with evaluating(self.G):
-            return {"input": a, "output": self.G(a), "truth output": batch.b}
+            return {"input": self.G.enlarged(a), "output": self.G(a), "truth output": batch.b}

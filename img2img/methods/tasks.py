@@ -108,6 +108,28 @@ LABELS: dict[str, Any] = _LAPTOP | {
     },
 }
 
+# Blurs less than with the levels of the presets above: what to add to a pixel lies close to it.
+ENLARGE: dict[str, Any] = _LAPTOP | {
+    "load_size": 128,
+    "crop_size": 96,
+    "batch_size": 8,
+    "working_size": 0,
+    "settings": {
+        "pairs": "degrade",
+        "recipe": "enlarge",
+        # Large photographs, reduced: what is learned from must be sharp to the pixel.
+        "crop_scale": (0.15, 0.5),
+        "crops": 3000,
+        "generator": "fast",
+        "generator_options": {"width": 32, "blocks": 8, "shrink": 1, "scale": 2},
+        "lambda_gan": 0.0,
+        "lambda_l1": 1.0,
+        "lr": 1e-3,
+        "beta1": 0.9,
+        "beta2": 0.99,
+    },
+}
+
 
 def _larger(preset: dict[str, Any], crop: int, batch: int, **options: int) -> dict[str, Any]:
     """The same task for a GPU: a larger network, larger crops and batches."""
@@ -120,3 +142,4 @@ def _larger(preset: dict[str, Any], crop: int, batch: int, **options: int) -> di
 RESTORE_GPU = _larger(RESTORE, 192, 16, width=64, blocks=3, levels=4)
 ENHANCE_GPU = _larger(ENHANCE, 256, 32, width=48, knots=16)
 COLOUR_GPU = _larger(COLOUR, 256, 16, width=32, blocks=2)
+ENLARGE_GPU = _larger(ENLARGE, 192, 16, width=64, blocks=16)

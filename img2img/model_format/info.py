@@ -10,10 +10,13 @@ from typing import Any
 
 from img2img.errors import ModelError
 
-SCHEMA = 1
+SCHEMA = 2
+"""The newest version that is read."""
+_PLAIN, _ENLARGES = 1, 2
 KEY = "img2img"
 TRAITS = 7  # figures of a picture in `inputs`
 UPSAMPLING = ("plain", "guided", "chroma")
+SCALES = (1, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class ModelInfo:
             source, for models whose answer keeps its outlines (`images.enlarge_guided`), or
             `chroma`: only its colour is enlarged, for models that keep the luminance of the source
             (`images.enlarge_chroma`).
+        scale: how many times as wide and high as the input the output is: 1, as in older files, or
+            2 or 4. Models that enlarge work at each picture's own size.
         domains: names of the domain vector's entries, in order.
         one_hot: exactly one entry is 1 (folders); else any may be (attributes).
         exclusive: groups of domains of which at most one is 1 (hair colours).
@@ -77,7 +82,12 @@ class ModelInfo:
     working_size: int | None = None
     upsampling: str = "plain"
     inputs: dict[str, Any] = field(default_factory=dict)
-    schema: int = SCHEMA
+    scale: int = 1
+    schema: int = _PLAIN
+
+    def __post_init__(self) -> None:
+        if self.scale != 1:  # older versions would take the output for one of the input's size
+            object.__setattr__(self, "schema", _ENLARGES)
 
     @property
     def long_side(self) -> int:
@@ -135,6 +145,15 @@ class ModelInfo:
             raise ModelError(
                 f"{where}: metadata field working_size is {side!r}; 0 or {least} to 65536 pixels "
                 "are possible"
+            )
+        if type(self.scale) is not int or self.scale not in SCALES:
+            raise ModelError(
+                f"{where}: metadata field scale is {self.scale!r}; 1, 2 and 4 are possible"
+            )
+        if self.scale > 1 and (self.long_side or self.upsampling != "plain"):
+            raise ModelError(
+                f"{where}: metadata field scale is {self.scale}, which goes with working_size 0 "
+                f"and upsampling plain, not with {self.long_side} and {self.upsampling}"
             )
         if self.upsampling not in UPSAMPLING:
             raise ModelError(

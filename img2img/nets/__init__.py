@@ -56,6 +56,17 @@ def build_generator(name: str, options: Mapping[str, Any]) -> Generator:
     return cls(cls.Config.parse(options, "generator."))
 
 
+def check_scale(name: str, options: Mapping[str, Any]) -> None:
+    """Raise ConfigError unless the generator `name` with `options`, which say `scale`, exists."""
+    if name in GENERATORS and "scale" not in GENERATORS[name].Config.model_fields:
+        able = [n for n, net in GENERATORS.items() if "scale" in net.Config.model_fields]
+        raise ConfigError(
+            f"generator.scale={options['scale']}: {name} gives pictures of the size that goes in; "
+            f"give `generator={able[0]}`"
+        )
+    build_generator(name, options)
+
+
 def build_discriminator(name: str, options: Mapping[str, Any]) -> Discriminator:
     """Build the discriminator `name` of `DISCRIMINATORS` with `options`; raises as above."""
     if name not in DISCRIMINATORS:
@@ -92,4 +103,5 @@ __all__ = [
     "UNetGenerator",
     "build_discriminator",
     "build_generator",
+    "check_scale",
 ]

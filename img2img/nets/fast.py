@@ -1,7 +1,7 @@
 """A generator for processors: all its layers at a part of the sides, nothing at full size.
 
 Shrinking stem and sub-pixel output after arXiv 1609.05158 (ESPCN), residual blocks without
-normalisation after arXiv 1707.02921 (EDSR).
+normalisation after arXiv 1707.02921 (EDSR), both of which enlarge.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class FastConfig(Settings):
 
     `tail` brings the result to full size: `shuffle` by pixel shuffling, which is fast; `resize` by
     doublings and convolutions that see the picture again beside it, for masks and flat colours,
-    where shuffling leaves a pattern of dots for long."""
+    where shuffling leaves a pattern of dots for long.
+
+    With a `scale` of 2 or 4 the result is that many times as large as the picture: all layers work
+    on the small one, and the tail shuffles out as many more pixels."""
 
     in_channels: int = Field(3, ge=1)
     out_channels: int = Field(3, ge=1)
@@ -47,6 +50,7 @@ class FastConfig(Settings):
     blocks: int = Field(5, ge=0)
     shrink: int = Field(2, ge=1, le=8)
     levels: int = Field(1, ge=1, le=5)
+    scale: Literal[1, 2, 4] = 1
     tail: Literal["shuffle", "resize"] = "shuffle"
     norm: Norm = "none"
     affine: bool = True
@@ -59,6 +63,13 @@ class FastConfig(Settings):
         refuse_forgotten_domain("network", self.domains, self.norm, self.padding)
         if self.tail == "resize" and self.shrink not in (1, 2, 4, 8):
             raise ValueError("tail=resize doubles the sides; use shrink 1, 2, 4 or 8")
+        if self.scale > 1 and self.tail == "resize":
+            raise ValueError(f"scale={self.scale} is for tail=shuffle, not tail=resize")
+        if self.scale > 1 and self.output == "chroma":
+            raise ValueError(
+                f"scale={self.scale} with output=chroma would add colour and no detail; use "
+                "output=residual"
+            )
         return self
 
 
@@ -145,7 +156,7 @@ class FastGenerator(Generator):
     def __init__(self, config: FastConfig):
         c = config
         super().__init__(c)
-        r = c.shrink
+        r, up = c.shrink, c.shrink * c.scale
         stem = nn.Conv2d(c.in_channels + c.domains, c.width, 3 * r, stride=r, padding=r)
         made = layer_channels(c.output, c.out_channels)
         self.layers = nn.Sequential(
@@ -157,7 +168,7 @@ class FastGenerator(Generator):
                 else [Level(c, c.width, c.levels)]
             ),
             *(
-                [*padded_conv(c.width, made * r**2, 3, c.padding, True), nn.PixelShuffle(r)]
+                [*padded_conv(c.width, made * up**2, 3, c.padding, True), nn.PixelShuffle(up)]
                 if c.tail == "shuffle"
                 else [ResizeTail(c, made)]
             ),
@@ -173,12 +184,12 @@ class FastGenerator(Generator):
         if c.tail == "resize":
             last.weight.data.mul_(0.1)
         elif c.output in ("direct", "mask"):
-            # ICNR (arXiv 1707.02937): the r * r neighbours of a place start alike.
-            first = last.weight.data[:: r**2].clone() * 0.1
-            last.weight.data.copy_(first.repeat_interleave(r**2, 0))
+            # ICNR (arXiv 1707.02937): the neighbours made of a place start alike.
+            first = last.weight.data[:: up**2].clone() * 0.1
+            last.weight.data.copy_(first.repeat_interleave(up**2, 0))
         self.head.start(last)
         if c.tail == "shuffle" and c.output == "mask" and last.bias is not None:
-            last.bias.data[-(r**2) :] = last.bias.data[-1]
+            last.bias.data[-(up**2) :] = last.bias.data[-1]
 
     @property
     def multiple_of(self) -> int:
@@ -199,7 +210,8 @@ class FastGenerator(Generator):
         return x
 
     def look(self, look: Look) -> Seen:
-        return _through(self.layers, look, Seen())
+        seen = _through(self.layers, look, Seen())
+        return seen if self.enlarge is None else widest(seen, self.enlarge.look(Seen()))
 
 
 def _through(layers: Iterable[nn.Module], look: Look, seen: Seen) -> Seen:

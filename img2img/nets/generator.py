@@ -1,4 +1,4 @@
-"""What every generator is: a picture of any size in, a picture of the same size out."""
+"""What every generator is: a picture of any size in, one of that size or `scale` times it out."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from img2img.nets.blocks import (
     round_up,
     set_norm_statistics,
 )
+from img2img.nets.enlarge import Enlarge
 from img2img.nets.outputs import Head, Output, output_problem
 from img2img.nets.reach import Look
 from img2img.receptive_field import Seen
@@ -32,8 +33,9 @@ class Generator(nn.Module, ABC):
 
     `forward(x, domain=None)`: `x` float (N, in_channels, H, W) in [-1, 1], any H and W >= 1;
     `domain` float (N, domains) where the configuration has domains. Returns
-    (N, out_channels, H, W) in [-1, 1]. A picture whose sides are not multiples of `multiple_of`,
-    or shorter than `minimum`, is extended by reflection at the bottom and right, and cropped back.
+    (N, out_channels, scale * H, scale * W) in [-1, 1]; `scale` is 1 but for networks that enlarge.
+    A picture whose sides are not multiples of `multiple_of`, or shorter than `minimum`, is extended
+    by reflection at the bottom and right, and cropped back.
 
     With `checkpointing` set, training keeps less: what `part` runs is computed again for gradients.
     """
@@ -47,6 +49,8 @@ class Generator(nn.Module, ABC):
         self.in_channels: int = config.in_channels
         self.out_channels: int = config.out_channels
         self.domains: int = config.domains
+        self.scale: int = getattr(config, "scale", 1)
+        self.enlarge = None if self.scale == 1 else Enlarge(self.in_channels, self.scale)
         self.checkpointing = False
         output: Output = getattr(config, "output", "direct")
         self.head = Head(output)
@@ -89,9 +93,9 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def layers_of(self, x: Tensor) -> Tensor:
-        """What the layers give, before `head` makes a picture of it, for sides that obey
-        `multiple_of` and `minimum`; `x` carries the domain planes behind the picture's
-        channels."""
+        """What the layers give, `scale` times as large as `x`, before `head` makes a picture of it,
+        for sides that obey `multiple_of` and `minimum`; `x` carries the domain planes behind the
+        picture's channels."""
 
     @abstractmethod
     def look(self, look: Look) -> Seen:
@@ -109,27 +113,40 @@ class Generator(nn.Module, ABC):
         return self.look(Look([])).reach
 
     def forward(self, x: Tensor, domain: Tensor | None = None) -> Tensor:
-        return self.head(x, self._made(x, domain))
+        return self.head(*self._made(x, domain))
+
+    def enlarged(self, x: Tensor) -> Tensor:
+        """A picture that goes in, (N, in_channels, H, W), at the size of what comes out: as it is,
+        or enlarged by the bicubic filter."""
+        return x if self.enlarge is None else self.enlarge(x)
 
     def with_mask(self, x: Tensor, domain: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As `forward`, with the mask (N, 1, H, W) in [0, 1] that the picture was changed by.
+        """As `forward`, with the mask in [0, 1] that the picture was changed by, of one channel and
+        the size of the result.
 
         Raises ConfigError for a generator without one.
         """
         if self.head.output != "mask":
             raise ConfigError("this generator makes no mask; use generator.output=mask")
-        return self.head.with_mask(x, self._made(x, domain))
+        return self.head.with_mask(*self._made(x, domain))
 
-    def _made(self, x: Tensor, domain: Tensor | None) -> Tensor:
-        x = self.with_domain(x, domain)
+    def _made(self, picture: Tensor, domain: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The picture at the size of the result, and what the layers give."""
+        x = self.with_domain(picture, domain)
         height, width = x.shape[2], x.shape[3]
         h = round_up(height, self.multiple_of, self.minimum)
         w = round_up(width, self.multiple_of, self.minimum)
         # A size that is a symbol while exporting may be any; a fixed one is a number there too.
         known = not torch.compiler.is_exporting() or (isinstance(h, int) and isinstance(w, int))
         if known and (h, w) == (height, width):
-            return self.layers_of(x)
-        return self.layers_of(mirror_to(x, h, w))[:, :, :height, :width]
+            return self.enlarged(picture), self.layers_of(x)
+        x = mirror_to(x, h, w)
+        if self.scale == 1:
+            return picture, self.layers_of(x)[:, :, :height, :width]
+        height, width = self.scale * height, self.scale * width
+        # Of the extended picture: so it is in tiles, which obey the size rules.
+        picture = self.enlarged(x[:, : self.in_channels] if self.domains else x)
+        return picture[:, :, :height, :width], self.layers_of(x)[:, :, :height, :width]
 
     def part(self, module: nn.Module, x: Tensor) -> Tensor:
         """`module(x)`; when `checkpointing` while training, without keeping what lies inside."""

@@ -7,8 +7,10 @@ BatchNormalization is InstanceNormalization with mean and variance as two more i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import heapq
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from fractions import Fraction
 
 from img2img.onnx_format import protobuf
 from img2img.onnx_format.elements import FLOAT, HALF, Node, Port
@@ -44,7 +46,7 @@ class Graph:
         self._header = [(n, v) for n, v in core.fields if n in (IR_VERSION, OPSET)]
         self._constants = core.constants
         self._inputs = {port.name: port for port in core.inputs}
-        self._nodes = list(core.nodes)
+        self._nodes = _in_order(core.nodes)
         self.picture = X if self._made(X) else next(iter(self._inputs), "")
         self._result = Y if self._made(Y) else next((port.name for port in core.outputs), "")
         self._without_sizing()
@@ -173,19 +175,44 @@ class Graph:
     def coarsest(self) -> int:
         """Pixels along a side for each place of the coarsest map."""
         seen = self._look.through(self._nodes, self.picture, {})
-        return max(x.seen.shrink for x in seen.values())
+        return int(max(x.seen.shrink for x in seen.values()))
 
     def locality(self) -> Locality:
         """How far the graph looks. Raises UnknownReach for an operation that is not local, or is
         not known to be."""
         seen = self._look.through(self._nodes, self.picture, {})
         end = seen.get(self._result)
-        if end is None or end.seen.shrink != 1:
-            raise UnknownReach("it gives no picture of the size of its input")
+        scale = 1 / Fraction(end.seen.shrink) if end else Fraction(0)
+        if end is None or scale.denominator > 1:
+            raise UnknownReach("it gives no picture of the size of its input, nor a larger one")
         inputs = [seen[norm.inputs[0]].seen for norm in self._norms]
         norms = tuple(NormPlace(x.shrink, x.reach) for x in inputs)
         memory = bytes_per_pixel(self._nodes, seen, self.picture, self._result)
-        return Locality(max(end.seen.reach, 0), norms, memory)
+        return Locality(max(end.seen.reach, 0), norms, memory, scale.numerator)
+
+
+def _in_order(nodes: Sequence[Node]) -> list[Node]:
+    """Each node behind those whose outputs it reads, and else as they stand: tools that change the
+    precision put theirs at the end. Raises ValueError for a circle."""
+    makers = {name: k for k, node in enumerate(nodes) for name in node.outputs if name}
+    needs = [{makers[name] for name in node.inputs if name in makers} for node in nodes]
+    readers: list[list[int]] = [[] for _ in nodes]
+    for k, some in enumerate(needs):
+        for maker in some:
+            readers[maker].append(k)
+    left = [len(some) for some in needs]
+    ready = [k for k, count in enumerate(left) if count == 0]  # sorted, and so a heap
+    order: list[Node] = []
+    while ready:
+        k = heapq.heappop(ready)
+        order.append(nodes[k])
+        for reader in readers[k]:
+            left[reader] -= 1
+            if left[reader] == 0:
+                heapq.heappush(ready, reader)
+    if len(order) < len(nodes):
+        raise ValueError("its nodes read each other in a circle")
+    return order
 
 
 def _sizes(node: Node) -> Collection[str]:

@@ -158,7 +158,7 @@ def bytes_per_pixel(
     the last that reads it."""
     left = Counter(name for node in nodes for name in node.inputs if name in followed)
     left[result] += 1
-    size = {name: 4.0 * x.channels / x.seen.shrink**2 for name, x in followed.items()}
+    size = {name: 4.0 * x.channels / float(x.seen.shrink) ** 2 for name, x in followed.items()}
     live = peak = size[picture]
     for node in nodes:
         made = [name for name in node.outputs if name in size]

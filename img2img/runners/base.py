@@ -49,16 +49,24 @@ class Runner(ABC):
         return self.info.long_side
 
     def infer(self, x: Float, domain: Float | None = None) -> Float:
-        """(N, in_channels, H, W) in [-1, 1], any H and W -> (N, out_channels, H, W).
+        """(N, in_channels, H, W) in [-1, 1], any H and W -> (N, out_channels, s * H, s * W), where
+        s is `info.scale`.
 
         `domain`: float32 (N, domains) of 0 and 1 (and -1 where `info.relative`) for a
         model of several domains.
         Raises UsageError for a domain that is missing, misshapen or not wanted, MemoryFault when
-        so much does not fit the memory.
+        so much does not fit the memory, ModelError for a result of another size.
         """
         check_domain(self.info, x, domain)
         self._check_open()
-        return self._infer(x, domain)
+        y = self._infer(x, domain)
+        scale = self.info.scale
+        if y.shape[2:] != (scale * x.shape[2], scale * x.shape[3]):
+            raise ModelError(
+                f"{self.info.name}: gives {y.shape[3]}x{y.shape[2]} pixels for "
+                f"{x.shape[3]}x{x.shape[2]}; its metadata says {scale} times as many along a side"
+            )
+        return y
 
     def close(self) -> None:
         """Free what it holds; `infer` and `local` raise UsageError afterwards."""
@@ -81,8 +89,8 @@ class Runner(ABC):
         self, pictures: Sequence[Pixels], domains: Sequence[Sequence[float]] | None = None
     ) -> list[Pixels]:
         """Translate pictures of one size and type at once: uint8 or uint16 (H, W, 3) -> the same
-        type, (H, W, 3) of the same size, (H, W, 1) from a model of one channel. `domains`: for
-        each picture one 0 or 1 for each of `info.domains`, where the model has them.
+        type, (H, W, 3) of `info.scale` times the size, (H, W, 1) from a model of one channel.
+        `domains`: for each picture one 0 or 1 for each of `info.domains`, where the model has them.
 
         Raises MemoryFault when so much does not fit the memory.
         """

@@ -57,7 +57,7 @@ class TorchLocal(Local):
             ) from None
         norms = tuple(NormPlace(seen.shrink, seen.reach) for _, seen in look.norms)
         bytes_per_pixel = _bytes_per_pixel(generator, place)
-        self.locality = Locality(reach, norms, bytes_per_pixel).scaled(_FACTOR)
+        self.locality = Locality(reach, norms, bytes_per_pixel, generator.scale).scaled(_FACTOR)
 
     def passes(self, kept: float) -> Sequence[Pass]:
         """One from the picture on for each normalisation: nothing is kept here."""

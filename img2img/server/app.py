@@ -123,6 +123,7 @@ def _described(name: str, service: Service) -> dict[str, Any]:
         "direction": info.direction,
         "licence": info.licence,
         "working_size": translator.size,
+        "scale": info.scale,
         "domains": list(info.domains),
         "one_hot": info.one_hot,
         "exclusive": [list(group) for group in info.exclusive],

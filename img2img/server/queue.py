@@ -61,8 +61,8 @@ class Task:
 
     Attributes:
         pixels: uint8 or uint16 (H, W, 3).
-        future: gives the answer, of that size and type, and the seconds that a picture of its batch
-            took; or raises PictureError.
+        future: gives the answer, of that type and `network.scale` times the size, and the seconds
+            that a picture of its batch took; or raises PictureError.
     """
 
     network: Network

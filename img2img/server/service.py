@@ -14,7 +14,7 @@ from pathlib import Path
 
 from img2img._version import __version__
 from img2img.errors import PictureError, UsageError, proposal
-from img2img.images import HOLDS_16_BITS, Pixels, Reading
+from img2img.images import HOLDS_16_BITS, Pixels, Reading, with_pixels
 from img2img.images.formats import FORMATS, READ_ONLY, encode_format, sniff
 from img2img.images.memory import encode_picture
 from img2img.images.values import MetadataChoice
@@ -164,14 +164,13 @@ class Service:
         # Read in the depth that will be written, so that values are rounded once.
         deep = format in HOLDS_16_BITS
         reading = Reading(deep=deep, max_pixels=self.request.max_pixels, metadata=wanted.metadata)
-        decoded, hold = await self._decode(path, reading)
+        decoded, hold = await self._decode(path, reading, wanted.network.scale)
         try:
             source = decoded.picture
             pixels = await self._run(wanted, source.pixels)
             stripped = wanted.metadata == "strip"
             picture = replace(
-                source,
-                pixels=pixels,
+                with_pixels(source, pixels),
                 format=format,
                 software="" if stripped else f"img2img {__version__}, model {self._name(wanted)}",
                 notes=[*source.notes, *strangeness(source, self.models[wanted.model].info.inputs)],
@@ -198,15 +197,15 @@ class Service:
     def _name(self, wanted: Wanted) -> str:
         return self.models[wanted.model].info.name
 
-    async def _decode(self, path: Path, reading: Reading) -> tuple[Decoded, Hold]:
-        work = self._readers.submit(self._read, path, reading)
+    async def _decode(self, path: Path, reading: Reading, scale: int) -> tuple[Decoded, Hold]:
+        work = self._readers.submit(self._read, path, reading, scale)
         try:
             return await asyncio.wrap_future(work)
         except asyncio.CancelledError:
             work.add_done_callback(_drop)
             raise
 
-    def _read(self, path: Path, reading: Reading) -> tuple[Decoded, Hold]:
+    def _read(self, path: Path, reading: Reading, scale: int) -> tuple[Decoded, Hold]:
         if not self._budget.wait():
             raise PictureError(STOPS)
         decoder = self._free.get()
@@ -216,7 +215,7 @@ class Service:
             raise PictureError(STOPS) from None
         finally:
             self._free.put(decoder)
-        size = 2 * decoded.picture.pixels.nbytes
+        size = (1 + scale**2) * decoded.picture.pixels.nbytes
         if not self._budget.take(size):
             raise PictureError(STOPS)
         return decoded, Hold(self._budget, size, 1)

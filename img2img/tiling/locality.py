@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from img2img.images import Pixels
 from img2img.model_format.info import ModelInfo
+from img2img.receptive_field import Places
 
 Float = NDArray[np.float32]
 Array = NDArray[Any]
@@ -30,7 +31,7 @@ class NormPlace:
         reach: how many pixels of the picture beyond a place its input depends on.
     """
 
-    shrink: int
+    shrink: Places
     reach: int
 
 
@@ -44,11 +45,13 @@ class Locality:
         norms: the normalisations by the picture's own statistics, in the order of execution.
         bytes_per_pixel: memory that a pass takes for each pixel that it sees, estimated from the
             sizes of the tensors that live at the same time.
+        scale: how many times as wide and high as the picture the result is.
     """
 
     reach: int
     norms: tuple[NormPlace, ...]
     bytes_per_pixel: float
+    scale: int = 1
 
     def scaled(self, factor: float) -> Locality:
         """The same with `factor` times the memory."""
@@ -76,7 +79,7 @@ class Moments:
         return self.mean.astype(np.float32), (self.m2 / self.count).astype(np.float32)
 
 
-def moments_of(x: Array, core: Core, shrink: int) -> Moments:
+def moments_of(x: Array, core: Core, shrink: Places) -> Moments:
     """Moments of float (C, h, w) within `core` = (top, bottom, left, right) in pixels of the
     picture that was seen, of which `shrink` along a side make one place."""
     top, bottom, left, right = (v // shrink for v in core)
@@ -99,12 +102,12 @@ class Map:
 
     name: str
     channels: int
-    shrink: int
+    shrink: Places
 
     @property
     def bytes_per_pixel(self) -> float:
         """Of memory, as float32."""
-        return 4.0 * self.channels / self.shrink**2
+        return 4.0 * self.channels / float(self.shrink) ** 2
 
 
 @dataclass(frozen=True)
@@ -130,8 +133,8 @@ class Pass:
 
 @dataclass(frozen=True)
 class Made:
-    """What a pass gives for one tile: `moments` or `pixels`, float32 (out_channels, h, w) in
-    [-1, 1]; and its maps by name, (C, h / shrink, w / shrink)."""
+    """What a pass gives for one tile: `moments` or `pixels`, float32 (out_channels, scale * h,
+    scale * w) in [-1, 1]; and its maps by name, (C, h / shrink, w / shrink)."""
 
     moments: Moments | None
     pixels: Float | None

@@ -133,14 +133,19 @@ def translate_tiled(
             the passes, which saves computing them again.
 
     Returns:
-        What `runner(pixels, domain)` returns, up to a level of rounding: the same type, (H, W, 3),
-        or (H, W, 1) from a model of one channel. None when `should_stop` said so.
+        What `runner(pixels, domain)` returns, up to a level of rounding: the same type, (s * H,
+        s * W, 3) for the model's scale s, or of one channel. None when `should_stop` said so.
 
     Raises:
         UsageError: the model cannot be translated in tiles, or its runner cannot.
         MemoryFault: a tile does not fit the memory; `smaller` ones may.
     """
     local = runner.local()
+    if local.locality.scale != runner.info.scale:
+        raise UsageError(
+            f"{runner.info.name}: gives pictures of {local.locality.scale} times the size, its "
+            f"metadata says {runner.info.scale}"
+        )
     picture = _Extended.of(pixels, runner)
     tile = _round_up(max(tile, runner.info.minimum), picture.multiple_of)
     limit = _limit(memory_limit)
@@ -200,26 +205,29 @@ class _Work:
 
     def make(self, step: Pass) -> Pixels:
         """The last pass: every tile fades into its left neighbour, every row into the one above."""
-        pixels = self.picture.pixels
+        pixels, s = self.picture.pixels, self.runner.info.scale
         height, width = pixels.shape[:2]
-        out = np.empty((height, width, self.runner.info.out_channels), pixels.dtype)
+        out = np.empty((s * height, s * width, self.runner.info.out_channels), pixels.dtype)
         for row in self.picture.rows(self.tile, step.reach + BLEND):
             top, bottom = row[0].core[:2]
             y, yy = max(top - BLEND, 0), min(bottom + BLEND, height)
-            strip = np.empty((max(yy - y, 0), width, out.shape[2]), out.dtype)
+            strip = np.empty((s * max(yy - y, 0), *out.shape[1:]), out.dtype)
             for part in row:
                 left, right = part.core[2:]
                 x, xx = max(left - BLEND, 0), min(right + BLEND, width)
                 if x < width and y < height:
                     made = self._run(step, part).pixels
                     assert made is not None
-                    down, aside = part.seen[0], part.seen[2]
-                    made = made[:, y - down : yy - down, x - aside : xx - aside]
-                    new = planes_to_pixels(made, pixels.dtype)
-                    _fade(strip[:, x:xx].swapaxes(0, 1), new.swapaxes(0, 1), left - x)
+                    rows, columns = (
+                        slice(s * (first - start), s * (last - start))
+                        for first, last, start in ((y, yy, part.seen[0]), (x, xx, part.seen[2]))
+                    )
+                    new = planes_to_pixels(made[:, rows, columns], pixels.dtype)
+                    beside = strip[:, s * x : s * xx].swapaxes(0, 1)
+                    _fade(beside, new.swapaxes(0, 1), s * (left - x))
                 self.count()
             if y < height:
-                _fade(out[y:yy], strip, top - y)
+                _fade(out[s * y : s * yy], strip, s * (top - y))
         return out
 
     def _run(self, step: Pass, part: Tile) -> Made:

@@ -71,6 +71,7 @@ def publish(
             size=config.crop_size,
             working_size=working_size(config, generator),
             upsampling="chroma" if generator.head.output == "chroma" else method.upsampling,
+            scale=generator.scale,
             domains=tuple(data.domains),
             one_hot=method.one_hot,
             exclusive=method.exclusive,
@@ -90,11 +91,13 @@ def publish(
 def working_size(config: TrainConfig, generator: Generator) -> int | None:
     """What the model file of `generator` states as its working size, in pixels on the long side:
     the setting's, else the method's, else the size of the training crops; None where those are
-    below the network's minimum, up to which it extends pictures itself.
+    below the network's minimum, up to which it extends pictures itself. 0 for one that enlarges.
 
     Raises ConfigError for a size below the minimum that was set.
     """
     least = generator.minimum
+    if generator.scale > 1:
+        return 0
     if config.working_size is None:
         side = METHODS[config.method].working_size
         side = config.crop_size if side is None else side

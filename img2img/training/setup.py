@@ -16,6 +16,7 @@ from img2img.errors import ConfigError, proposal
 from img2img.features import find_features, load_lite0
 from img2img.losses import Judgement
 from img2img.methods import METHODS, Method
+from img2img.methods.base import GeneratorSettings
 from img2img.nets import ProjectedDiscriminator
 from img2img.settings import Settings
 from img2img.training.compiling import compile_generators
@@ -128,6 +129,7 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
             f"crop_size {config.crop_size} is larger than load_size {config.load_size}; "
             f"give `load_size={config.crop_size}` or more"
         )
+    _check_scale(config, kind, settings)
     check_decoder(config.jpeg_decoder)
     what = Validation.of(config.metrics, config.validate_seconds)
     if what.distances and not kind.compared:
@@ -136,6 +138,28 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
             "real pictures beside its held-out ones; judge the model with img2img evaluate"
         )
     return kind, settings
+
+
+def _check_scale(config: TrainConfig, kind: type[Method], settings: Settings) -> None:
+    scale = settings.scale if isinstance(settings, GeneratorSettings) else 1
+    if scale == 1:
+        return
+    if not kind.enlarges:
+        able = next(name for name, method in METHODS.items() if method.enlarges)
+        raise ConfigError(
+            f"generator.scale={scale}: {config.method} learns from pictures of one size; use the "
+            f"method {able} with `pairs=degrade`"
+        )
+    if config.crop_size % scale:
+        raise ConfigError(
+            f"crop_size {config.crop_size} cannot be reduced {scale} times; give "
+            f"`crop_size={config.crop_size // scale * scale or scale}`"
+        )
+    if config.working_size:
+        raise ConfigError(
+            f"working_size {config.working_size}: a network that enlarges works at each picture's "
+            "own size; give `working_size=0`"
+        )
 
 
 def choose_hardware(config: TrainConfig) -> Hardware:

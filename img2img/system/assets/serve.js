@@ -66,8 +66,9 @@
   const model = () => models.find(({ name }) => name === part("model").value);
 
   function offer() {
-    const { domains, one_hot, relative, direction, licence } = model();
-    const known = direction === "A -> B" ? "" : `${direction.replace("->", "→")}. `;
+    const { domains, one_hot, relative, direction, licence, scale } = model();
+    const larger = scale > 1 ? `Enlarges ${scale} times. ` : "";
+    const known = larger || (direction === "A -> B" ? "" : `${direction.replace("->", "→")}. `);
     part("about").firstElementChild.textContent = `${known}Licence: ${licence}`;
     part("domains").hidden = !domains.length;
     part("domains").querySelectorAll("label").forEach((label) => label.remove());

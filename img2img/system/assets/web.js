@@ -170,15 +170,25 @@
       next();
       return;
     }
+    const seen = Object.assign(document.createElement("canvas"), { width: before.canvas.width, height: before.canvas.height });
+    seen.getContext("2d").drawImage(before.canvas, 0, 0);
+    if (settings.scale > 1) {
+      // Beside the result stands what the network saw, enlarged by the browser.
+      for (const { canvas } of [before, after]) Object.assign(canvas, { width, height });
+      before.imageSmoothingQuality = "high";
+      before.drawImage(seen, 0, 0, width, height);
+    }
     after.putImageData(new ImageData(pixels, width, height), 0, 0);
     part("save").disabled = false;
+    const larger = settings.scale > 1 ? ` to ${width} x ${height}` : "";
     let smaller = "";
-    if (width !== source.bitmap.width) {
+    if (seen.width !== source.bitmap.width) {
       const whole = `${source.bitmap.width} x ${source.bitmap.height}`;
       smaller = settings.working_size ? ` Enlarged to ${whole}.` : ` Reduced from ${whole}.`;
       if (settings.working_size) enlarge(source.bitmap);
     }
-    say(`Translated ${width} x ${height} pixels in ${seconds.toFixed(1)} s.${smaller}${source.more}`);
+    const verb = larger ? "Enlarged" : "Translated";
+    say(`${verb} ${seen.width} x ${seen.height} pixels${larger} in ${seconds.toFixed(1)} s.${smaller}${source.more}`);
   }
 
   // The network works at the size that its file states; the result has the picture's own.

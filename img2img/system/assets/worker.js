@@ -58,6 +58,27 @@ function toTensor(pixels, width, height) {
   return new ort.Tensor(bytes ? "uint8" : "float32", data, shape);
 }
 
+// RGBA bytes `scale` times as wide and high, with the transparency of `pixels`, linearly interpolated, and no colours.
+function enlargedAlpha(pixels, width, height, scale) {
+  const made = new Uint8ClampedArray(4 * width * height * scale * scale);
+  const alpha = (x, y) => pixels[4 * (y * width + x) + 3];
+  const place = (k, side) => Math.min(Math.max((k + 0.5) / scale - 0.5, 0), side - 1);
+  for (let row = 0; row < height * scale; row++) {
+    const y = place(row, height);
+    const [top, down] = [Math.floor(y), y % 1];
+    const bottom = Math.min(top + 1, height - 1);
+    for (let column = 0; column < width * scale; column++) {
+      const x = place(column, width);
+      const [left, aside] = [Math.floor(x), x % 1];
+      const right = Math.min(left + 1, width - 1);
+      const upper = alpha(left, top) * (1 - aside) + alpha(right, top) * aside;
+      const lower = alpha(left, bottom) * (1 - aside) + alpha(right, bottom) * aside;
+      made[4 * (row * width * scale + column) + 3] = upper * (1 - down) + lower * down;
+    }
+  }
+  return made;
+}
+
 // Output of the network -> RGBA bytes; the transparency remains that of the source.
 function toPixels(data, pixels, area) {
   const channels = settings.out_channels;
@@ -77,8 +98,10 @@ async function run({ run, pixels, width, height, domain }) {
     feeds[settings.inputs[1]] = new ort.Tensor("float32", Float32Array.from(domain), [1, domain.length]);
   }
   const outputs = await session.run(feeds);
-  toPixels(outputs[settings.output].data, pixels, width * height);
-  postMessage({ done: run, pixels, width, height }, [pixels.buffer]);
+  const scale = settings.scale;
+  const made = scale === 1 ? pixels : enlargedAlpha(pixels, width, height, scale);
+  toPixels(outputs[settings.output].data, made, width * height * scale * scale);
+  postMessage({ done: run, pixels: made, width: width * scale, height: height * scale }, [made.buffer]);
 }
 
 self.onmessage = async ({ data }) => {
