@@ -62,6 +62,12 @@ def cell(pixels: Pixels, width: int = _WIDTH, height: int = _HEIGHT) -> Pixels:
     return resize_pixels(pixels[top : top + part_h, left : left + part_w], width, height)
 
 
+def middle(pixels: Pixels) -> Pixels:
+    """The middle of a picture, half as large as a cell."""
+    top, left = (pixels.shape[0] - _HEIGHT // 2) // 2, (pixels.shape[1] - _WIDTH // 2) // 2
+    return pixels[top : top + _HEIGHT // 2, left : left + _WIDTH // 2]
+
+
 def grid(rows: list[list[Pixels]]) -> Pixels:
     """Cells of one size in rows, on white."""
     height, width = rows[0][0].shape[:2]
@@ -80,6 +86,8 @@ def photographs(name: str, folder: Path) -> Pixels:
     translator = img2img.load(name)
     before = BEFORE.get(name, lambda clean, number: clean)
     inputs = [before(read_picture(p).pixels, k) for k, p in enumerate(every_nth(folder))]
+    if translator.info.scale > 1:  # details at 100 %, beside the same place of the small picture
+        inputs = [middle(p) for p in inputs]
     outputs = [translator(pixels) for pixels in inputs]
     return grid([[cell(p) for p in inputs], [cell(p) for p in outputs]])
 

@@ -1,10 +1,10 @@
-"""The figures and sheets of the cards of restore, enhance, colour and avatars, in one run.
+"""The figures and sheets of the cards of restore, enhance, colour, enlarge2x and avatars.
 
     python benchmarks/shipped_models.py PHOTOS [--avatars AVATARS] [--models NAME=MODEL...]
         [--out SHEETS] [--seed 0] [--every 1]
 
 PHOTOS is a folder of good photographs (the 24 Kodak ones in the cards); AVATARS holds images/,
-list_attr.txt and truth/. NAME is one of the four above, MODEL a name, run or file; by default the
+list_attr.txt and truth/. NAME is one of those above, MODEL a name, run or file; by default the
 shipped ones. Figures are means over the pictures with a 95 % interval of 1000 bootstrap draws;
 beside each stands the same figure of doing nothing. The sheets show every third picture, not chosen
 by hand: input, output, truth, and the same at 100 %.
@@ -12,6 +12,7 @@ by hand: input, output, truth, and the same at 100 %.
 - restore: Gaussian noise of 10 levels, then JPEG of quality 30 (4:2:0); and the clean photograph.
 - enhance: the training recipe's tone at a fixed draw for each picture; and the good photograph.
 - colour: the luminance of each photograph as a grey picture.
+- enlarge2x: each photograph halved by Pillow's bicubic filter; beside it bicubic and Lanczos.
 - avatars: each edit of the truth that changes something.
 """
 
@@ -114,7 +115,26 @@ def colour(translate: Translate, clean: Pixels, seed: int, index: int) -> Case:
     return row, (before, after, clean)
 
 
-PHOTO_MODELS = {"restore": restore, "enhance": enhance, "colour": colour}
+def enlarge2x(translate: Translate, clean: Pixels, seed: int, index: int) -> Case:
+    height, width = (side // 2 * 2 for side in clean.shape[:2])
+    clean = clean[:height, :width]
+    small = Image.fromarray(clean).resize((width // 2, height // 2), Image.Resampling.BICUBIC)
+    after = translate(np.asarray(small))
+    bicubic, lanczos = (
+        np.asarray(small.resize((width, height), how))
+        for how in (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
+    )
+    row = {}
+    for name, pixels in (("", after), (" of bicubic", bicubic), (" of lanczos", lanczos)):
+        y, t = tensor(pixels), tensor(clean)
+        row[f"psnr{name}"] = float(psnr(y, t))
+        row[f"vgg19_distance{name}"] = float(vgg19_distance(y, t))
+    return row, (bicubic, after, clean)
+
+
+PHOTO_MODELS = {
+    "restore": restore, "enhance": enhance, "colour": colour, "enlarge2x": enlarge2x,
+}  # fmt: skip
 
 
 def edits(model: str, data: Path, every: int) -> tuple[dict[str, list[Row]], list[Pixels]]:

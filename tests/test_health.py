@@ -195,3 +195,11 @@ def test_a_training_whose_generator_answers_the_same_to_all(
     ]
     assert steps == ([2] if choice == "stop" else [2, 3])
     assert "mode collapse" in (config.out / "report.html").read_text()
+
+
+def test_colour_on_a_kept_luminance_is_a_change() -> None:
+    grey = scenes().mean(1, keepdim=True).expand(-1, 3, -1, -1) * 0.8
+    shift = torch.tensor([0.0, 0.114, -0.587])[None, :, None, None] * 0.2  # luminance of 0
+    assert change(grey, grey) == 0
+    assert change(grey + shift, grey) > 2
+    assert change((grey + shift)[:, :1], grey) < 1e-3  # one channel against three: by luminance

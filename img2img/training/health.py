@@ -61,8 +61,11 @@ def diversity(outputs: Tensor, inputs: Tensor) -> float:
 
 
 def change(outputs: Tensor, inputs: Tensor) -> float:
-    """Mean difference of luminance between outputs and inputs of one size, in levels of 255."""
-    return float((luminance(outputs) - luminance(inputs)).abs().mean()) * 127.5
+    """Mean difference between outputs and inputs of one size, in levels of 255: of all channels,
+    since a model that colours keeps the luminance, or of luminance where one side alone is grey."""
+    if outputs.shape[1] != inputs.shape[1]:
+        outputs, inputs = luminance(outputs), luminance(inputs)
+    return float((outputs - inputs).abs().mean()) * 127.5
 
 
 def luminance_correlation(outputs: Tensor, inputs: Tensor) -> float:
