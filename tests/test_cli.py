@@ -105,7 +105,7 @@ def test_wrong_use(
         (["translate", "empty", "-o", "out"], 2, "empty: no picture in this folder"),
         (["translate", photos, "-o", photos / "out"], 2, "would be read again"),
         (["translate", photos, "-o", "text.txt"], 2, "is a file"),
-        (["translate", photos, "-o", "out", "-m", "arial2map"], 2, "Did you mean 'aerial2map'"),
+        (["translate", photos, "-o", "out", "-m", "paintnig"], 2, "Did you mean 'painting'"),
         (["translate", photos, "-o", "out", "-m", "none/x.onnx"], 2, "no such model file"),
         (["translate", photos, "-o", "out", "-m", "empty"], 2, "without a model file"),
         (["translate", photos, "-o", "out", "-m", "text.txt"], 3, "not a model file"),

@@ -59,7 +59,7 @@ COLOUR: dict[str, Any] = _LAPTOP | {
     "load_size": 144,
     "crop_size": 128,
     "batch_size": 8,
-    "working_size": 256,
+    "working_size": 128,  # as in training: at twice the size colours come in patches
     "settings": {
         "pairs": "degrade",
         "recipe": "colour",

@@ -24,7 +24,7 @@ class ModelInfo:
     """Everything needed to rebuild a generator and to use it rightly.
 
     Attributes:
-        name: short name, e.g. `aerial2map`.
+        name: short name, e.g. `painting`.
         method: the training method (`pix2pix`, ...).
         generator: its name in `GENERATORS`.
         generator_config: its settings.
