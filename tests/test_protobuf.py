@@ -253,8 +253,9 @@ def test_a_model_of_one_size_is_named() -> None:
 def test_the_shipped_models_can_be_tiled() -> None:
     for path in sorted(Path(ROOT / "weights").glob("*.onnx")):
         where = Graph(parse(path.read_bytes())).locality()
-        running = open_runner(path, "cpu").info.norm_statistics == "running"
-        assert bool(where.norms) != running and 50 < where.reach < 400
+        statistics = open_runner(path, "cpu").info.norm_statistics
+        assert bool(where.norms) == (statistics in ("instance", "batch"))
+        assert 5 < where.reach < 400
 
 
 @pytest.mark.parametrize("dilation", [1, 2, 3])

@@ -111,7 +111,10 @@ def test_the_shipped_models_are_served(tmp_path: Path, parsed: Any) -> None:
         place = write_repository(find_model(name, (".onnx",)), tmp_path / "models", Serving())
         parsed((place / "config.pbtxt").read_text())
         pixels = np.zeros((64, 64, 3), np.uint8)
-        assert open_runner(place / "1" / "model.onnx", "cpu")(pixels).shape == (64, 64, 3)
+        runner = open_runner(place / "1" / "model.onnx", "cpu")
+        domain = len(runner.info.domains) * [0.0] or None
+        side = 64 * runner.info.scale
+        assert runner(pixels, domain).shape == (side, side, 3)
     assert sorted(os.listdir(tmp_path / "models")) == sorted(shipped())
 
 
