@@ -1,8 +1,9 @@
 """Writes docs/reference/models.md and its pictures: what each shipped model makes of six pictures.
 
-    python benchmarks/models_page.py PHOTOS [--avatars AVATARS] [--only NAME...]
+    python benchmarks/models_page.py PHOTOS [--avatars AVATARS] [--paintings PAINTINGS]
+        [--only NAME...]
 
-PHOTOS is a folder of photographs, AVATARS that of images/ and list_attr.txt. The pictures are not
+PHOTOS and PAINTINGS are folders of pictures, AVATARS that of images/ and list_attr.txt. They are not
 chosen by hand: every n-th of the folder, so that there are six. Models for damaged, grey or badly
 exposed photographs get photographs that are made so (as in benchmarks/shipped_models.py), in the
 top row; the output is below. The page is written for all models, new sheets for those of --only.
@@ -45,6 +46,7 @@ BEFORE: dict[str, Before] = {
 }
 DOMAINS = ("avatars",)
 SKETCHES = ("sketch2avatar",)
+PAINTINGS = ("monet2photo",)
 
 
 def every_nth(folder: Path) -> list[Path]:
@@ -134,6 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path)
     parser.add_argument("--avatars", type=Path)
+    parser.add_argument("--paintings", type=Path)
     parser.add_argument("--only", nargs="*", default=[])
     given = parser.parse_args()
     place = ROOT / "docs" / "images" / "models"
@@ -147,10 +150,12 @@ def main() -> None:
             sheet = people(name, given.avatars)
         elif name in SKETCHES:
             sheet = sketches(name)
-        elif "photograph" in shipped()[name].purpose.lower() and not name.startswith("aerial"):
-            sheet = photographs(name, given.photos)
+        elif name in PAINTINGS:
+            if given.paintings is None:
+                continue
+            sheet = photographs(name, given.paintings)
         else:
-            continue
+            sheet = photographs(name, given.photos)
         write_picture(place / f"{name}.jpg", Picture(sheet, format="JPEG"), 88)
         print(f"{name}: {sheet.shape[1]}x{sheet.shape[0]}")
     parts = [section(model, default_name()) for model in shipped().values()]

@@ -349,7 +349,9 @@ def test_the_working_size_is_said_obeyed_and_remembered(
         assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
     shown = cli("models", "show", path, "--all")
     assert "working_size: 48" in shown.stdout.splitlines()
-    assert json.loads(cli("models", "show", "sketch2avatar", "--json").stdout)["working_size"] == 128
+    assert (
+        json.loads(cli("models", "show", "sketch2avatar", "--json").stdout)["working_size"] == 128
+    )
 
 
 @pytest.mark.parametrize(
