@@ -4,9 +4,10 @@
         [--only NAME...]
 
 PHOTOS and PAINTINGS are folders of pictures, AVATARS that of images/ and list_attr.txt. They are
-not chosen by hand: every n-th of the folder, so that there are six. Models for damaged, grey or badly
-exposed photographs get photographs that are made so (as in benchmarks/shipped_models.py), in the
-top row; the output is below. The page is written for all models, new sheets for those of --only.
+not chosen by hand: every n-th of the folder, so that there are six. Models for damaged, grey or
+badly exposed photographs get photographs that are made so (as in benchmarks/shipped_models.py), in
+the top row; the output is below. The page is written for all models, new sheets for those of
+--only.
 """
 
 from __future__ import annotations
