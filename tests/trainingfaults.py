@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from img2img.errors import Img2ImgError, ModelError
+from tests.conftest import picture
 from tests.faults import Place, Row, Seen, _unless, _within
 
 _STEPS = 12
@@ -35,8 +36,7 @@ def pictures(folder: Path, count: int = 4) -> Path:
     for part, many in (("train", count), ("val", 1)):
         (folder / part).mkdir(parents=True)
         for k in range(many):
-            coarse = np.random.default_rng(k).integers(0, 256, (4, 4, 3), np.uint8)
-            a = np.asarray(Image.fromarray(coarse).resize((40, 40), Image.Resampling.BICUBIC))
+            a = np.asarray(picture(40, 40, k))
             Image.fromarray(np.hstack([a, 255 - a])).save(folder / part / f"{k}.png")
     return folder
 
@@ -269,21 +269,18 @@ def flips(place: Place) -> Seen:
     from tests.test_training import same
 
     seen = Seen()
-    _, _, _ = _undisturbed(place)
+    _undisturbed(place)
     state, model = (
         states_of(place.folder / "whole")[0],
         place.folder / "whole" / "model.safetensors",
     )
-
-    def read_state(path: Path) -> Any:
-        return load_state(path)
 
     def read_model(path: Path) -> Any:
         generator, info = load_model(path)
         return dict(generator.state_dict()), info.to_dict()
 
     refused = 0
-    for path, read in ((state, read_state), (model, read_model)):
+    for path, read in ((state, load_state), (model, read_model)):
         data, good = path.read_bytes(), read(path)
         flipped = place.folder / f"flipped{path.suffix}"
         count = max(1, place.count // 2)
@@ -389,9 +386,7 @@ def _data_for(method: str, folder: Path) -> Path:
             target = folder / "data" / part / name
             target.mkdir(parents=True)
             for k in range(4):
-                coarse = np.random.default_rng(10 * k + place).integers(0, 256, (4, 4, 3), np.uint8)
-                picture = Image.fromarray(coarse).resize((60, 44), Image.Resampling.BICUBIC)
-                picture.save(target / f"{k}.png")
+                picture(60, 44, 10 * k + place).save(target / f"{k}.png")
     return folder / "data"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,13 @@ from torch.nn import functional as F
 
 from img2img.features.found import find_features
 from img2img.features.inception import InceptionV3
-from img2img.features.lite0 import load_lite0
+from img2img.features.lite0 import Lite0
 from img2img.features.mobilenetv2 import MobileNetV2
 from img2img.features.vgg19 import load_vgg19
 
 Filter = Literal["bilinear", "bicubic"]
 Channels = tuple[float, float, float]
+Net = TypeVar("Net", bound=nn.Module)
 _IMAGENET = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _LAST = "relu5_4"
 _BATCH = 32
@@ -147,8 +148,10 @@ class _PooledVGG19(nn.Module):
         return torch.cat([maps.mean((2, 3)), maps.std((2, 3), correction=0)], 1)
 
 
-def _strict(build: Callable[[], nn.Module]) -> Callable[[Path], nn.Module]:
-    def load(path: Path) -> nn.Module:
+def _strict(build: Callable[[], Net]) -> Callable[[Path], Net]:
+    """Loads a network whose weight file holds just its state."""
+
+    def load(path: Path) -> Net:
         net = build()
         # Only tensors are read, never code.
         net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
@@ -161,6 +164,7 @@ def _grey(mean: float, deviation: float) -> tuple[Channels, Channels]:
     return (mean, mean, mean), (deviation, deviation, deviation)
 
 
+load_lite0 = _strict(Lite0)
 _KINDS = {
     "vgg19": _Kind(_PooledVGG19, 1024, 0, 224, "bilinear", *_grey(127.5, 127.5)),
     "lite0": _Kind(load_lite0, 1280, 1000, 224, "bilinear", *_grey(127, 128)),

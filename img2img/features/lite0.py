@@ -6,9 +6,6 @@ swish; stem and head keep their width. The names of the modules are those in the
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -104,11 +101,3 @@ class Lite0(nn.Module):
     def head(self, features: Tensor) -> Tensor:
         """Pooled features (N, 1280) -> logits (N, 1000)."""
         return self._fc(features)
-
-
-def load_lite0(path: Path) -> Lite0:
-    """Lite0 with the weights in `path`, which `find_features` has verified; only tensors are read
-    from it, never code."""
-    net = Lite0()
-    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return net

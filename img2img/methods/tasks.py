@@ -108,25 +108,12 @@ LABELS: dict[str, Any] = _LAPTOP | {
     },
 }
 
-# Blurs less than with the levels of the presets above: what to add to a pixel lies close to it.
-ENLARGE: dict[str, Any] = _LAPTOP | {
-    "load_size": 128,
-    "crop_size": 96,
-    "batch_size": 8,
-    "working_size": 0,
-    "settings": {
-        "pairs": "degrade",
+# Blurs less than with the levels of `restore`: what to add to a pixel lies close to it.
+ENLARGE: dict[str, Any] = RESTORE | {
+    "settings": RESTORE["settings"]
+    | {
         "recipe": "enlarge",
-        # Large photographs, reduced: what is learned from must be sharp to the pixel.
-        "crop_scale": (0.15, 0.5),
-        "crops": 3000,
-        "generator": "fast",
         "generator_options": {"width": 32, "blocks": 8, "shrink": 1, "scale": 2},
-        "lambda_gan": 0.0,
-        "lambda_l1": 1.0,
-        "lr": 1e-3,
-        "beta1": 0.9,
-        "beta2": 0.99,
     },
 }
 

@@ -8,13 +8,15 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from img2img._version import __version__
 from img2img.errors import PictureError, UsageError, proposal
-from img2img.images import HOLDS_16_BITS, Pixels, Reading, with_pixels
+from img2img.images import HOLDS_16_BITS, Picture, Pixels, Reading, with_pixels
 from img2img.images.formats import FORMATS, READ_ONLY, encode_format, sniff
 from img2img.images.memory import encode_picture
 from img2img.images.values import MetadataChoice
@@ -173,16 +175,16 @@ class Service:
                 with_pixels(source, pixels),
                 format=format,
                 software="" if stripped else f"img2img {__version__}, model {self._name(wanted)}",
-                notes=[*source.notes, *strangeness(source, self.models[wanted.model].info.inputs)],
             )
             loop = asyncio.get_running_loop()
-            data = await loop.run_in_executor(
-                self._writers, encode_picture, picture, wanted.quality
+            usual = self.models[wanted.model].info.inputs
+            data, strange = await loop.run_in_executor(
+                self._writers, _encoded, picture, wanted.quality, source, usual
             )
         finally:
             hold.drop()
         height, width = pixels.shape[:2]
-        return Answer(data, format, width, height, tuple(picture.notes))
+        return Answer(data, format, width, height, (*picture.notes, *strange))
 
     async def _run(self, wanted: Wanted, pixels: Pixels) -> Pixels:
         task = self.batcher.submit(wanted.network, pixels, wanted.domain)
@@ -278,6 +280,13 @@ def _number(given: dict[str, str], name: str, default: float) -> float:
         return float(text)
     except ValueError:
         raise UsageError(f"`{name}` {text[:40]}: is no number") from None
+
+
+def _encoded(
+    picture: Picture, quality: int, source: Picture, usual: Mapping[str, Any]
+) -> tuple[bytes, list[str]]:
+    """The file of `picture`, and by what its `source` is unlike the model's pictures."""
+    return encode_picture(picture, quality), strangeness(source, usual)
 
 
 def _drop(work: Future[tuple[Decoded, Hold]]) -> None:
