@@ -153,6 +153,7 @@ def test_a_picture_that_does_not_fit_the_memory_costs_itself(
 
 
 @posix
+@pytest.mark.slow
 def test_a_whole_job_that_was_stopped_for_long_is_late_with_nothing(tmp_path: Path) -> None:
     """As Ctrl-Z and fg, or a machine that sleeps: the processes stop together and go on together."""
     program = (

@@ -193,7 +193,8 @@ def test_runs_of_two_directions(cli: Cli, photos: Path, tmp_path: Path) -> None:
     assert "model AtoB " in done.stderr
 
 
-@pytest.mark.parametrize("table", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("table", [True, False])
 def test_a_run_publishes_what_its_domains_are(cli: Cli, tmp_path: Path, table: bool) -> None:
     for k in range(4):
         folder = tmp_path / "data" / ("images" if table else f"train/{'ab'[k % 2]}")

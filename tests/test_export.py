@@ -21,15 +21,18 @@ from img2img.onnx_format.reading import DIGEST_KEY
 from img2img.runners import open_runner
 from tests.conftest import info_of, picture, small_generator, stargan
 
+BLURRED = {"downsample": "blurred", "upsample": "blurred", "block_padding": "replicate"}
+GREY = {"norm": "batch", "padding": "zero", "in_channels": 1, "out_channels": 1}
+
 
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("unet", {"norm": "batch", "dropout": True}),
+        pytest.param("unet", {"norm": "batch", "dropout": True}, marks=pytest.mark.slow),
         ("unet", {"norm": "instance", "upsample": "resize"}),
         ("resnet", {"norm": "instance"}),
-        ("resnet", {"downsample": "blurred", "upsample": "blurred", "block_padding": "replicate"}),
-        ("resnet", {"norm": "batch", "padding": "zero", "in_channels": 1, "out_channels": 1}),
+        pytest.param("resnet", BLURRED, marks=pytest.mark.slow),
+        pytest.param("resnet", GREY, marks=pytest.mark.slow),
     ],
 )
 def test_every_generator_exports_and_says_the_same(

@@ -24,7 +24,18 @@ def test_row(row: str, onnx_file: Path) -> None:
     assert seen.wrong == [], seen.figure
 
 
-@pytest.mark.parametrize("row", [name for name in all_rows() if name not in ROWS])
+# Whole trainings, cut and resumed again and again.
+LONG = ("cuts", "renames", "signals", "workers")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in LONG else [])
+        for name in all_rows()
+        if name not in ROWS
+    ],
+)
 def test_row_of_training(row: str, onnx_file: Path) -> None:
     if row == "workers" and sys.platform != "linux":
         pytest.skip("looks into /proc")

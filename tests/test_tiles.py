@@ -89,28 +89,50 @@ def differences(a: np.ndarray, b: np.ndarray | None) -> int:
     return int(np.abs(a.astype(int) - b.astype(int)).max())
 
 
+class Models:
+    """Model files by name, each made when it is asked for: an export takes seconds."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def __truediv__(self, name: str) -> Path:
+        path = self._folder / name
+        if path.exists():
+            return path
+        if path.suffix == ".onnx":
+            export_onnx(self / f"{path.stem}.safetensors", path)
+        elif path.stem == "stargan":
+            stargan(path)
+        else:
+            generator = generator_of(path.stem)
+            save_model(path, generator, info_of(generator))
+        return path
+
+
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("families")
-    for family in FAMILIES:
-        generator = generator_of(family)
-        save_model(folder / f"{family}.safetensors", generator, info_of(generator))
-    stargan(folder / "stargan.safetensors")
-    for name in EXPORTED:
-        export_onnx(folder / f"{name}.safetensors", folder / f"{name}.onnx")
-    return folder
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    return Models(tmp_path_factory.mktemp("families"))
+
+
+def exported(suffix: str = "") -> list[Any]:
+    """One of each kind of export always, the others with the slow tests."""
+    always = ("unet instance", "resnet reflect", "fast levels", "stargan")
+    return [
+        pytest.param(name + suffix, marks=[] if name in always else [pytest.mark.slow])
+        for name in EXPORTED
+    ]
 
 
 CASES = [
     *(f"{family}.safetensors" for family in FAMILIES),
     "stargan.safetensors",
-    *(f"{name}.onnx" for name in EXPORTED),
+    *exported(".onnx"),
 ]
 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("size", [(131, 93), (64, 160), (40, 200)])
-def test_tiles_give_the_whole_picture(models: Path, name: str, size: tuple[int, int]) -> None:
+def test_tiles_give_the_whole_picture(models: Models, name: str, size: tuple[int, int]) -> None:
     runner = open_runner(models / name, "cpu")
     domain = [1.0, 0.0, 1.0] if runner.info.domains else None
     pixels = photograph(*size)
@@ -135,7 +157,7 @@ def _extended(runner: Runner, size: tuple[int, int]) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("name", ["unet instance.safetensors", "resnet reflect.onnx"])
-def test_sixteen_bits_and_tiles_larger_than_the_picture(models: Path, name: str) -> None:
+def test_sixteen_bits_and_tiles_larger_than_the_picture(models: Models, name: str) -> None:
     runner = open_runner(models / name, "cpu")
     pixels = photograph(70, 90, dtype=np.uint16)
     whole = runner(pixels)
@@ -147,7 +169,7 @@ def test_sixteen_bits_and_tiles_larger_than_the_picture(models: Path, name: str)
 
 
 @pytest.mark.parametrize("name", ["unet instance.onnx", "resnet reflect.onnx", "stargan.onnx"])
-def test_what_is_kept_between_passes_changes_nothing(models: Path, name: str) -> None:
+def test_what_is_kept_between_passes_changes_nothing(models: Models, name: str) -> None:
     runner = open_runner(models / name, "cpu")
     domain = [0.0, 1.0, 0.0] if runner.info.domains else None
     pixels = photograph(120, 170)
@@ -165,7 +187,7 @@ def test_what_is_kept_between_passes_changes_nothing(models: Path, name: str) ->
 
 @pytest.mark.parametrize("what", ["mean", "variance", "count", "norms"])
 def test_a_wrong_statistic_is_seen(
-    models: Path, monkeypatch: pytest.MonkeyPatch, what: str
+    models: Models, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     runner = open_runner(models / "unet instance.safetensors", "cpu")
     right = Moments.statistics
@@ -187,7 +209,7 @@ def test_a_wrong_statistic_is_seen(
 
 
 def test_too_small_an_overlap_is_seen_but_fades(
-    models: Path, monkeypatch: pytest.MonkeyPatch
+    models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner = open_runner(models / "resnet none.safetensors", "cpu")
     pixels = photograph(96, 96)
@@ -248,8 +270,8 @@ def test_reach_is_how_far_a_pixel_acts(family: str) -> None:
     assert 0.75 * reach <= farthest <= reach
 
 
-@pytest.mark.parametrize("name", EXPORTED)
-def test_the_graph_tells_what_the_generator_tells(models: Path, name: str) -> None:
+@pytest.mark.parametrize("name", exported())
+def test_the_graph_tells_what_the_generator_tells(models: Models, name: str) -> None:
     ours, graphs = (
         open_runner(models / f"{name}{suffix}", "cpu").local().locality
         for suffix in (".safetensors", ".onnx")
@@ -267,7 +289,7 @@ def test_models_that_look_everywhere_stay_whole(tmp_path: Path) -> None:
         tile_for(runner, 9000, 9000, 512)
 
 
-def test_the_tile_follows_the_wish_and_the_memory(models: Path) -> None:
+def test_the_tile_follows_the_wish_and_the_memory(models: Models) -> None:
     runner = open_runner(models / "unet instance.onnx", "cpu")
     where = runner.local().locality
     assert tile_for(runner, 30000, 30000, "off") is None
@@ -290,7 +312,7 @@ def test_the_tile_follows_the_wish_and_the_memory(models: Path) -> None:
     assert free_memory() > 2**20
 
 
-def test_stopping_between_tiles(models: Path) -> None:
+def test_stopping_between_tiles(models: Models) -> None:
     runner = open_runner(models / "unet instance.onnx", "cpu")
     told: list[int] = []
     stopped = translate_tiled(
@@ -323,7 +345,7 @@ def test_shipped_models_in_tiles(name: str) -> None:
         assert differences(runner(pixels, domain), tiled) <= 1
 
 
-def test_neither_torch_nor_onnx_is_needed(models: Path) -> None:
+def test_neither_torch_nor_onnx_is_needed(models: Models) -> None:
     program = (
         "import sys, numpy as np\n"
         "sys.modules.update(torch=None, onnx=None, pydantic=None)\n"
@@ -340,7 +362,7 @@ def test_neither_torch_nor_onnx_is_needed(models: Path) -> None:
     assert int(done.stdout) <= 1
 
 
-def test_norms_are_as_before_outside_of_tiles(models: Path) -> None:
+def test_norms_are_as_before_outside_of_tiles(models: Models) -> None:
     runner = open_runner(models / "unet instance.safetensors", "cpu")
     pixels = photograph(64, 64)
     before = runner(pixels)
