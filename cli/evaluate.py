@@ -70,7 +70,7 @@ def evaluate_command(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Figure of pairs: l1, psnr, ssim, ms_ssim or vgg19_distance. Repeatable. "
+            help="Figure of pairs: l1, psnr, ssim, ms_ssim, vgg19_distance or lpips. Repeatable. "
             "[default: all whose weights are installed]",
         ),
     ] = None,

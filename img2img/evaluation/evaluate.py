@@ -41,7 +41,7 @@ from img2img.evaluation.sources import (
     for_model,
     two_folders,
 )
-from img2img.features import FEATURES, open_features
+from img2img.features import FEATURES, PARTS, open_features
 from img2img.images import Pixels
 from img2img.inference.translator import Translator, model_path
 from img2img.metrics import METRICS
@@ -183,11 +183,13 @@ def evaluate(
         "judged": len(found.rows),
         "reals": len(found.reals.names),
         "networks": {
-            name: FEATURES[name].sha256
+            name: (FEATURES | PARTS)[name].sha256
             for name in dict.fromkeys(
-                [*(n.name for n in networks), *(METRICS[m].network for m in metrics if some.paired)]
+                [
+                    *(n.name for n in networks),
+                    *(n for m in metrics if some.paired for n in METRICS[m].networks),
+                ]
             )
-            if name
         },
         "img2img": __version__,
         "torch": torch.__version__,

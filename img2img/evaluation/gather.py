@@ -25,7 +25,7 @@ from img2img.evaluation.sources import Item, Material
 from img2img.images import LUMA, Pixels, resize_pixels
 from img2img.metrics import METRICS
 from img2img.metrics.edits import changed_outside
-from img2img.metrics.paired import ssim
+from img2img.metrics.paired import ssim, ssim_and_ms_ssim
 from img2img.system import cpu
 
 SMALL = 64  # side of the copies for the critic and the collapse figures
@@ -310,11 +310,11 @@ def _read(
 
 def _paired(fake: Pixels, truth: Pixels, names: Sequence[str]) -> dict[str, float]:
     x, y = (planes(pixels).float() for pixels in (fake, truth))
-    return {
-        name: float(METRICS[name].of(x, y))
-        for name in names
-        if min(x.shape[2:]) >= METRICS[name].least_side
-    }
+    fitting = [name for name in names if min(x.shape[2:]) >= METRICS[name].least_side]
+    row = {}
+    if {"ssim", "ms_ssim"} <= {*fitting}:
+        row = dict(zip(("ssim", "ms_ssim"), map(float, ssim_and_ms_ssim(x, y)), strict=True))
+    return {n: row[n] if n in row else float(METRICS[n].of(x, y)) for n in fitting}
 
 
 def plainly_enlarged(source: Pixels, truth: Pixels, names: Sequence[str]) -> dict[str, float]:
@@ -322,7 +322,7 @@ def plainly_enlarged(source: Pixels, truth: Pixels, names: Sequence[str]) -> dic
     named `bicubic_psnr` and so on."""
     height, width = truth.shape[:2]
     made = resize_pixels(source, width, height)
-    plain = [name for name in names if not METRICS[name].network]
+    plain = [name for name in names if not METRICS[name].networks]
     return {BICUBIC + name: value for name, value in _paired(made, truth, plain).items()}
 
 

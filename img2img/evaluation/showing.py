@@ -17,7 +17,7 @@ from img2img.metrics import METRICS
 
 _ROWS = 6
 # The figure by which pictures are called the worst: what people agree with most comes first.
-_PREFERRED = ("vgg19_distance", "ms_ssim", "ssim", "psnr", "l1")
+_PREFERRED = ("lpips", "vgg19_distance", "ms_ssim", "ssim", "psnr", "l1")
 
 
 def sections_of(

@@ -20,11 +20,12 @@ class FeatureFile:
     Attributes:
         variable: environment variable that may hold its path.
         file: its name in its package, or by itself where no package brings it.
-        sha256: of the whole file.
+        sha256: of the whole file, or its first digits where its source publishes no more.
         source: project, version and licence.
         package: import name of the package that brings it; empty where none does.
         alone: requirement to install without what it depends on; empty where the extra `features`
             installs the package.
+        hub: torch's hub keeps the file under this name too.
     """
 
     variable: str
@@ -33,8 +34,10 @@ class FeatureFile:
     source: str
     package: str = ""
     alone: str = ""
+    hub: bool = False
 
 
+# Networks whose features compare sets of pictures.
 FEATURES: dict[str, FeatureFile] = {
     "vgg19": FeatureFile(
         variable="IMG2IMG_VGG19",
@@ -68,33 +71,60 @@ FEATURES: dict[str, FeatureFile] = {
 }
 
 
+# What a figure of pairs needs besides.
+PARTS: dict[str, FeatureFile] = {
+    "alexnet": FeatureFile(
+        variable="IMG2IMG_ALEXNET",
+        file="alexnet-owt-7be5be79.pth",
+        sha256="7be5be79",
+        source="torchvision (BSD-3-Clause), AlexNet (arXiv 1404.5997)",
+        hub=True,
+    ),
+    "lpips": FeatureFile(
+        variable="IMG2IMG_LPIPS",
+        package="torchmetrics",
+        file="functional/image/lpips_models/alex.pth",
+        sha256="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+        source="torchmetrics (Apache-2.0), from LPIPS 0.1 (BSD-2-Clause, arXiv 1801.03924)",
+        alone="torchmetrics>=1.6",
+    ),
+}
+
+
 def find_features(name: str, path: Path | str | None = None) -> Path:
     """The verified weight file of the feature network `name`.
 
     It is looked for at `path`, at the path in its environment variable, in the folder `features` of
-    the cache, and in its package, whose code is not imported. The first of these that is given, or
-    has the file, decides.
+    the cache, in the folder where torch's hub keeps what it has downloaded, and in its package,
+    whose code is not imported. The first of these that is given, or has the file, decides.
 
     Raises:
         ConfigError: the name is unknown; a path or variable that is given leads to no readable
             file; the file is not the known one (SHA-256); or none of them has it.
     """
-    if name not in FEATURES:
+    if name not in FEATURES and name not in PARTS:
         raise ConfigError(f"unknown feature network '{name}'.{proposal(name, FEATURES)}")
-    wanted = FEATURES[name]
+    wanted = FEATURES[name] if name in FEATURES else PARTS[name]
     if path:
         return _verified(Path(path), wanted, name)
     if given := os.environ.get(wanted.variable):
         return _verified(Path(given), wanted, f"{name} ({wanted.variable})")
     cached = cache_folder() / "features" / Path(wanted.file).name
-    if cached.is_file():
-        return _verified(cached, wanted, name)
+    for kept in (cached, _hub() / wanted.file) if wanted.hub else (cached,):
+        if kept.is_file():
+            return _verified(kept, wanted, name)
     spec = importlib.util.find_spec(wanted.package) if wanted.package else None
     for folder in (spec.submodule_search_locations or []) if spec else []:
         found = Path(folder) / wanted.file
         if found.is_file():
             return _verified(found, wanted, name)
     raise ConfigError(_missing(wanted, name, cached.parent))
+
+
+def _hub() -> Path:
+    """Where torch.hub puts weights that it downloads."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("TORCH_HOME") or Path(caches) / "torch") / "hub" / "checkpoints"
 
 
 def _missing(wanted: FeatureFile, name: str, cache: Path) -> str:
@@ -124,7 +154,7 @@ def _verified(path: Path, wanted: FeatureFile, name: str) -> Path:
         raise ConfigError(
             f"{path}: weights of {name} cannot be read: {describe_os_error(error)}"
         ) from None
-    if digest != wanted.sha256:
+    if not digest.startswith(wanted.sha256):
         raise ConfigError(
             f"{path}: not the known weights of {name} (SHA-256 {digest[:12]}..., expected "
             f"{wanted.sha256[:12]}...); take the file {Path(wanted.file).name} of {wanted.source}"

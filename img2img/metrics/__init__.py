@@ -12,7 +12,7 @@ from torch import Tensor
 from img2img.errors import ConfigError
 from img2img.features import find_features
 from img2img.metrics.paired import l1, ms_ssim, psnr, ssim
-from img2img.metrics.perceptual import vgg19_distance
+from img2img.metrics.perceptual import lpips, vgg19_distance
 
 
 @dataclass(frozen=True)
@@ -25,21 +25,20 @@ class Metric:
         unit: of the figure; empty for a plain number.
         higher_is_better: which way is closer.
         least_side: images with a shorter side, in pixels, are left out.
-        network: in FEATURES, whose weights it needs; empty for none.
+        networks: in FEATURES or PARTS, whose weights it needs.
     """
 
     of: Callable[[Tensor, Tensor], Tensor]
     unit: str
     higher_is_better: bool
     least_side: int = 1
-    network: str = ""
+    networks: tuple[str, ...] = ()
 
     def available(self) -> bool:
         """Whether the weights that it needs are here."""
-        if not self.network:
-            return True
         try:
-            find_features(self.network)
+            for network in self.networks:
+                find_features(network)
         except ConfigError:
             return False
         return True
@@ -51,7 +50,10 @@ METRICS: dict[str, Metric] = {
     "ssim": Metric(ssim, "", higher_is_better=True, least_side=11),
     "ms_ssim": Metric(ms_ssim, "", higher_is_better=True, least_side=176),
     "vgg19_distance": Metric(
-        vgg19_distance, "", higher_is_better=False, least_side=16, network="vgg19"
+        vgg19_distance, "", higher_is_better=False, least_side=16, networks=("vgg19",)
+    ),
+    "lpips": Metric(
+        lpips, "", higher_is_better=False, least_side=32, networks=("alexnet", "lpips")
     ),
 }
 # What a training computes of its held-out pictures unless it is told otherwise: quick ones.

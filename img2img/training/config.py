@@ -81,7 +81,7 @@ class TrainConfig(Settings):
     metrics: tuple[str, ...] = Field(
         DEFAULT_METRICS,
         description="figures of the held-out pictures: l1, psnr, ssim, ms_ssim, vgg19_distance, "
-        "and of sets fd_NETWORK and kd_NETWORK (lite0, mobilenetv2, vgg19), fid and kid",
+        "lpips, and of sets fd_NETWORK and kd_NETWORK (lite0, mobilenetv2, vgg19), fid and kid",
     )
     best: str = Field("", description="figure by which the best model is kept as best.safetensors")
     patience: int = Field(

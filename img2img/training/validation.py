@@ -52,8 +52,8 @@ class Validation:
                 raise ConfigError(
                     f"metrics: unknown figure '{name}'.{proposal(name, [*METRICS, *known])}"
                 )
-            network = METRICS[name].network if name in METRICS else known[name][1]
-            if network:
+            networks = METRICS[name].networks if name in METRICS else (known[name][1],)
+            for network in filter(None, networks):
                 find_features(network)
         pairs = tuple(n for n in names if n in METRICS)
         return cls(pairs, {n: known[n] for n in names if n in known}, seconds)
