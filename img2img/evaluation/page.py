@@ -18,7 +18,7 @@ from img2img.evaluation.report import Report, interval, shown
 from img2img.images import Pixels, resize_pixels
 from img2img.metrics import METRICS
 from img2img.system.atomic import write_atomic
-from img2img.system.pages import asset, fill, head
+from img2img.system.pages import asset, fill, head, scrolled
 from img2img.system.pages import shown_text as _text
 
 _SIDE = 320  # of a picture in the page, in pixels
@@ -120,7 +120,8 @@ def _figures(report: Report) -> str:
     return (
         "<section><h2>Figures</h2><p>In brackets the interval that holds the figure in 95 of 100 "
         "drawings of such pictures. The floor is what to measure a value by: of a distance the "
-        "same between two halves of the real pictures.</p><div class='wide'><table><thead><tr>"
+        "same between two halves of the real pictures.</p>"
+        f"{scrolled('Figures')}<table><thead><tr>"
         "<th>figure</th><th>value</th><th>interval</th><th>floor</th><th>pictures</th><th></th>"
         "<th></th></tr></thead><tbody>"
         f"{rows}</tbody></table></div></section>"
@@ -145,7 +146,8 @@ def _comparison(reports: Sequence[Report]) -> str:
     return (
         "<section><h2>Comparison</h2><p>In bold what is best, together with those whose "
         "interval reaches its own; nothing where all do, or where there are no intervals.</p>"
-        f"<div class='wide'><table><thead><tr><th>figure</th>{head}<th></th></tr></thead>"
+        f"{scrolled('Figures of each model')}<table><thead><tr><th>figure</th>{head}<th></th></tr>"
+        "</thead>"
         f"<tbody>{''.join(body)}</tbody></table></div></section>"
     )
 

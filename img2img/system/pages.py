@@ -31,6 +31,12 @@ def head(title: str, style: str, script: str = "") -> str:
     return fill(asset("head.html"), values)
 
 
+def scrolled(label: str) -> str:
+    """The opening tag of a `div` that scrolls sideways where its table is too wide for the screen,
+    named `label` for assistive programs and reached by the keyboard."""
+    return f"<div class='wide' role='region' tabindex='0' aria-label='{html.escape(label)}'>"
+
+
 def policy(style: str, script: str) -> str:
     """A Content-Security-Policy under which a page has no network: it shows `data:` pictures, and
     has this `style` and this `script` (the texts of its elements) and no other."""

@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from img2img._version import __version__
 from img2img.errors import EnvironmentFault, describe_os_error
 from img2img.system.atomic import write_atomic
-from img2img.system.pages import asset, fill, head
+from img2img.system.pages import asset, fill, head, scrolled
 from img2img.system.pages import shown_text as _text
 from img2img.training.curves import GROUPS, curves_of, evenly, number
 from img2img.training.differences import changed_settings
@@ -216,7 +216,8 @@ def _samples(sheets: Sequence[Mapping[str, Any]], newest: Mapping[str, Any] | No
 
 def _next(run: RunFiles) -> str:
     lines = "".join(
-        f"<p>{_text(why)}:</p><pre>{_text(command)}</pre>" for why, command in next_commands(run)
+        f"<p>{_text(why)}:</p><pre tabindex='0'>{_text(command)}</pre>"
+        for why, command in next_commands(run)
     )
     return f"<section><h2>What to type next</h2>{lines}</section>"
 
@@ -233,7 +234,7 @@ def _differing(run: RunFiles, name: str = "") -> str:
     if not rows:
         return f"<section>{heading}<p>None.</p></section>"
     return (
-        f"<section>{heading}<div class='wide'><table class='facts'><thead><tr><th>setting</th>"
+        f"<section>{heading}{scrolled('Settings')}<table class='facts'><thead><tr><th>setting</th>"
         f"<th>here</th><th>there</th></tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
 
@@ -281,7 +282,7 @@ def _table(runs: Sequence[RunFiles]) -> str:
         rows.append("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<th>{n}</th>" for n in ("run", "method", "state", "steps", "best", "time"))
     return (
-        f"<section><h2>Runs</h2><div class='wide'><table><thead><tr>{head}</tr></thead>"
+        f"<section><h2>Runs</h2>{scrolled('Runs')}<table><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div></section>"
     )
 
