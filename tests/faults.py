@@ -1,7 +1,7 @@
 """What is promised under fault, counted. `python -m tests.faults [ROW...] [--count N]`.
 
 `translating` stands for the rows of this module, which is the default; `training` for those of
-`tests.trainingfaults`.
+`tests.trainingfaults`, `serving` for those of `tests.servingfaults`.
 
 Each row injects real faults into the real command and prints how many trials there were, what is
 required and what was seen. CI runs a few trials of each (`tests/test_faults.py`).
@@ -691,12 +691,12 @@ ROWS: dict[str, Row] = {
 
 
 def all_rows() -> dict[str, Row]:
-    """The rows of translating and, where they can be tried, of training."""
+    """The rows of translating and, where they can be tried, of training and serving."""
     if os.name != "posix":
         return ROWS
-    from tests import trainingfaults
+    from tests import servingfaults, trainingfaults
 
-    return ROWS | trainingfaults.ROWS
+    return ROWS | trainingfaults.ROWS | servingfaults.ROWS
 
 
 def run_row(name: str, model: Path, count: int, seed: int = 0) -> Seen:
@@ -719,11 +719,17 @@ def small_model(folder: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    from tests import servingfaults, trainingfaults
+
     rows = all_rows()
-    groups = {"translating": [*ROWS], "training": [name for name in rows if name not in ROWS]}
+    groups = {
+        "translating": [*ROWS],
+        "training": [*trainingfaults.ROWS],
+        "serving": [*servingfaults.ROWS],
+    }
     parser.add_argument(
         "rows", nargs="*", metavar="ROW", default=["translating"],
-        help=f"translating, training, or of {', '.join(rows)}",
+        help=f"translating, training, serving, or of {', '.join(rows)}",
     )  # fmt: skip
     parser.add_argument("--count", type=int, help="trials of each row")
     parser.add_argument("--seed", type=int, default=0)

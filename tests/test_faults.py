@@ -36,7 +36,7 @@ LONG = ("cuts", "renames", "signals", "workers")
         if name not in ROWS
     ],
 )
-def test_row_of_training(row: str, onnx_file: Path) -> None:
+def test_row_of_training_or_serving(row: str, onnx_file: Path) -> None:
     if row == "workers" and sys.platform != "linux":
         pytest.skip("looks into /proc")
     seen = run_row(row, onnx_file, all_rows()[row].few)
