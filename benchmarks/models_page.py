@@ -1,12 +1,13 @@
 """Writes docs/reference/models.md and its pictures: what each shipped model makes of six pictures.
 
     python benchmarks/models_page.py PHOTOS [--avatars AVATARS] [--paintings PAINTINGS]
-        [--only NAME...]
+        [--others OTHERS] [--only NAME...]
 
 PHOTOS and PAINTINGS are folders of pictures, AVATARS that of images/ and list_attr.txt. They are
 not chosen by hand: every n-th of the folder, so that there are six. Models for damaged, grey or
 badly exposed photographs get photographs that are made so (as in benchmarks/shipped_models.py), in
-the top row; the output is below. The page is written for all models, new sheets for those of
+the top row; the output is below. OTHERS is a folder of pictures of another kind (at night, a page
+of text, a drawing), all of which every model gets as they are. The page is written for all models, new sheets for those of
 --only.
 """
 
@@ -110,6 +111,19 @@ def people(name: str, data: Path) -> Pixels:
     return grid(rows)
 
 
+def others(name: str, folder: Path) -> Pixels:
+    """Two rows: pictures that the model was not made for, and what becomes of them; of several
+    domains the last one."""
+    translator = img2img.load(name)
+    more = {"domains": translator.info.domains[-1]} if translator.info.domains else {}
+    inputs = [read_picture(p).pixels[:, :, :3] for p in sorted(folder.iterdir())]
+    inputs = [grey(p) for p in inputs] if name == "colour" else inputs
+    if translator.info.scale > 1:
+        inputs = [middle(p) for p in inputs]
+    outputs = [translator(pixels, **more) for pixels in inputs]
+    return grid([[cell(p) for p in inputs], [cell(p) for p in outputs]])
+
+
 def sketches(name: str) -> Pixels:
     """Two rows: the drawings in examples/ and what becomes of them."""
     translator = img2img.load(name)
@@ -125,6 +139,12 @@ def section(model: Shipped, default: str) -> str:
     title = model.name + (" (the default)" if model.name == default else "")
     sheet = f"models/{model.name}.jpg"
     shown = f"![{model.name}: inputs and outputs](../images/{sheet})\n\n"
+    more = f"models/{model.name}-others.jpg"
+    if (ROOT / "docs" / "images" / more).is_file():
+        shown += (
+            "On pictures of another kind:\n\n"
+            f"![{model.name} on pictures of another kind](../images/{more})\n\n"
+        )
     return (
         f"\n## {title}\n\n{model.title}. {model.purpose}\n\n"
         f"{shown if (ROOT / 'docs' / 'images' / sheet).is_file() else ''}"
@@ -138,6 +158,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--avatars", type=Path)
     parser.add_argument("--paintings", type=Path)
+    parser.add_argument("--others", type=Path)
     parser.add_argument("--only", nargs="*", default=[])
     given = parser.parse_args()
     place = ROOT / "docs" / "images" / "models"
@@ -145,6 +166,9 @@ def main() -> None:
     for name in shipped():
         if given.only and name not in given.only:
             continue
+        if given.others is not None:
+            unusual = Picture(others(name, given.others), format="JPEG")
+            write_picture(place / f"{name}-others.jpg", unusual, 85)
         if name in DOMAINS:
             if given.avatars is None:
                 continue
