@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=150)
     arguments = parser.parse_args()
     files = sorted(p for p in arguments.avatars.iterdir() if p.suffix == ".png")
+    if not files:
+        parser.error(f"{arguments.avatars}: no PNG pictures")
     for number, path in enumerate(files):
         part = "val" if number >= len(files) - arguments.held_out else "train"
         folder = arguments.out / part
