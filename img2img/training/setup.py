@@ -315,6 +315,7 @@ def _give_features(method: Method) -> None:
     lookers = [D for D in method.discriminators.values() if isinstance(D, ProjectedDiscriminator)]
     if lookers:
         net = method.frozen_nets["lite0"] = load_lite0(find_features("lite0"))
+        net.fold_norms()
         for D in lookers:
             D.look_through(net)
 
