@@ -22,11 +22,9 @@ from img2img.methods.base import (
     Method,
     adam,
     adversary_loss,
-    check_adversary,
     clip_critic,
     evaluating,
     frozen,
-    undecided,
 )
 from img2img.methods.image_pool import ImagePool
 from img2img.methods.parts import (
@@ -40,6 +38,7 @@ from img2img.methods.parts import (
     pictures_of,
     style_on,
 )
+from img2img.methods.pause import logged
 from img2img.nets import build_discriminator, build_generator
 from img2img.nets.blocks import NormStatistics
 
@@ -157,10 +156,8 @@ class CycleGAN(Method[CycleGANConfig, UnpairedData, UnpairedBatch]):
             )
             for channels in (self.G_ab.in_channels, self.G_ab.out_channels)
         )
-        check_adversary(c, self.D_a)
         self.nets = {"G_ab": self.G_ab, "G_ba": self.G_ba, "D_a": self.D_a, "D_b": self.D_b}
-        self.discriminators = {"D_a": self.D_a, "D_b": self.D_b}
-        self.undecided = undecided(c.gan)
+        self.judged_by({"D_a": self.D_a, "D_b": self.D_b}, c)
         self.optimizers = {
             "G": adam([self.G_ab, self.G_ba], c.lr, c.beta1, c.beta2),
             "D": adam([self.D_a, self.D_b], c.lr, c.beta1, c.beta2),
@@ -216,14 +213,15 @@ class CycleGAN(Method[CycleGANConfig, UnpairedData, UnpairedBatch]):
         alpha = self.augment.uniform(a)
         d_b, d_a = (
             adversary_loss(
-                D, self.view(real, 0), self.view(old, 0), c, alpha, self.observe_real, self.number
+                self.discriminators[name], self.view(real, 0), self.view(old, 0), c, alpha,
+                self.observe_real, self.number, self.pauses.get(name),
             )
-            for D, real, old in ((self.D_b, b, old_b), (self.D_a, a, old_a))
-        )
-        self.descend("D", d_a + d_b)
+            for name, real, old in (("D_b", b, old_b), ("D_a", a, old_a))
+        )  # fmt: skip
+        self.descend_judge("D", d_a + d_b)
         clip_critic(self.D_a, c)
         clip_critic(self.D_b, c)
-        losses |= {"D/a": d_a, "D/b": d_b}
+        losses |= {"D/a": d_a, "D/b": d_b} | logged(self.pauses)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def columns(self, batch: UnpairedBatch) -> dict[str, Tensor]:

@@ -26,13 +26,12 @@ from img2img.methods.base import (
     Method,
     adam,
     adversary_loss,
-    check_adversary,
     clip_critic,
     evaluating,
     frozen,
-    undecided,
 )
 from img2img.methods.parts import Parts, PartSettings, check_parts, load_features
+from img2img.methods.pause import logged
 from img2img.methods.tasks import (
     COLOUR,
     COLOUR_GPU,
@@ -180,10 +179,8 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         self.G.use_norm_statistics(c.norm_statistics)
         options = {"condition_channels": self.G.in_channels, "in_channels": self.G.out_channels}
         self.D = build_discriminator(c.discriminator, options | c.discriminator_options)
-        check_adversary(c, self.D)
         self.nets = {"G": self.G, "D": self.D}
-        self.discriminators = {"D": self.D}
-        self.undecided = undecided(c.gan)
+        self.judged_by({"D": self.D}, c)
         self.optimizers = {
             name: adam([net], c.lr, c.beta1, c.beta2) for name, net in self.nets.items()
         }
@@ -271,8 +268,9 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         of_real = self.D.look(real)
         alpha = self.augment.uniform(a)
         judge = self._judge([of_real, of_made])
-        d = adversary_loss(judge, real, made, c, alpha, self.observe_real, self.number)
-        self.descend("D", d)
+        pause = self.pauses.get("D")
+        d = adversary_loss(judge, real, made, c, alpha, self.observe_real, self.number, pause)
+        self.descend_judge("D", d)
         clip_critic(self.D, c)
         with frozen(self.D):
             losses = self._adversary_of(seen, of_fake, real, of_real)
@@ -281,7 +279,7 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
                 total = total + c.lambda_features * losses["G/features"]
             self.descend("G", total)
         gan = {name: loss.detach() for name, loss in losses.items()}
-        return {"D": d.detach()} | gan | detached
+        return {"D": d.detach()} | logged(self.pauses) | gan | detached
 
     def _viewed(self, x: Tensor, a: Tensor) -> Tensor:
         return self.view(x, a.shape[1])

@@ -20,12 +20,11 @@ from img2img.methods.base import (
     Method,
     adam,
     adversary_loss,
-    check_adversary,
     clip_critic,
     evaluating,
     frozen,
-    undecided,
 )
+from img2img.methods.pause import logged
 from img2img.nets import build_discriminator, build_generator
 
 # The reference's generator in terms of ours; with the norm that keeps no running statistics.
@@ -161,10 +160,8 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
             {"in_channels": self.G.out_channels, "domains": len(domains), "size": size}
             | c.discriminator_options,
         )
-        check_adversary(c, self.D)
         self.nets = {"G": self.G, "D": self.D}
-        self.discriminators = {"D": self.D}
-        self.undecided = undecided(c.gan)
+        self.judged_by({"D": self.D}, c)
         self.optimizers = {
             "G": adam([self.G], c.lr, c.beta1, c.beta2),
             "D": adam([self.D], c.lr_discriminator or c.lr, c.beta1, c.beta2),
@@ -214,12 +211,15 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
 
         alpha = self.augment.uniform(x)
         old = self.view(fake.detach(), 0)
-        d = adversary_loss(source, self.view(x, 0), old, c, alpha, self.observe_real, self.number)
+        d = adversary_loss(
+            source, self.view(x, 0), old, c, alpha, self.observe_real, self.number,
+            self.pauses.get("D"),
+        )  # fmt: skip
         # The real pictures are judged first, so their classes need no pass of their own.
         d_class = classification_loss(classes[0], label, self.one_hot)
         self.descend("D", d + c.lambda_class * d_class)
         clip_critic(self.D, c)
-        losses = {"D/gan": d, "D/class": d_class}
+        losses = {"D/gan": d, "D/class": d_class} | logged(self.pauses)
         if both:
             with frozen(self.D):
                 classes.clear()
