@@ -37,9 +37,10 @@ def _list_settings(context: typer.Context, method: str) -> str:
 
 
 _PRESETS = (
-    "pix2pix-256", "restore", "enhance", "colour", "enlarge", "labels", "restore-gpu",
-    "enhance-gpu", "colour-gpu", "enlarge-gpu",
-    "cyclegan-256", "cut-256", "fastcut-256", "stargan-128", "laptop", "tiny",
+    "laptop", "gpu", "tiny", "labels", "restore", "enhance", "colour", "enlarge", "paint",
+    "attributes", "labels-gpu", "restore-gpu", "enhance-gpu", "colour-gpu", "enlarge-gpu",
+    "paint-gpu", "attributes-gpu", "pix2pix-256", "cyclegan-256", "cut-256", "fastcut-256",
+    "stargan-128",
 )  # fmt: skip
 
 
@@ -69,7 +70,8 @@ def train_command(
         typer.Option(
             metavar="NAME",
             autocompletion=one_of(*_PRESETS),
-            help=f"{', '.join(_PRESETS[:-1])} (for all but pix2pix) or {_PRESETS[-1]}.",
+            help=f"{', '.join(_PRESETS[:3])} (for every method), {', '.join(_PRESETS[3:-1])} or "
+            f"{_PRESETS[-1]}.",
         ),
     ] = None,
     config: Annotated[

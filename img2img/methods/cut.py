@@ -34,9 +34,30 @@ from img2img.methods.parts import (
     style_on,
 )
 from img2img.methods.pause import logged
+from img2img.methods.tasks import larger
 from img2img.nets import Generator, ResNetGenerator, build_discriminator, build_generator
 from img2img.nets.blocks import NormStatistics, initialise, mirror_to, round_up
 from img2img.nets.resnet import ResidualBlock
+
+# FastCUT, small. The norm stays that of each picture: the encoder sees pictures of A,
+# outputs and, with an identity, pictures of B, whose running averages would be of no set.
+_LAPTOP: dict[str, Any] = LAPTOP | {
+    "memory_format": "auto",
+    "warm_up": 50,
+    "batch_size": 1,
+    "load_size": 216,
+    "crop_size": 192,
+    "ema": 0.99,
+    "settings": {
+        "generator_options": {"width": 24, "blocks": 6, "upsample": "resize"},
+        "discriminator_options": {"width": 32},
+        "lambda_nce": 10.0,
+        "identity_nce": False,
+        "flip_equivariance": True,
+        "head_width": 64,
+    },
+}
+_GPU = larger(_LAPTOP, 256, 4, 286, judge=64, width=64, blocks=9)
 
 
 class CUTConfig(PartSettings, GanSettings):
@@ -90,25 +111,8 @@ class CUT(Method[CUTConfig, UnpairedData, UnpairedBatch]):
             "epochs_decay": 50,
             "settings": {"lambda_nce": 10.0, "identity_nce": False, "flip_equivariance": True},
         },
-        # FastCUT, small. The norm stays that of each picture: the encoder sees pictures of A,
-        # outputs and, with an identity, pictures of B, whose running averages would be of no set.
-        "laptop": LAPTOP
-        | {
-            "memory_format": "auto",
-            "warm_up": 50,
-            "batch_size": 1,
-            "load_size": 216,
-            "crop_size": 192,
-            "ema": 0.99,
-            "settings": {
-                "generator_options": {"width": 24, "blocks": 6, "upsample": "resize"},
-                "discriminator_options": {"width": 32},
-                "lambda_nce": 10.0,
-                "identity_nce": False,
-                "flip_equivariance": True,
-                "head_width": 64,
-            },
-        },
+        "laptop": _LAPTOP,
+        "gpu": _GPU,
         "tiny": {
             "settings": {
                 "generator_options": {"width": 12, "blocks": 3},

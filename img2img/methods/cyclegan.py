@@ -39,8 +39,43 @@ from img2img.methods.parts import (
     style_on,
 )
 from img2img.methods.pause import logged
+from img2img.methods.tasks import larger
 from img2img.nets import build_discriminator, build_generator
 from img2img.nets.blocks import NormStatistics
+
+# Two networks of `stylize`, which `--init` of such a model may start. The statistics of
+# the batch keep light and colours; the identity loss would mix those of both sets.
+_LAPTOP: dict[str, Any] = LAPTOP | {
+    "warm_up": 50,
+    "batch_size": 2,
+    "load_size": 180,
+    "crop_size": 160,
+    "working_size": 512,
+    "ema": 0.99,
+    "settings": {
+        "generator_options": {
+            "width": 20,
+            "blocks": 6,
+            "norm": "batch",
+            "affine": True,
+            "upsample": "resize",
+        },
+        "norm_statistics": "running",
+        "discriminator_options": {"width": 32},
+        "lr": 5e-4,
+        "beta2": 0.99,
+        "lambda_a": 2.0,
+        "lambda_b": 2.0,
+        "lambda_identity": 0.0,
+        "lambda_gan_ab": 0.5,
+        "lambda_gan_ba": 0.7,
+        "lambda_content_ab": 1.0,
+        "lambda_content_ba": 1.0,
+        "lambda_style_ab": 4.0,
+        "lambda_style_ba": 2.0,
+    },
+}
+_GPU = larger(_LAPTOP, 256, 4, 286, judge=64, width=48, blocks=9)
 
 
 class CycleGANConfig(PartSettings, GanSettings):
@@ -91,39 +126,8 @@ class CycleGAN(Method[CycleGANConfig, UnpairedData, UnpairedBatch]):
     compared: ClassVar[dict[str, str]] = {"A to B": "B", "B to A": "A"}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "cyclegan-256": {"load_size": 286, "crop_size": 256},
-        # Two networks of `stylize`, which `--init` of such a model may start. The statistics of
-        # the batch keep light and colours; the identity loss would mix those of both sets.
-        "laptop": LAPTOP
-        | {
-            "warm_up": 50,
-            "batch_size": 2,
-            "load_size": 180,
-            "crop_size": 160,
-            "working_size": 512,
-            "ema": 0.99,
-            "settings": {
-                "generator_options": {
-                    "width": 20,
-                    "blocks": 6,
-                    "norm": "batch",
-                    "affine": True,
-                    "upsample": "resize",
-                },
-                "norm_statistics": "running",
-                "discriminator_options": {"width": 32},
-                "lr": 5e-4,
-                "beta2": 0.99,
-                "lambda_a": 2.0,
-                "lambda_b": 2.0,
-                "lambda_identity": 0.0,
-                "lambda_gan_ab": 0.5,
-                "lambda_gan_ba": 0.7,
-                "lambda_content_ab": 1.0,
-                "lambda_content_ba": 1.0,
-                "lambda_style_ab": 4.0,
-                "lambda_style_ba": 2.0,
-            },
-        },
+        "laptop": _LAPTOP,
+        "gpu": _GPU,
         "tiny": {
             "settings": {
                 "generator_options": {"width": 12, "blocks": 3},

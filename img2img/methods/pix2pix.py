@@ -40,6 +40,7 @@ from img2img.methods.tasks import (
     ENLARGE,
     ENLARGE_GPU,
     LABELS,
+    LABELS_GPU,
     RESTORE,
     RESTORE_GPU,
 )
@@ -151,10 +152,13 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
     name = "pix2pix"
     Config = Pix2PixConfig
     Data = PairedData
+    path_settings = ("vgg19",)
     enlarges = True
     compared: ClassVar[dict[str, str]] = {"output": "truth output"}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "pix2pix-256": {"load_size": 286, "crop_size": 256},
+        "laptop": LABELS,  # pairs in files; those of photographs alone are named by their task
+        "gpu": LABELS_GPU,
         "restore": RESTORE,
         "enhance": ENHANCE,
         "colour": COLOUR,
@@ -164,6 +168,7 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         "enhance-gpu": ENHANCE_GPU,
         "colour-gpu": COLOUR_GPU,
         "enlarge-gpu": ENLARGE_GPU,
+        "labels-gpu": LABELS_GPU,
         "tiny": {
             "settings": {
                 "generator_options": {"width": 16, "depth": 5, "norm": "instance"},

@@ -42,11 +42,13 @@ from img2img.methods.parts import (
     style_on,
 )
 from img2img.methods.pause import logged
+from img2img.methods.tasks import larger
 from img2img.nets import build_discriminator, build_generator
 from img2img.nets.blocks import NormStatistics
 from img2img.nets.discriminator import Discriminator
 
 _AT_ONCE = 4
+_GPU = larger(LAPTOP, 256, 8, 320, judge=64, width=32, blocks=9)
 
 
 class StylizeConfig(PartSettings, GanSettings):
@@ -107,6 +109,9 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
     path_settings = ("style", "vgg19")
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "laptop": LAPTOP,
+        "paint": LAPTOP,
+        "gpu": _GPU,
+        "paint-gpu": _GPU,
         "tiny": {
             "settings": {
                 "generator_options": {"width": 8, "blocks": 2},

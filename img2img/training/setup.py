@@ -17,7 +17,7 @@ from img2img.features import find_features, load_lite0
 from img2img.losses import Judgement
 from img2img.methods import METHODS, Method
 from img2img.methods.base import GeneratorSettings
-from img2img.nets import ProjectedDiscriminator
+from img2img.nets import ProjectedDiscriminator, build_generator
 from img2img.settings import Settings
 from img2img.training.compiling import compile_generators
 from img2img.training.config import TrainConfig
@@ -122,6 +122,9 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
     kind = METHODS[config.method]
     settings = kind.Config.parse(config.settings)
     kind.check(settings)
+    if isinstance(settings, GeneratorSettings):
+        with torch.device("meta"):  # an output that the channels do not allow, a misspelt option
+            build_generator(settings.generator, settings.generator_options)
     if getattr(settings, "discriminator", "") == ProjectedDiscriminator.name:
         find_features("lite0")  # missing weights are told before any picture is read
     if config.crop_size > config.load_size:
