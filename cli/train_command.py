@@ -150,13 +150,13 @@ def train_command(
         ),
     ] = None,
     batch_size: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            metavar="N",
+            metavar="N|auto",
             rich_help_panel=HARDWARE,
             help="Pictures (pix2pix and cyclegan: pairs) per batch, shared by all --devices "
-            "processes. With --set accumulate=K a step is K batches. [default: 1; stylize 2, "
-            "stargan 16]",
+            "processes; auto measures how many fit the memory and are fastest. With --set "
+            "accumulate=K a step is K batches. [default: 1; stylize 2, stargan 16]",
         ),
     ] = None,
     devices: Annotated[
@@ -225,7 +225,7 @@ def train_command(
         "epochs_decay": epochs_decay,
         "steps": steps,
         "init": init,
-        "batch_size": batch_size,
+        "batch_size": train.batch(batch_size),
         "max_minutes": train.minutes(max_time),
         "on_collapse": on_collapse,
         "device": device,
