@@ -70,16 +70,16 @@ def step_of(change: dict[str, Any]) -> Callable[[], None]:
     torch.manual_seed(0)
     method = Pix2Pix(Pix2Pix.Config.parse(config.settings | change))
     if isinstance(method.D, ProjectedDiscriminator):
-        net = load_lite0(find_features("lite0"))
-        # Versions before norms were folded can be measured, too.
-        getattr(net, "fold_norms", lambda: None)()
-        method.frozen_nets["lite0"] = net
-        method.D.look_through(net)
+        lite0 = load_lite0(find_features("lite0"))
+        lite0.fold_norms()
+        method.frozen_nets["lite0"] = lite0
+        method.D.look_through(lite0)
     for net in (*method.nets.values(), *method.frozen_nets.values()):
-        net.to(memory_format=torch.channels_last)
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     size, count = config.crop_size, config.batch_size
     method.augment = Augment(size, True, 0)
-    batch = PairedBatch(*torch.rand(2, count, 3, size, size) * 2 - 1, list(range(count)))
+    x = torch.rand(2, count, 3, size, size) * 2 - 1
+    batch = PairedBatch(x[0], x[1], list(range(count)))
 
     def step() -> None:
         method.augment.begin(method.number, batch.indices)
@@ -92,7 +92,8 @@ def step_of(change: dict[str, Any]) -> Callable[[], None]:
 def generator_alone() -> Callable[[], None]:
     """The generator of `labels`, forward and back."""
     config = resolve({"method": "pix2pix", "data": Path("."), "out": Path(".")}, "labels")
-    G = Pix2Pix(Pix2Pix.Config.parse(config.settings)).G.to(memory_format=torch.channels_last)
+    G = Pix2Pix(Pix2Pix.Config.parse(config.settings)).G
+    G.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.rand(config.batch_size, 3, config.crop_size, config.crop_size)
 
     def work() -> None:
