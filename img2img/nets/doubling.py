@@ -57,8 +57,8 @@ _PLACES = 1024
 
 
 class Layers(nn.Sequential):
-    """A chain that in training on the CPU takes a doubling and the convolution behind it in one, see
-    `doubled_conv`. Outside training, and so for export and tiles, one layer after the other."""
+    """A chain that, in training on the CPU, takes a doubling and the convolution behind it in one:
+    see `doubled_conv`. Outside training, and so for export and tiles, one layer after the other."""
 
     def forward(self, x: Tensor) -> Tensor:
         layers = list(self)
