@@ -101,11 +101,12 @@ def trial(method: Steps, **more: Any) -> Trial:
     return Trial(method, Pictures(), CPU, "fp32", clock=lambda: next(ticks), **more)  # type: ignore[arg-type]
 
 
-def test_a_rate_is_of_whole_periods_after_one_that_warms_up() -> None:
-    method = Steps(period=5)
+def test_a_rate_is_of_the_quickest_whole_period_after_one_that_warms_up() -> None:
+    method, times = Steps(period=5), iter([0.0, 0.3, 1.0, 1.1, 2.0, 4.0])
     one = trial(method, first=100)
-    assert one.rate(2) == pytest.approx(5 * 2 / 2)  # five steps; the clock was asked thrice
-    assert method.taken == [(2, 100 + k) for k in (*range(5), *range(5))]
+    one.clock = lambda: next(times)
+    assert one.rate(2) == pytest.approx(5 * 2 / 0.1)  # 0.3, 0.1 and 2 seconds
+    assert method.taken == [(2, 100 + k) for k in (*range(5), *range(15))]
 
 
 def test_what_does_not_fit_ends_the_trial_and_other_errors_pass() -> None:

@@ -27,6 +27,7 @@ MOST = 128
 _CLOSE = 0.95  # of the fastest: the smallest batch that comes so near is taken
 _GAIN = 1.02  # a doubling that gains less than this gains nothing
 _TURN = 0.5  # seconds of one measurement, at least
+_PERIODS = 2  # of one measurement, at least
 _BUDGET = 60.0  # seconds in all, beyond which no larger batch is tried
 _SHARE = 0.7  # of the free memory, which a step may take
 
@@ -96,16 +97,18 @@ class Trial:
             return None
         try:
             self._period(size, 0)
-            done, began = 0, self.clock()
-            while not done or self.clock() - began < _TURN:
-                done += self._period(size, done)
-            seconds = self.clock() - began
+            # The quickest of several: what else the machine does can only slow one down.
+            times: list[float] = []
+            while len(times) < _PERIODS or sum(times) < _TURN:
+                began = self.clock()
+                self._period(size, len(times) * self.method.period)
+                times.append(self.clock() - began)
         except Exception as error:
             if not is_memory_error(error):
                 raise
             return None
         self._largest = (size, max(0, self.used(self.device) - self._before))
-        return done * size / seconds
+        return self.method.period * size / min(times)
 
     def fits(self, size: int) -> bool:
         """Whether a step of `size` pictures is expected to fit, judged by the largest before."""
@@ -114,11 +117,10 @@ class Trial:
             return True
         return taken * size / tried <= _SHARE * (self.free(self.device) + taken)
 
-    def _period(self, size: int, number: int) -> int:
-        """Take the steps after which the work repeats itself; how many these are."""
-        count = self.method.period
+    def _period(self, size: int, number: int) -> None:
+        """Take the steps after which the work repeats itself."""
         indices = list(range(size))
-        for k in range(count):
+        for k in range(self.method.period):
             self.method.number = self.first + number + k
             batch = self.data.batch(indices).on(self.device)
             self.method.augment.begin(self.method.number, indices)
@@ -128,7 +130,6 @@ class Trial:
             with torch.autocast(self.device.type, TYPES[self.precision], self.precision != "fp32"):
                 self.method.step(batch)
         settle_device(self.device)
-        return count
 
 
 def fitting_batch(trial: Trial) -> tuple[int, str]:
