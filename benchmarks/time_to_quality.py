@@ -4,10 +4,11 @@
         [--set NAME=VALUE ...] [--most N]
 
 ROW is `facades` (labels -> photograph), `maps` (aerial -> map), `paint` (photographs -> paintings)
-or `edits` (attributes). Both train on the same data with the same cores, in turns of a few minutes,
-so that whatever else the machine does meets both alike. At each mark both are judged on the
-held-out pictures by `img2img evaluate` with the judge's features. OUT receives table.md, curve.png
-and a page of the last pictures of both beside each other.
+or `edits` (attributes); ours is the preset `laptop` of its method, or --preset. Both train on the
+same data with the same cores, in turns of a few minutes, so that whatever else the machine does
+meets both alike. At each mark both are judged on the held-out pictures by `img2img evaluate` with
+the judge's features. OUT receives table.md, curve.png and a page of the last pictures of both
+beside each other.
 
 The reference side is the published step restated plainly: the networks, losses, order and
 optimisers of the papers' own projects with their defaults, fp32, their batch, one picture decoded,
@@ -53,11 +54,11 @@ class RowOf:
 
 ROWS = {
     "facades": RowOf(
-        Pix2Pix, "pix2pix", "pix2pix-256", {"direction": "BtoA"},
+        Pix2Pix, "pix2pix", "laptop", {"direction": "BtoA"},
         ("vgg19_distance", "ssim", "fd_mobilenetv2", "kd_mobilenetv2"), backwards=True,
     ),
     "maps": RowOf(
-        Pix2Pix, "pix2pix", "pix2pix-256", {},
+        Pix2Pix, "pix2pix", "laptop", {},
         ("vgg19_distance", "ssim", "fd_mobilenetv2", "kd_mobilenetv2"),
     ),
     "paint": RowOf(
@@ -65,7 +66,7 @@ ROWS = {
         ("fd_mobilenetv2", "kd_mobilenetv2", "structure", "likeness_mobilenetv2", "unchanged"),
     ),
     "edits": RowOf(
-        StarGAN, "stargan", "stargan-128", {},
+        StarGAN, "stargan", "laptop", {},
         ("fd_mobilenetv2", "structure", "unchanged"), size=128,
     ),
 }  # fmt: skip

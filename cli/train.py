@@ -127,6 +127,17 @@ def minutes(text: str | None) -> float | None:
     return value
 
 
+def batch(text: str | None) -> int | None:
+    """A number of pictures, or `auto`, which is 0."""
+    if text is None:
+        return None
+    if text == "auto":
+        return 0
+    if not text.isdecimal() or int(text) == 0:
+        raise UsageError(f"--batch-size {text}: needs a number of 1 or more, or auto")
+    return int(text)
+
+
 def spawn(count: int) -> None:
     """Run this very command in `count` processes; returns only in those."""
     if "WORLD_SIZE" in os.environ:

@@ -37,9 +37,10 @@ def _list_settings(context: typer.Context, method: str) -> str:
 
 
 _PRESETS = (
-    "pix2pix-256", "restore", "enhance", "colour", "enlarge", "labels", "restore-gpu",
-    "enhance-gpu", "colour-gpu", "enlarge-gpu",
-    "cyclegan-256", "cut-256", "fastcut-256", "stargan-128", "laptop", "tiny",
+    "laptop", "gpu", "tiny", "labels", "restore", "enhance", "colour", "enlarge", "paint",
+    "attributes", "labels-gpu", "restore-gpu", "enhance-gpu", "colour-gpu", "enlarge-gpu",
+    "paint-gpu", "attributes-gpu", "pix2pix-256", "cyclegan-256", "cut-256", "fastcut-256",
+    "stargan-128",
 )  # fmt: skip
 
 
@@ -69,7 +70,8 @@ def train_command(
         typer.Option(
             metavar="NAME",
             autocompletion=one_of(*_PRESETS),
-            help=f"{', '.join(_PRESETS[:-1])} (for all but pix2pix) or {_PRESETS[-1]}.",
+            help=f"{', '.join(_PRESETS[:3])} (for every method), {', '.join(_PRESETS[3:-1])} or "
+            f"{_PRESETS[-1]}.",
         ),
     ] = None,
     config: Annotated[
@@ -148,13 +150,13 @@ def train_command(
         ),
     ] = None,
     batch_size: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            metavar="N",
+            metavar="N|auto",
             rich_help_panel=HARDWARE,
             help="Pictures (pix2pix and cyclegan: pairs) per batch, shared by all --devices "
-            "processes. With --set accumulate=K a step is K batches. [default: 1; stylize 2, "
-            "stargan 16]",
+            "processes; auto measures how many fit the memory and are fastest. With --set "
+            "accumulate=K a step is K batches. [default: 1; stylize 2, stargan 16]",
         ),
     ] = None,
     devices: Annotated[
@@ -223,7 +225,7 @@ def train_command(
         "epochs_decay": epochs_decay,
         "steps": steps,
         "init": init,
-        "batch_size": batch_size,
+        "batch_size": train.batch(batch_size),
         "max_minutes": train.minutes(max_time),
         "on_collapse": on_collapse,
         "device": device,

@@ -189,10 +189,11 @@ def _start(e: Started) -> str:
     workers = f" by {e.workers} workers" if e.workers else ""
     many = f"{e.processes} processes, " if e.processes > 1 else ""
     chosen = f" ({e.threads_reason})" if e.threads_reason else ""
+    batch = f"{e.batch_size} at once ({e.batch_reason}), " if e.batch_reason else ""
     length = f"{e.minutes:g} minutes" if e.steps is None else f"{e.steps} steps"
     return (
         f"{how}: {e.pictures} pictures or pairs{domains}, {e.held_out} held out, "
-        f"{length}, {e.device}, {many}{e.precision} ({e.reason}), "
+        f"{length}, {batch}{e.device}, {many}{e.precision} ({e.reason}), "
         f"{e.memory_format} ({e.memory_format_reason}), "
         f"{e.compile} ({e.compile_reason}), "
         f"{e.threads} thread{'s' if e.threads > 1 else ''}{chosen}, "

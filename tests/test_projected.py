@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from img2img.augment import Augment, DiffAugment
+from img2img.data import PairedBatch
 from img2img.errors import ConfigError
 from img2img.features import Lite0, find_features, load_lite0
+from img2img.methods import Pix2Pix, Pix2PixConfig
 from img2img.nets import ProjectedDiscriminator, build_discriminator
 from img2img.training import train
 from img2img.training.run_folder import states_of
@@ -118,3 +121,67 @@ def test_a_training_resumes_to_the_bit_and_keeps_the_features_out(
     for net in ("G", "D"):
         one, two = first["nets"][net], second["nets"][net]
         assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_what_was_seen_serves_several_judgements() -> None:
+    D = made(condition_channels=3).eval()
+    x = torch.rand(1, 6, 64, 64) * 2 - 1
+    looked = D.look(x)
+    for plain, shared in zip(D.features(x), D.features_of(x, looked), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(plain, shared, strict=True))
+    patch = build_discriminator("patch", {"width": 4, "layers": 2}).eval()
+    alone = torch.rand(1, 3, 32, 32)
+    assert patch.look(alone) == []
+    assert torch.equal(patch.features_of(alone, [])[0][-1], patch(alone))
+
+
+@pytest.mark.parametrize(
+    ("weight", "policy", "looks"), [(0.0, "", 2), (2.0, "", 2), (2.0, "color", 3)]
+)
+def test_a_step_looks_at_each_picture_once(weight: float, policy: str, looks: int) -> None:
+    """Real and made, each once, for the step of D, that of G and the feature matching; where the
+    view draws anew, what D and G are shown differs."""
+    torch.manual_seed(0)
+    trainer = Pix2Pix(
+        Pix2PixConfig.parse(
+            {
+                "generator_options": {"width": 4, "depth": 3},
+                "discriminator": "projected",
+                "discriminator_options": {"width": 4, "projected": 6},
+                "gan": "hinge",
+                "lambda_features": weight,
+            }
+        )
+    )
+    D, net = trainer.D, Lite0()
+    assert isinstance(D, ProjectedDiscriminator)
+    D.look_through(net)
+    trainer.augment = Augment(64, False, 0)
+    if policy:
+        trainer.view = view = DiffAugment(policy, 0)
+        view.begin(0)
+    shown: list[bool] = []
+    net._conv_stem.register_forward_hook(lambda m, given, out: shown.append(out.requires_grad))
+    batch = PairedBatch(*torch.rand(2, 2, 3, 64, 64), [0, 1])
+    trainer.augment.begin(0, batch.indices)
+    losses = trainer.step(batch)
+    assert ("G/features" in losses) is bool(weight)
+    assert len(shown) == looks and sum(shown) == 1, "one with a gradient: what G made"
+
+
+def test_norms_folded_into_convolutions_change_nothing() -> None:
+    net = Lite0()
+    source = torch.Generator().manual_seed(3)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for values in (module.running_mean, module.running_var, module.weight, module.bias):
+                assert values is not None
+                values.data.copy_(torch.rand(values.shape, generator=source) + 0.5)
+    x = torch.rand(1, 3, 64, 64, generator=source) * 2 - 1
+    maps, pooled = net.maps(x), net(x)
+    net.fold_norms()
+    net.fold_norms()
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
+    assert not any(p.requires_grad for p in net.parameters())
+    for a, b in zip([*maps, pooled], [*net.maps(x), net(x)], strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(a.abs().max()))

@@ -13,6 +13,13 @@ from torch.nn import functional as F
 from img2img.augment import Augment
 from img2img.data import LabelledBatch
 from img2img.errors import ConfigError
+from img2img.features import VGG19
+from img2img.losses import (
+    focal_frequency_loss,
+    low_frequency_colour_loss,
+    low_frequency_light_loss,
+    total_variation_loss,
+)
 from img2img.methods import StarGAN, StarGANConfig
 
 NAMES = ("Dark", "Fair", "Glasses")
@@ -212,3 +219,56 @@ def test_restraints_without_their_means_are_refused() -> None:
         StarGANConfig.parse({"lambda_identity": 10})
     with pytest.raises(ConfigError, match=r"generator\.output=mask"):
         StarGANConfig.parse({"lambda_mask": 1})
+
+
+PARTS = {"lambda_tv": 2.0, "lambda_frequency": 3.0, "lambda_colour": 4.0, "lambda_light": 5.0}
+
+
+def test_terms_by_weight_compare_an_output_with_its_source() -> None:
+    trainer, plain = trainer_of(n_critic=1, **PARTS), trainer_of(n_critic=1)
+    (batch,) = batches(1)
+    seen: list[torch.Tensor] = []
+    trainer.G.register_forward_hook(lambda m, given, out: seen.append(out.detach()))
+    for one in (trainer, plain):
+        one.augment.begin(0, batch.indices)
+    losses, without = trainer.step(batch), plain.step(batch)
+    fake, x = seen[0], batch.x
+    expected = {
+        "G/tv": 2 * total_variation_loss(fake),
+        "G/frequency": 3 * focal_frequency_loss(fake, x),
+        "G/colour": 4 * low_frequency_colour_loss(fake, x, 16),
+        "G/light": 5 * low_frequency_light_loss(fake, x, 16),
+    }
+    assert losses.keys() - without.keys() == expected.keys()
+    for name, value in expected.items():
+        assert losses[name].item() == pytest.approx(value.item(), rel=1e-5), name
+        assert value > 0
+    moved = zip(trainer.G.parameters(), plain.G.parameters(), strict=True)
+    assert any((a != b).any() for a, b in moved), "the terms have a gradient"
+
+
+def test_features_of_the_source_may_be_kept() -> None:
+    torch.manual_seed(0)
+    c = StarGANConfig.parse(SMALL | {"lambda_perceptual": 1.0, "perceptual_layers": ["relu1_2"]})
+    trainer = StarGAN(c, NAMES, 32, False, VGG19("relu1_2").eval())
+    trainer.augment = Augment(32, False, 0)
+    assert set(trainer.frozen_nets) == {"vgg19"} and "vgg19" not in trainer.nets
+    (batch,) = batches(1)
+    trainer.number = 4
+    trainer.augment.begin(4, batch.indices)
+    assert trainer.step(batch)["G/perceptual"] > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"lambda_sliced": 1}, "set lambda_sliced=0, or use lambda_perceptual"),
+        ({"lambda_statistics": 1}, "this method has none: set lambda_statistics=0"),
+        ({"lambda_colour": 1, "generator_options": {"in_channels": 1, "out_channels": 1}},
+         "lambda_colour needs colour on both sides"),
+        ({"lambda_perceptual": 1, "vgg19": "/no/file"}, "cannot be read"),
+    ],
+)  # fmt: skip
+def test_terms_without_meaning_are_refused(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        StarGAN.check(StarGANConfig.parse(settings))

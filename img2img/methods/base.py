@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from img2img.augment import Augment
@@ -26,6 +26,7 @@ from img2img.losses import (
     gradient_penalty,
     r1_penalty,
 )
+from img2img.methods.pause import Pause, check_pause, undecided
 from img2img.nets import Generator
 from img2img.nets.discriminator import Discriminator
 from img2img.settings import Settings
@@ -50,7 +51,8 @@ class GanSettings(GeneratorSettings):
 
     `penalty` is weighted by `lambda_penalty`: gp (arXiv 1704.00028), r1 (arXiv 1801.04406) or
     zero-centred (arXiv 1902.03984). `clip` bounds the critic's weights (wgan). `smooth` lowers the
-    real label (arXiv 1606.03498).
+    real label (arXiv 1606.03498). A discriminator pauses while its running accuracy is above
+    `pause_accuracy` (see `methods.pause`).
     """
 
     discriminator: str = Field("patch", description="discriminator network")
@@ -68,6 +70,16 @@ class GanSettings(GeneratorSettings):
     )
     clip: float = Field(0.0, ge=0, description="bound of the critic's weights (wgan); 0: none")
     smooth: float = Field(0.0, ge=0, lt=0.5, description="by how much the real label is lowered")
+    pause_accuracy: float = Field(
+        0.0, ge=0, lt=1, description="accuracy above which the discriminator pauses; 0: never"
+    )
+
+    @field_validator("pause_accuracy")
+    @classmethod
+    def _better_than_chance(cls, value: float) -> float:
+        if 0 < value < 0.5:
+            raise ValueError(f"{value:g} is below chance; give 0.5 to 1, such as 0.85, or 0")
+        return value
 
 
 class Descent:
@@ -156,6 +168,8 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
         generators: what is published, by the name of its model file.
         discriminators: the networks that tell real from fake, by name; may be empty.
         undecided: what a discriminator answers where real and fake are equally likely.
+        pauses: by the name of the discriminator, what lets it pause, where the settings ask for it;
+            saved and restored by the loop.
         directions: for each of them, what goes in and what comes out, in words.
         one_hot, exclusive, relative: which domain vectors make sense, as `ModelInfo` has them.
         augment: the augmentation, set by the loop before the first step.
@@ -191,10 +205,26 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
         self.across: Callable[[Tensor], Tensor] = lambda mean: mean
         self.frozen_nets: dict[str, nn.Module] = {}
         self.discriminators: dict[str, Discriminator] = {}
+        self.pauses: dict[str, Pause] = {}
         self.undecided = 0.0
         self.descent = Descent()
         self.view: Callable[[Tensor, int], Tensor] = lambda x, condition_channels: x
         self.observe_real: Callable[[Any, int], None] = lambda answer, count: None
+
+    def judged_by(self, discriminators: Mapping[str, Discriminator], c: GanSettings) -> None:
+        """Take the discriminators over and check that they fit the objective.
+
+        Raises:
+            ConfigError: a combination that makes no sense, with a proposal.
+        """
+        for D in discriminators.values():
+            check_adversary(c, D)
+        self.discriminators, self.undecided = dict(discriminators), undecided(c.gan)
+        if c.pause_accuracy:
+            self.pauses = {
+                name: Pause(c.pause_accuracy, self.undecided, lambda mean: self.across(mean))
+                for name in discriminators
+            }
 
     @classmethod
     def check(cls, config: ConfigT) -> None:
@@ -258,6 +288,15 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
         """
         self.descent(name, self.optimizers[name], loss)
 
+    def descend_judge(self, name: str, loss: Tensor) -> None:
+        """`descend` for discriminators: where all of them pause there is no gradient to follow.
+
+        Raises:
+            Diverged: as `descend`.
+        """
+        if loss.requires_grad:
+            self.descend(name, loss)
+
     def state_dict(self) -> dict[str, Any]:
         """What else must survive a resume (image pools, turns); plain data and tensors."""
         return {}
@@ -274,12 +313,14 @@ def adversary_loss(
     alpha: Tensor,
     observe_real: Callable[[Any, int], None],
     number: int = 0,
+    pause: Pause | None = None,
 ) -> Tensor:
     """What a discriminator minimises: its objective and the weighted penalty. `alpha`, one number
     in [0, 1) for each picture, places the points between real and fake at which a gradient penalty
     looks. `observe_real` gets the answer to the real pictures and their number. `number` of the
     step decides whether the penalty is due: every `penalty_every` steps, with as many times its
-    weight (lazy regularisation, arXiv 1912.04958, app. B)."""
+    weight (lazy regularisation, arXiv 1912.04958, app. B). While `pause` lasts the loss has no
+    gradient, and no penalty."""
     answers: list[Any] = []
 
     def listening(x: Tensor) -> Judgement:
@@ -288,6 +329,10 @@ def adversary_loss(
 
     loss = discriminator_loss(listening, real, fake, c.gan, c.smooth)
     observe_real(answers[0], len(real))  # the real pictures are judged first
+    if pause:
+        pause.observe(*answers)
+        if pause.paused:
+            return loss.detach()
     if c.penalty == "none" or number % c.penalty_every:
         return loss
     weight = c.lambda_penalty * c.penalty_every
@@ -299,6 +344,7 @@ def adversary_loss(
 
 def check_adversary(c: GanSettings, D: nn.Module) -> None:
     """Raise ConfigError, with a proposal, for a combination that makes no sense."""
+    check_pause(c.gan, c.pause_accuracy)
     check_objective(
         c.gan,
         penalty=c.penalty,
@@ -308,12 +354,6 @@ def check_adversary(c: GanSettings, D: nn.Module) -> None:
         spectral=getattr(D.config, "spectral", False),
         norm=getattr(D.config, "norm", "none"),
     )
-
-
-def undecided(gan: Gan) -> float:
-    """A discriminator's answer where real and fake are equally likely: for least squares the
-    middle between the targets 0 and 1, for all others 0."""
-    return 0.5 if gan == "lsgan" else 0.0
 
 
 def clip_critic(net: nn.Module, c: GanSettings) -> None:

@@ -20,11 +20,9 @@ from img2img.methods.base import (
     Method,
     adam,
     adversary_loss,
-    check_adversary,
     clip_critic,
     evaluating,
     frozen,
-    undecided,
 )
 from img2img.methods.parts import (
     Parts,
@@ -35,9 +33,31 @@ from img2img.methods.parts import (
     pictures_of,
     style_on,
 )
+from img2img.methods.pause import logged
+from img2img.methods.tasks import larger
 from img2img.nets import Generator, ResNetGenerator, build_discriminator, build_generator
 from img2img.nets.blocks import NormStatistics, initialise, mirror_to, round_up
 from img2img.nets.resnet import ResidualBlock
+
+# FastCUT, small. The norm stays that of each picture: the encoder sees pictures of A,
+# outputs and, with an identity, pictures of B, whose running averages would be of no set.
+_LAPTOP: dict[str, Any] = LAPTOP | {
+    "memory_format": "auto",
+    "warm_up": 50,
+    "batch_size": 1,
+    "load_size": 216,
+    "crop_size": 192,
+    "ema": 0.99,
+    "settings": {
+        "generator_options": {"width": 24, "blocks": 6, "upsample": "resize"},
+        "discriminator_options": {"width": 32},
+        "lambda_nce": 10.0,
+        "identity_nce": False,
+        "flip_equivariance": True,
+        "head_width": 64,
+    },
+}
+_GPU = larger(_LAPTOP, 256, 4, 286, judge=64, width=64, blocks=9)
 
 
 class CUTConfig(PartSettings, GanSettings):
@@ -91,25 +111,8 @@ class CUT(Method[CUTConfig, UnpairedData, UnpairedBatch]):
             "epochs_decay": 50,
             "settings": {"lambda_nce": 10.0, "identity_nce": False, "flip_equivariance": True},
         },
-        # FastCUT, small. The norm stays that of each picture: the encoder sees pictures of A,
-        # outputs and, with an identity, pictures of B, whose running averages would be of no set.
-        "laptop": LAPTOP
-        | {
-            "memory_format": "auto",
-            "warm_up": 50,
-            "batch_size": 1,
-            "load_size": 216,
-            "crop_size": 192,
-            "ema": 0.99,
-            "settings": {
-                "generator_options": {"width": 24, "blocks": 6, "upsample": "resize"},
-                "discriminator_options": {"width": 32},
-                "lambda_nce": 10.0,
-                "identity_nce": False,
-                "flip_equivariance": True,
-                "head_width": 64,
-            },
-        },
+        "laptop": _LAPTOP,
+        "gpu": _GPU,
         "tiny": {
             "settings": {
                 "generator_options": {"width": 12, "blocks": 3},
@@ -128,11 +131,9 @@ class CUT(Method[CUTConfig, UnpairedData, UnpairedBatch]):
         self.G.use_norm_statistics(c.norm_statistics)
         judged = shared | {"in_channels": self.G.out_channels} | c.discriminator_options
         self.D = build_discriminator(c.discriminator, judged)
-        check_adversary(c, self.D)
         self.F = PatchHeads(_encoder_channels(self.G, c.nce_blocks), c.head_width)
         self.nets = {"G": self.G, "D": self.D, "F": self.F}
-        self.discriminators = {"D": self.D}
-        self.undecided = undecided(c.gan)
+        self.judged_by({"D": self.D}, c)
         # G and F follow one loss, at one rate: one Adam does what the reference's two do.
         self.optimizers = {
             "G": adam([self.G, self.F], c.lr, c.beta1, c.beta2),
@@ -166,8 +167,9 @@ class CUT(Method[CUTConfig, UnpairedData, UnpairedBatch]):
         fake = self.G(source)
         alpha = self.augment.uniform(a)
         real, made = self.view(b, 0), self.view(fake.detach(), 0)
-        d = adversary_loss(self.D, real, made, c, alpha, self.observe_real, self.number)
-        self.descend("D", d)
+        pause = self.pauses.get("D")
+        d = adversary_loss(self.D, real, made, c, alpha, self.observe_real, self.number, pause)
+        self.descend_judge("D", d)
         clip_critic(self.D, c)
         with frozen(self.D):
             judged = generator_loss(self.D, self.view(fake, 0), c.gan)
@@ -180,7 +182,7 @@ class CUT(Method[CUTConfig, UnpairedData, UnpairedBatch]):
                     losses["G/identity"] = share * c.lambda_nce * kept
             losses |= self.parts(fake, source, style=self.style, across=self.across)
             self.descend("G", torch.stack(list(losses.values())).sum())
-        losses["D"] = d
+        losses |= {"D": d} | logged(self.pauses)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _nce(self, fake: Tensor, source: Tensor, mirrored: Tensor | None = None) -> Tensor:

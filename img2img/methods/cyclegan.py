@@ -22,11 +22,9 @@ from img2img.methods.base import (
     Method,
     adam,
     adversary_loss,
-    check_adversary,
     clip_critic,
     evaluating,
     frozen,
-    undecided,
 )
 from img2img.methods.image_pool import ImagePool
 from img2img.methods.parts import (
@@ -40,8 +38,44 @@ from img2img.methods.parts import (
     pictures_of,
     style_on,
 )
+from img2img.methods.pause import logged
+from img2img.methods.tasks import larger
 from img2img.nets import build_discriminator, build_generator
 from img2img.nets.blocks import NormStatistics
+
+# Two networks of `stylize`, which `--init` of such a model may start. The statistics of
+# the batch keep light and colours; the identity loss would mix those of both sets.
+_LAPTOP: dict[str, Any] = LAPTOP | {
+    "warm_up": 50,
+    "batch_size": 2,
+    "load_size": 180,
+    "crop_size": 160,
+    "working_size": 512,
+    "ema": 0.99,
+    "settings": {
+        "generator_options": {
+            "width": 20,
+            "blocks": 6,
+            "norm": "batch",
+            "affine": True,
+            "upsample": "resize",
+        },
+        "norm_statistics": "running",
+        "discriminator_options": {"width": 32},
+        "lr": 5e-4,
+        "beta2": 0.99,
+        "lambda_a": 2.0,
+        "lambda_b": 2.0,
+        "lambda_identity": 0.0,
+        "lambda_gan_ab": 0.5,
+        "lambda_gan_ba": 0.7,
+        "lambda_content_ab": 1.0,
+        "lambda_content_ba": 1.0,
+        "lambda_style_ab": 4.0,
+        "lambda_style_ba": 2.0,
+    },
+}
+_GPU = larger(_LAPTOP, 256, 4, 286, judge=64, width=48, blocks=9)
 
 
 class CycleGANConfig(PartSettings, GanSettings):
@@ -92,39 +126,8 @@ class CycleGAN(Method[CycleGANConfig, UnpairedData, UnpairedBatch]):
     compared: ClassVar[dict[str, str]] = {"A to B": "B", "B to A": "A"}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "cyclegan-256": {"load_size": 286, "crop_size": 256},
-        # Two networks of `stylize`, which `--init` of such a model may start. The statistics of
-        # the batch keep light and colours; the identity loss would mix those of both sets.
-        "laptop": LAPTOP
-        | {
-            "warm_up": 50,
-            "batch_size": 2,
-            "load_size": 180,
-            "crop_size": 160,
-            "working_size": 512,
-            "ema": 0.99,
-            "settings": {
-                "generator_options": {
-                    "width": 20,
-                    "blocks": 6,
-                    "norm": "batch",
-                    "affine": True,
-                    "upsample": "resize",
-                },
-                "norm_statistics": "running",
-                "discriminator_options": {"width": 32},
-                "lr": 5e-4,
-                "beta2": 0.99,
-                "lambda_a": 2.0,
-                "lambda_b": 2.0,
-                "lambda_identity": 0.0,
-                "lambda_gan_ab": 0.5,
-                "lambda_gan_ba": 0.7,
-                "lambda_content_ab": 1.0,
-                "lambda_content_ba": 1.0,
-                "lambda_style_ab": 4.0,
-                "lambda_style_ba": 2.0,
-            },
-        },
+        "laptop": _LAPTOP,
+        "gpu": _GPU,
         "tiny": {
             "settings": {
                 "generator_options": {"width": 12, "blocks": 3},
@@ -157,10 +160,8 @@ class CycleGAN(Method[CycleGANConfig, UnpairedData, UnpairedBatch]):
             )
             for channels in (self.G_ab.in_channels, self.G_ab.out_channels)
         )
-        check_adversary(c, self.D_a)
         self.nets = {"G_ab": self.G_ab, "G_ba": self.G_ba, "D_a": self.D_a, "D_b": self.D_b}
-        self.discriminators = {"D_a": self.D_a, "D_b": self.D_b}
-        self.undecided = undecided(c.gan)
+        self.judged_by({"D_a": self.D_a, "D_b": self.D_b}, c)
         self.optimizers = {
             "G": adam([self.G_ab, self.G_ba], c.lr, c.beta1, c.beta2),
             "D": adam([self.D_a, self.D_b], c.lr, c.beta1, c.beta2),
@@ -216,14 +217,15 @@ class CycleGAN(Method[CycleGANConfig, UnpairedData, UnpairedBatch]):
         alpha = self.augment.uniform(a)
         d_b, d_a = (
             adversary_loss(
-                D, self.view(real, 0), self.view(old, 0), c, alpha, self.observe_real, self.number
+                self.discriminators[name], self.view(real, 0), self.view(old, 0), c, alpha,
+                self.observe_real, self.number, self.pauses.get(name),
             )
-            for D, real, old in ((self.D_b, b, old_b), (self.D_a, a, old_a))
-        )
-        self.descend("D", d_a + d_b)
+            for name, real, old in (("D_b", b, old_b), ("D_a", a, old_a))
+        )  # fmt: skip
+        self.descend_judge("D", d_a + d_b)
         clip_critic(self.D_a, c)
         clip_critic(self.D_b, c)
-        losses |= {"D/a": d_a, "D/b": d_b}
+        losses |= {"D/a": d_a, "D/b": d_b} | logged(self.pauses)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def columns(self, batch: UnpairedBatch) -> dict[str, Tensor]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
-from torch import Tensor, cat
+from torch import Tensor, cat, no_grad
 from torch.nn.functional import interpolate
 
 from img2img.augment import Degrade, Edges, recipe
@@ -14,6 +15,7 @@ from img2img.data.dataset import Folder
 from img2img.data.store import Progress, Split
 from img2img.features import VGG19
 from img2img.losses import (
+    Judgement,
     feature_matching_loss,
     generator_loss,
     l1_loss,
@@ -24,13 +26,12 @@ from img2img.methods.base import (
     Method,
     adam,
     adversary_loss,
-    check_adversary,
     clip_critic,
     evaluating,
     frozen,
-    undecided,
 )
 from img2img.methods.parts import Parts, PartSettings, check_parts, load_features
+from img2img.methods.pause import logged
 from img2img.methods.tasks import (
     COLOUR,
     COLOUR_GPU,
@@ -39,6 +40,7 @@ from img2img.methods.tasks import (
     ENLARGE,
     ENLARGE_GPU,
     LABELS,
+    LABELS_GPU,
     RESTORE,
     RESTORE_GPU,
 )
@@ -150,10 +152,13 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
     name = "pix2pix"
     Config = Pix2PixConfig
     Data = PairedData
+    path_settings = ("vgg19",)
     enlarges = True
     compared: ClassVar[dict[str, str]] = {"output": "truth output"}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "pix2pix-256": {"load_size": 286, "crop_size": 256},
+        "laptop": LABELS,  # pairs in files; those of photographs alone are named by their task
+        "gpu": LABELS_GPU,
         "restore": RESTORE,
         "enhance": ENHANCE,
         "colour": COLOUR,
@@ -163,6 +168,7 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         "enhance-gpu": ENHANCE_GPU,
         "colour-gpu": COLOUR_GPU,
         "enlarge-gpu": ENLARGE_GPU,
+        "labels-gpu": LABELS_GPU,
         "tiny": {
             "settings": {
                 "generator_options": {"width": 16, "depth": 5, "norm": "instance"},
@@ -178,10 +184,8 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         self.G.use_norm_statistics(c.norm_statistics)
         options = {"condition_channels": self.G.in_channels, "in_channels": self.G.out_channels}
         self.D = build_discriminator(c.discriminator, options | c.discriminator_options)
-        check_adversary(c, self.D)
         self.nets = {"G": self.G, "D": self.D}
-        self.discriminators = {"D": self.D}
-        self.undecided = undecided(c.gan)
+        self.judged_by({"D": self.D}, c)
         self.optimizers = {
             name: adam([net], c.lr, c.beta1, c.beta2) for name, net in self.nets.items()
         }
@@ -260,28 +264,64 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         if c.lambda_gan == 0 or self.number < c.pretrain_steps:
             self.descend("G", supervised)
             return detached
-        real, made = self._seen(a, b), self._seen(a, fake.detach())
+        both = cat([a, fake], 1)
+        plain = both.detach()
+        real, made, seen = (self._viewed(x, a) for x in (cat([a, b], 1), plain, both))
+        # A view that changes nothing lets D's step and G's share what a frozen network sees.
+        of_fake = self.D.look(seen)
+        of_made = [x.detach() for x in of_fake] if made is plain else self.D.look(made)
+        of_real = self.D.look(real)
         alpha = self.augment.uniform(a)
-        d = adversary_loss(self.D, real, made, c, alpha, self.observe_real, self.number)
-        self.descend("D", d)
+        judge = self._judge([of_real, of_made])
+        pause = self.pauses.get("D")
+        d = adversary_loss(judge, real, made, c, alpha, self.observe_real, self.number, pause)
+        self.descend_judge("D", d)
         clip_critic(self.D, c)
         with frozen(self.D):
-            seen = self._seen(a, fake)
-            losses = {"G/gan": generator_loss(self.D, seen, c.gan)}
+            losses = self._adversary_of(seen, of_fake, real, of_real)
             total = c.lambda_gan * losses["G/gan"] + supervised
             if c.lambda_features:
-                # Without the last of each scale: these are the logits, judged above.
-                wanted, given = ([scale[:-1] for scale in self.D.features(x)] for x in (real, seen))
-                losses["G/features"] = feature_matching_loss(wanted, given)
                 total = total + c.lambda_features * losses["G/features"]
             self.descend("G", total)
         gan = {name: loss.detach() for name, loss in losses.items()}
-        return {"D": d.detach()} | gan | detached
+        return {"D": d.detach()} | logged(self.pauses) | gan | detached
 
-    def _seen(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.view(cat([a, b], 1), a.shape[1])
+    def _viewed(self, x: Tensor, a: Tensor) -> Tensor:
+        return self.view(x, a.shape[1])
+
+    def _judge(self, looked: list[list[Tensor]]) -> Callable[[Tensor], Judgement]:
+        """D, to which the first pictures that it judges were shown already; a penalty that judges
+        more than these looks itself."""
+        rest = iter(looked)
+
+        def judge(x: Tensor) -> Judgement:
+            known = next(rest, None)
+            return _logits(self.D.features_of(x, known)) if known else self.D(x)
+
+        return judge
+
+    def _adversary_of(
+        self, seen: Tensor, of_seen: list[Tensor], real: Tensor, of_real: list[Tensor]
+    ) -> dict[str, Tensor]:
+        """What G minimises of D, by one pass of D over `seen`, the outputs beside their inputs."""
+        gan = self.config.gan
+        if not self.config.lambda_features:
+            return {"G/gan": generator_loss(self._judge([of_seen]), seen, gan)}
+        given = self.D.features_of(seen, of_seen)
+        with no_grad():
+            wanted = self.D.features_of(real, of_real)
+        # Without the last of each scale: these are the logits, judged beside them.
+        levels = ([scale[:-1] for scale in maps] for maps in (wanted, given))
+        return {
+            "G/gan": generator_loss(lambda _: _logits(given), seen, gan),
+            "G/features": feature_matching_loss(*levels),
+        }
 
     def columns(self, batch: PairedBatch) -> dict[str, Tensor]:
         a = batch.a if self.make is None else self._made(None, batch.b, batch.indices)
         with evaluating(self.G):
             return {"input": self.G.enlarged(a), "output": self.G(a), "truth output": batch.b}
+
+
+def _logits(features: list[list[Tensor]]) -> Judgement:
+    return [scale[-1] for scale in features]

@@ -13,6 +13,7 @@ from img2img.data import LabelledBatch, LabelledData
 from img2img.data.dataset import Folder
 from img2img.data.store import Loading, Progress, Split
 from img2img.errors import ConfigError, proposal
+from img2img.features import VGG19
 from img2img.losses import Gan, Judgement, Penalty, classification_loss, generator_loss, l1_loss
 from img2img.methods.base import (
     LAPTOP,
@@ -20,12 +21,13 @@ from img2img.methods.base import (
     Method,
     adam,
     adversary_loss,
-    check_adversary,
     clip_critic,
     evaluating,
     frozen,
-    undecided,
 )
+from img2img.methods.parts import Parts, PartSettings, check_parts, load_features
+from img2img.methods.pause import logged
+from img2img.methods.tasks import larger
 from img2img.nets import build_discriminator, build_generator
 
 # The reference's generator in terms of ours; with the norm that keeps no running statistics.
@@ -63,9 +65,10 @@ _LAPTOP: dict[str, Any] = LAPTOP | {
         "lambda_mask": 0.05,
     },
 }  # fmt: skip
+_GPU = larger(_LAPTOP, 128, 32, 128, judge=64, width=64, blocks=2)
 
 
-class StarGANConfig(GanSettings):
+class StarGANConfig(PartSettings, GanSettings):
     """Defaults are those of the paper: WGAN-GP with weight 10, classification 1, reconstruction 10,
     five critic steps for one of the generator, Adam(0.5, 0.999) at 1e-4.
 
@@ -78,6 +81,9 @@ class StarGANConfig(GanSettings):
     L1 distance to the picture itself where nothing is to change, in `identity_share` of a batch.
     `lambda_mask` weights the mean of the mask of a generator with `output=mask`; it rises from 0
     between `mask_from` and `mask_until` steps.
+
+    The terms of `PartSettings` compare an output with its source. Those of a style are refused: a
+    domain is named by its label, and there is no one set in the wanted style.
     """
 
     generator: str = "resnet"
@@ -125,6 +131,7 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
     name = "stargan"
     Config = StarGANConfig
     Data = LabelledData
+    path_settings = ("vgg19",)
     defaults: ClassVar[dict[str, Any]] = {
         "steps": 200_000,
         "batch_size": 16,
@@ -135,6 +142,9 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "stargan-128": {"load_size": 128, "crop_size": 128, "batch_size": 16},
         "laptop": _LAPTOP,
+        "attributes": _LAPTOP,
+        "gpu": _GPU,
+        "attributes-gpu": _GPU,
         "tiny": {
             "settings": {
                 "generator_options": {"width": 12, "blocks": 3},
@@ -143,7 +153,14 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
         },
     }
 
-    def __init__(self, config: StarGANConfig, domains: Sequence[str], size: int, one_hot: bool):
+    def __init__(
+        self,
+        config: StarGANConfig,
+        domains: Sequence[str],
+        size: int,
+        one_hot: bool,
+        features: VGG19 | None = None,
+    ):
         super().__init__()
         self.config = c = config
         self.period = c.n_critic
@@ -161,20 +178,26 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
             {"in_channels": self.G.out_channels, "domains": len(domains), "size": size}
             | c.discriminator_options,
         )
-        check_adversary(c, self.D)
         self.nets = {"G": self.G, "D": self.D}
-        self.discriminators = {"D": self.D}
-        self.undecided = undecided(c.gan)
+        self.judged_by({"D": self.D}, c)
         self.optimizers = {
             "G": adam([self.G], c.lr, c.beta1, c.beta2),
             "D": adam([self.D], c.lr_discriminator or c.lr, c.beta1, c.beta2),
         }
         self.generators = {"model": self.G}
         self.directions = {"model": " | ".join(self.domains)}
+        self.parts = Parts(c, features)
+        self.frozen_nets = self.parts.frozen_nets
+
+    @classmethod
+    def check(cls, config: StarGANConfig) -> None:
+        """Raises ConfigError for terms without meaning, or where VGG19's weights are missing."""
+        check_parts(config, cls.channels(config))
 
     @classmethod
     def build(cls, config: StarGANConfig, data: LabelledData, size: int) -> Self:
-        return cls(config, data.domains, size, data.one_hot)
+        features = load_features(config, size)
+        return cls(config, data.domains, size, data.one_hot, features)
 
     @classmethod
     def open(
@@ -214,12 +237,15 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
 
         alpha = self.augment.uniform(x)
         old = self.view(fake.detach(), 0)
-        d = adversary_loss(source, self.view(x, 0), old, c, alpha, self.observe_real, self.number)
+        d = adversary_loss(
+            source, self.view(x, 0), old, c, alpha, self.observe_real, self.number,
+            self.pauses.get("D"),
+        )  # fmt: skip
         # The real pictures are judged first, so their classes need no pass of their own.
         d_class = classification_loss(classes[0], label, self.one_hot)
         self.descend("D", d + c.lambda_class * d_class)
         clip_critic(self.D, c)
-        losses = {"D/gan": d, "D/class": d_class}
+        losses = {"D/gan": d, "D/class": d_class} | logged(self.pauses)
         if both:
             with frozen(self.D):
                 classes.clear()
@@ -227,7 +253,7 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
                 g_class = classification_loss(classes[0], target, self.one_hot)
                 back = l1_loss(self.G(fake, self.request(target, label)), x)
                 total = gan + c.lambda_reconstruction * back + c.lambda_class * g_class
-                more = self._restraint(x, fake, mask, kept)
+                more = self._restraint(x, fake, mask, kept) | self.parts(fake, x)
                 self.descend("G", total + sum(more.values(), start=gan.new_zeros(())))
             losses |= {"G/gan": gan, "G/class": g_class, "G/reconstruction": back} | more
         return {name: loss.detach() for name, loss in losses.items()}

@@ -27,11 +27,9 @@ from img2img.methods.base import (
     Method,
     adam,
     adversary_loss,
-    check_adversary,
     clip_critic,
     evaluating,
     frozen,
-    undecided,
 )
 from img2img.methods.parts import (
     LayerName,
@@ -43,11 +41,14 @@ from img2img.methods.parts import (
     load_features,
     style_on,
 )
+from img2img.methods.pause import logged
+from img2img.methods.tasks import larger
 from img2img.nets import build_discriminator, build_generator
 from img2img.nets.blocks import NormStatistics
 from img2img.nets.discriminator import Discriminator
 
 _AT_ONCE = 4
+_GPU = larger(LAPTOP, 256, 8, 320, judge=64, width=32, blocks=9)
 
 
 class StylizeConfig(PartSettings, GanSettings):
@@ -108,6 +109,9 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
     path_settings = ("style", "vgg19")
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "laptop": LAPTOP,
+        "paint": LAPTOP,
+        "gpu": _GPU,
+        "paint-gpu": _GPU,
         "tiny": {
             "settings": {
                 "generator_options": {"width": 8, "blocks": 2},
@@ -141,10 +145,8 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
         if c.lambda_adversarial:
             judged = {"width": 32, "layers": 3, "norm": "instance"} | c.discriminator_options
             self.D = build_discriminator(c.discriminator, judged)
-            check_adversary(c, self.D)
             self.nets["D"] = self.D
-            self.discriminators = {"D": self.D}
-            self.undecided = undecided(c.gan)
+            self.judged_by({"D": self.D}, c)
             self.optimizers["D"] = adam([self.D], c.lr_discriminator, c.beta1, c.beta2)
         self.parts = Parts(c, features, _transfer(c))
         self.frozen_nets = self.parts.frozen_nets
@@ -196,9 +198,11 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
             self._follow(losses)
         alpha = self.augment.uniform(a)
         real, old = self.view(b, 0), self.view(fake.detach(), 0)
-        losses["D"] = adversary_loss(self.D, real, old, c, alpha, self.observe_real, self.number)
-        self.descend("D", losses["D"])
+        pause = self.pauses.get("D")
+        d = adversary_loss(self.D, real, old, c, alpha, self.observe_real, self.number, pause)
+        self.descend_judge("D", d)
         clip_critic(self.D, c)
+        losses |= {"D": d} | logged(self.pauses)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _follow(self, losses: Mapping[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Presets of Pix2Pix for a folder of good photographs, on two cores or a GPU."""
+"""Presets of Pix2Pix by task, on two cores or a GPU, and how any preset becomes one for a GPU."""
 
 from __future__ import annotations
 
@@ -118,15 +118,28 @@ ENLARGE: dict[str, Any] = RESTORE | {
 }
 
 
-def _larger(preset: dict[str, Any], crop: int, batch: int, **options: int) -> dict[str, Any]:
-    """The same task for a GPU: a larger network, larger crops and batches."""
-    settings = preset["settings"]
-    network = settings.get("generator_options", {}) | options
-    larger = {"load_size": crop * 5 // 4, "crop_size": crop, "batch_size": batch}
-    return preset | larger | {"ema": 0.999, "settings": settings | {"generator_options": network}}
+def larger(
+    preset: dict[str, Any], crop: int, batch: int, load: int, judge: int = 0, **options: Any
+) -> dict[str, Any]:
+    """A preset for two cores made into one for a GPU: larger crops and batches, in the layout in
+    memory that the device is fastest with.
+
+    Args:
+        load: side in pixels to which pictures are scaled, of which crops of `crop` are cut.
+        judge: width of the discriminator; 0: as it is.
+        options: of the generator.
+    """
+    settings = preset.get("settings", {})
+    networks = {"generator_options": settings.get("generator_options", {}) | options}
+    if judge:
+        given = settings.get("discriminator_options", {})
+        networks["discriminator_options"] = given | {"width": judge}
+    loop = {"load_size": load, "crop_size": crop, "batch_size": batch, "memory_format": "auto"}
+    return preset | loop | {"ema": 0.999, "settings": settings | networks}
 
 
-RESTORE_GPU = _larger(RESTORE, 192, 16, width=64, blocks=3, levels=4)
-ENHANCE_GPU = _larger(ENHANCE, 256, 32, width=48, knots=16)
-COLOUR_GPU = _larger(COLOUR, 256, 16, width=32, blocks=2)
-ENLARGE_GPU = _larger(ENLARGE, 192, 16, width=64, blocks=16)
+RESTORE_GPU = larger(RESTORE, 192, 16, 240, width=64, blocks=3, levels=4)
+ENHANCE_GPU = larger(ENHANCE, 256, 32, 320, width=48, knots=16)
+COLOUR_GPU = larger(COLOUR, 256, 16, 320, width=32, blocks=2)
+ENLARGE_GPU = larger(ENLARGE, 192, 16, 240, width=64, blocks=16)
+LABELS_GPU = larger(LABELS, 256, 8, 286, judge=64, width=64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -72,6 +73,15 @@ class Discriminator(nn.Module, ABC):
         the end its logits for real or fake: the very ones that `forward` gives, so that one pass
         serves the GAN and the feature matching loss (arXiv 1711.11585, eq. 4). A discriminator
         that looks at one scale gives a list of one list."""
+
+    def look(self, x: Tensor) -> list[Tensor]:
+        """What a frozen network shows of `x`, for `features_of`: several judgements of one picture
+        need it once. By default nothing. The gradient passes through."""
+        return []
+
+    def features_of(self, x: Tensor, looked: Sequence[Tensor]) -> list[list[Tensor]]:
+        """`features(x)`, where `looked` is `look(x)`, or the same without its gradient."""
+        return self.features(x)
 
     def refuse_small(self, x: Tensor) -> None:
         """Raise ConfigError, with a proposal, when a side of `x` is below `minimum`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
 import torch
@@ -85,11 +86,16 @@ class ProjectedDiscriminator(Discriminator):
         return [scale[-1] for scale in self.features(x)]
 
     def features(self, x: Tensor) -> list[list[Tensor]]:
+        return self.features_of(x, self.look(x))
+
+    def look(self, x: Tensor) -> list[Tensor]:
+        """The projected features of (N, C, H, W), finest scale first."""
         self.refuse_small(x)
+        return self._mixed(x[:, self.config.condition_channels :])
+
+    def features_of(self, x: Tensor, looked: Sequence[Tensor]) -> list[list[Tensor]]:
         found = self.pixels.features(x)
-        for head, y in zip(
-            self.heads, self._mixed(x[:, self.config.condition_channels :]), strict=True
-        ):
+        for head, y in zip(self.heads, looked, strict=True):
             levels = []
             for layer in head:  # type: ignore[attr-defined]
                 y = layer(y)
@@ -98,7 +104,6 @@ class ProjectedDiscriminator(Discriminator):
         return found
 
     def _mixed(self, x: Tensor) -> list[Tensor]:
-        """The projected features, finest scale first."""
         if not self._seen_through:
             raise ConfigError("discriminator 'projected' was given no feature network")
         maps = self._seen_through[0].maps(x.expand(-1, 3, -1, -1))

@@ -22,6 +22,7 @@ from img2img.nets.blocks import (
     refuse_forgotten_domain,
     upsample_conv,
 )
+from img2img.nets.doubling import follow
 from img2img.nets.generator import Generator
 from img2img.nets.outputs import Output, layer_channels
 from img2img.nets.reach import Look
@@ -149,10 +150,15 @@ class ResNetGenerator(Generator):
         return max(2 ** (self.config.downs + 1), 4)
 
     def layers_of(self, x: Tensor) -> Tensor:
-        for position, layer in enumerate(self.layers):
-            if self.attention is not None and position == self._attended:
+        layers, place = list(self.layers), 0
+        while place < len(layers):
+            if self.attention is not None and place == self._attended:
                 x = self.attention(x)
-            x = self.part(layer, x) if isinstance(layer, ResidualBlock) else layer(x)
+            if isinstance(layers[place], ResidualBlock):
+                x, place = self.part(layers[place], x), place + 1
+                continue
+            x, taken = follow(layers, place, x, self.training)
+            place += taken
         return x
 
     def look(self, look: Look) -> Seen:

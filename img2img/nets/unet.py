@@ -17,6 +17,7 @@ from img2img.nets.blocks import (
     norm_layer,
     upsample_conv,
 )
+from img2img.nets.doubling import Layers
 from img2img.nets.generator import Generator
 from img2img.nets.outputs import Output, layer_channels
 from img2img.nets.reach import Look
@@ -89,7 +90,7 @@ class UNetGenerator(Generator):
                 layers.append(norm_layer(c.norm, cout))
                 if c.dropout and not innermost and 5 <= level + 1 < c.depth:
                     layers.append(nn.Dropout(0.5))
-            self.ups.append(nn.Sequential(*layers))
+            self.ups.append(Layers(*layers))
 
         attended = min(3, c.depth - 1)
         self._attended = c.depth - 1 - attended

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from img2img.data import OnDevice
 from img2img.data.jpeg import JpegDecoder
@@ -24,6 +24,8 @@ class TrainConfig(Settings):
     `epochs` at full learning rate and `epochs_decay` of decay (the reference's 100 + 100); or
     `steps`, of which the second half decays; or, with schedule `time`, `max_minutes`, of which the
     second half decays. `warm_up` steps rise linearly to the full rate before any of these.
+
+    `batch_size` 0 or "auto" is measured before the first step (`training.batches`).
     """
 
     method: str = Field(description="name of the method")
@@ -38,7 +40,12 @@ class TrainConfig(Settings):
     steps: int | None = Field(None, ge=1, description="length of the run; overrides epochs")
     schedule: Schedule = Field("linear", description="how the learning rate falls")
     warm_up: int = Field(0, ge=0, description="steps in which the learning rate rises linearly")
-    batch_size: int = Field(1, ge=1, description="pictures at once, of all processes together")
+    batch_size: int = Field(
+        1,
+        ge=0,
+        description="pictures at once, of all processes together; auto or 0: as many as fit the "
+        "memory and are fastest",
+    )
     accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
     load_size: int = Field(286, ge=8, description="side in pixels to which pictures are scaled")
     crop_size: int = Field(256, ge=8, description="side in pixels of the random crops")
@@ -100,6 +107,11 @@ class TrainConfig(Settings):
     def per_step(self) -> int:
         """Pictures that make one step."""
         return self.batch_size * self.accumulate
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        return 0 if value == "auto" else value
 
     @model_validator(mode="after")
     def _kept(self) -> Self:

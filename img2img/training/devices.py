@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from img2img.errors import ConfigError, EnvironmentFault, UsageError
-from img2img.system.memory import process_peak
+from img2img.system.memory import free_memory, process_peak
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
@@ -138,6 +138,18 @@ def settle_device(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def free_of(device: torch.device) -> int:
+    """Bytes that a device that is no CPU could still take."""
+    if device.type == "cuda":
+        # What torch keeps of what it took before can be used again.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
+    if device.type == "mps":
+        taken = torch.mps.driver_allocated_memory()
+        return max(0, torch.mps.recommended_max_memory() - taken)
+    return free_memory()
 
 
 def peak_memory(device: torch.device) -> int:

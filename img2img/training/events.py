@@ -44,6 +44,7 @@ class Started(TrainingEvent):
         pictures, held_out: samples (pictures or pairs) to learn from and to validate on.
         pictures_from: `memory`, `mapped`, `decoded` or `device`.
         parameters: of each network, by name.
+        batch_reason: why so many pictures at once; empty where the settings say the number.
     """
 
     kind = "start"
@@ -66,6 +67,8 @@ class Started(TrainingEvent):
     pictures_from: str
     workers: int
     parameters: dict[str, int]
+    batch_size: int = 1
+    batch_reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -171,8 +171,8 @@ PROBLEMS: dict[str, Problem] = {
     "discriminator-too-strong": Problem(
         "discriminator",
         "the discriminator is always right, so the generator learns nothing from it: lower its "
-        "learning rate or its width, or give `diffaugment=color,translation`, `penalty=r1` or "
-        "`gan=lsgan`",
+        "learning rate or its width, or give `diffaugment=color,translation`, `penalty=r1`, "
+        "`gan=lsgan` or `pause_accuracy=0.85`",
         below=0.05,
         ends=True,
     ),
@@ -236,6 +236,7 @@ class Health:
         self._compared, self._gan = compared, gan
         self._seen: dict[str, list[Tensor]] = {}
         self._losses: dict[str, list[float]] = {}
+        self._paused: list[float] = []
         self._before: set[str] = set()
         self._count = 0
         self.columns: list[str] = []
@@ -247,6 +248,7 @@ class Health:
             if row["event"] == "step":
                 self.hear(row["losses"])
             elif row["event"] == "health-figures":
+                self._paused = []
                 self._before = {n for n, problem in PROBLEMS.items() if problem.shows(row)}
 
     def see(self, columns: Mapping[str, Tensor]) -> None:
@@ -266,12 +268,14 @@ class Health:
         for name, value in losses.items():
             if name in ("D", "D/gan", "D/a", "D/b"):
                 self._losses.setdefault(name, []).append(value)
+            if name == "D/paused":
+                self._paused.append(value)
 
     def judge(self, step: int) -> tuple[HealthFigures, list[HealthNote]]:
         """The figures since the last call, and notes of what they show for the second time in a
         row."""
         figures = self._figures()
-        self._seen, self._count = {}, 0
+        self._seen, self._count, self._paused = {}, 0, []
         showing = {name for name, problem in PROBLEMS.items() if problem.shows(figures)}
         notes = [
             HealthNote(step, name, problem.text, figures[problem.figure])
@@ -294,6 +298,8 @@ class Health:
 
         for losses in self._losses.values():
             add("discriminator", discriminator_strength(losses, self._gan))
+        if self._paused:  # the share of the steps since the last look
+            add("paused", sum(self._paused) / len(self._paused))
         alike = {n for n, x in self._seen.items() if len({y.shape[2:] for y in x}) == 1}
         pictures = {name: torch.cat(self._seen[name]) for name in self.columns if name in alike}
         for name, given in self._pairs(list(pictures)):

@@ -23,6 +23,8 @@ def preview_sheet(config: TrainConfig, listen: Listener = lambda event: None) ->
         ConfigError, DataError: as `train`.
     """
     plain = {"device": "cpu", "precision": "fp32", "compile": "off", "workers": 0}
+    # Which pictures stand on the sheet does not depend on how many are taken at once.
+    plain |= {"batch_size": config.batch_size or 1}
     alone = config.model_copy(update=plain)
     kind, settings = check(alone, dry_run=True)
     setup = set_up(alone, kind, settings, choose_hardware(alone), listen, dry_run=True)
@@ -30,7 +32,7 @@ def preview_sheet(config: TrainConfig, listen: Listener = lambda event: None) ->
     order = epoch_order(config.seed, 0, len(data))[: _COLUMNS * _ROWS]
     samples: list[list[Pixels]] = []
     for place, index in enumerate(order):
-        method.number = place // config.per_step
+        method.number = place // alone.per_step
         method.augment.begin(method.number, [index])
         batch = data.batch([index], 0).on(setup.hardware.device)
         samples.append([to_pixels(x)[0] for x in method.seen(batch)])

@@ -190,6 +190,8 @@ class Run:
             EnvironmentFault: data workers died; saved before, where the state is whole.
         """
         self.method.number = self.step
+        for pause in self.method.pauses.values():
+            pause.begin()
         if self.hardware.compilation.graphs:
             torch.compiler.cudagraph_mark_step_begin()
         parts = self.requests(self.step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,8 +17,9 @@ from img2img.features import find_features, load_lite0
 from img2img.losses import Judgement
 from img2img.methods import METHODS, Method
 from img2img.methods.base import GeneratorSettings
-from img2img.nets import ProjectedDiscriminator
+from img2img.nets import ProjectedDiscriminator, build_generator
 from img2img.settings import Settings
+from img2img.training.batches import Trial, fitting_batch, recorded, release
 from img2img.training.compiling import compile_generators
 from img2img.training.config import TrainConfig
 from img2img.training.devices import (
@@ -62,6 +63,7 @@ class Setup:
         per_epoch: steps of an epoch.
         total: steps of the run; `ENDLESS` where it ends by the clock.
         facts: what the state records of the run, to compare a resume with.
+        batch_reason: why so many pictures at once, where that was measured.
     """
 
     config: TrainConfig
@@ -76,6 +78,7 @@ class Setup:
     per_epoch: int
     total: int
     facts: dict[str, Any]
+    batch_reason: str = ""
 
     @property
     def by_time(self) -> bool:
@@ -105,6 +108,8 @@ class Setup:
             pictures_from=self.data.stores[0].kind,
             workers=self.workers,
             parameters=parameter_counts(self.method),
+            batch_size=config.batch_size,
+            batch_reason=self.batch_reason,
         )
 
 
@@ -122,6 +127,9 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
     kind = METHODS[config.method]
     settings = kind.Config.parse(config.settings)
     kind.check(settings)
+    if isinstance(settings, GeneratorSettings):
+        with torch.device("meta"):  # an output that the channels do not allow, a misspelt option
+            build_generator(settings.generator, settings.generator_options)
     if getattr(settings, "discriminator", "") == ProjectedDiscriminator.name:
         find_features("lite0")  # missing weights are told before any picture is read
     if config.crop_size > config.load_size:
@@ -177,6 +185,11 @@ def choose_hardware(config: TrainConfig) -> Hardware:
         config.compile, config.cuda_graphs, device, processes.count, config.checkpointing
     )
     pace = Pace(config.threads, device.type == "cpu" and processes.count == 1)
+    if not config.batch_size and processes.count > 1:
+        raise ConfigError(
+            "`batch_size=auto` is measured by one process, and "
+            f"{processes.count} share the work: give `batch_size={4 * processes.count}`, say"
+        )
     processes.check_batch(config.batch_size)
     return Hardware(
         processes, device, precision, precision_reason, layout, layout_reason, compilation, pace
@@ -210,6 +223,7 @@ def set_up(
     )
     workers = 0 if settle(data.stores, config.on_device, h.device) else config.workers
     pin = h.device.type == "cuda" and data.stores[0].kind != "device"
+    config, batch_reason = _settle_batch(config, kind, settings, data, h, listen)
     feed = Feed(data, workers, pin, lambda text: listen(Warned(text)))
 
     method = _build(config, kind, settings, data, h, listen)
@@ -237,8 +251,9 @@ def set_up(
         "processes": h.processes.count,
     }
     return Setup(
-        config, h, data, held_out, feed, workers, method, view, average, per_epoch, total, facts
-    )
+        config, h, data, held_out, feed, workers, method, view, average, per_epoch, total, facts,
+        batch_reason,
+    )  # fmt: skip
 
 
 def parameter_counts(method: Method) -> dict[str, int]:
@@ -309,12 +324,39 @@ def _build(
     return method
 
 
+def _settle_batch(
+    config: TrainConfig,
+    kind: type[Method],
+    settings: Settings,
+    data: Dataset,
+    h: Hardware,
+    listen: Listener,
+) -> tuple[TrainConfig, str]:
+    """The configuration with the number of pictures at once, measured where it is left open by
+    steps of a method that is thrown away, and why so many."""
+    if config.batch_size:
+        return config, ""
+    before = recorded(config.out)
+    if before:
+        return config.model_copy(update={"batch_size": before}), "as before"
+    plain = replace(h, compilation=Compilation(False, "a trial"))
+    method = _build(config, kind, settings, data, plain, listen)
+    _connect(config, method, plain)
+    method.prepare(data)
+    first = getattr(settings, "pretrain_steps", 0)
+    size, reason = fitting_batch(Trial(method, data, h.device, h.precision, first))
+    del method
+    release(h.device)
+    return config.model_copy(update={"batch_size": size}), reason
+
+
 def _give_features(method: Method) -> None:
     """Let the discriminators that look through a feature network do so: one for all, which becomes
     one of the method's `frozen_nets`. Raises ConfigError where its weights are missing."""
     lookers = [D for D in method.discriminators.values() if isinstance(D, ProjectedDiscriminator)]
     if lookers:
         net = method.frozen_nets["lite0"] = load_lite0(find_features("lite0"))
+        net.fold_norms()
         for D in lookers:
             D.look_through(net)
 

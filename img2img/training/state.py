@@ -44,6 +44,7 @@ def state_of(
         "nets": {n: net.state_dict() for n, net in method.nets.items()},
         "optimizers": {n: o.state_dict() for n, o in method.optimizers.items()},
         "trainer": parts,
+        "pauses": {n: pause.state_dict() for n, pause in method.pauses.items()},
         "ema": average.state_dict() if average else None,
         "scaler": scaler.state_dict() if scaler else None,
         "facts": facts,
@@ -70,6 +71,9 @@ def restore(
         _lay_out(optimizer)
     parts = state["trainer"]
     method.load_state_dict(parts[rank % len(parts)])
+    for name, kept in state.get("pauses", {}).items():
+        if name in method.pauses:
+            method.pauses[name].load_state_dict(kept)
     if average:
         if state["ema"]:
             average.load_state_dict(state["ema"])
