@@ -14,9 +14,8 @@ from torch.nn import functional as F
 from img2img.errors import Diverged
 from img2img.training import train
 from img2img.training.events import HealthNote
-from img2img.training.health import (
-    PROBLEMS,
-    Health,
+from img2img.training.health import PROBLEMS, Health
+from img2img.training.symptoms import (
     border_excess,
     change,
     checkerboard,
@@ -165,7 +164,7 @@ def test_a_resumed_run_judges_as_one_in_one_piece() -> None:
         {"event": "step", "step": n, "losses": {"D/gan": 0.001}} for n in range(10)
     ]
     rows.append({"event": "health-figures", "step": 9, "discriminator": 0.001, "diversity": 0.9})
-    health.resume(rows)
+    health.resume(rows, {})
     health.see({"input": scenes(), "output": restyled(scenes())})
     assert [n.problem for n in health.judge(10)[1]] == ["discriminator-too-strong"]
 
