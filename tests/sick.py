@@ -18,7 +18,13 @@ SIDE = 32  # of the crops, in pixels
 
 _SMALL_D: dict[str, Any] = {"width": 16, "layers": 2, "norm": "instance"}
 _UNET: dict[str, Any] = {
-    "generator_options": {"width": 16, "depth": 4, "norm": "instance", "dropout": False},
+    "generator_options": {
+        "width": 16,
+        "depth": 4,
+        "norm": "instance",
+        "dropout": False,
+        "upsample": "resize",
+    },
     "discriminator_options": _SMALL_D,
     "lr": 1e-3,
 }
