@@ -37,7 +37,10 @@ _RESNET: dict[str, Any] = {
 HEALTHY: dict[str, tuple[str, dict[str, Any]]] = {
     "pix2pix": ("paired", _UNET),
     "cyclegan": ("unpaired", _RESNET),
-    "cut": ("unpaired", _RESNET | {"nce_blocks": [1, 2], "patches": 64, "head_width": 32}),
+    "cut": (
+        "unpaired",
+        _RESNET | {"nce_blocks": [1, 2], "patches": 64, "head_width": 32, "lr": 5e-4},
+    ),
     "stargan": (
         "domains",
         {

@@ -270,3 +270,15 @@ def test_a_faint_pattern_on_a_blank_output_is_no_checkerboard() -> None:
     wave[1::2] = -1
     blank = torch.zeros(2, 3, 64, 64)
     assert checkerboard(blank + 1 / 127.5 * wave) < 30 < checkerboard(blank + 4 / 127.5 * wave)
+
+
+def test_outputs_as_alike_as_the_real_pictures_are_no_collapse() -> None:
+    health = Health({"A to B": "B"}, "")
+    a = scenes()
+    nights = 0.05 * a.flip(0) - 0.8
+    for step in range(2):
+        health.see({"A": a, "A to B": 0.05 * a - 0.8, "B": nights})
+        figures, notes = health.judge(step)
+    assert figures.figures["diversity"] == pytest.approx(1, abs=0.2)
+    assert "mode-collapse" not in {n.problem for n in notes}
+    assert looks(0.05 * a - 0.8)[0].problem == "mode-collapse"  # nothing to compare with

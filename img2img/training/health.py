@@ -244,7 +244,9 @@ class Health:
             looks = [look[name] for look in self._looks if name in look]
             if len({look.shape for look in looks}) == 1:
                 add("swing", swing(looks))
-            add("diversity", diversity(x, a))
+            # Nights differ less from each other than the days that they are made of.
+            than = [diversity(x, y) for y in (a, real) if y is not None]
+            add("diversity", max(than) if all(map(math.isfinite, than)) else than[0])
             add("luminance", luminance_correlation(x, a))
             if x.shape[2:] == a.shape[2:]:
                 add("change", change(x, a))

@@ -44,9 +44,10 @@ def discriminator_strength(losses: Sequence[float], gan: str) -> float:
 
 
 def diversity(outputs: Tensor, inputs: Tensor) -> float:
-    """Mean distance between the thumbnails of outputs, divided by that of inputs: near 0 where the
-    generator answers the same to everything (mode collapse, arXiv 1606.03498, sec. 3.2). NaN for
-    fewer than 4 pictures or inputs that are all the same."""
+    """Mean distance between the thumbnails of outputs, divided by that of inputs, or of real
+    pictures of the same kind: near 0 where the generator answers the same to everything (mode
+    collapse, arXiv 1606.03498, sec. 3.2). NaN for fewer than 4 pictures or inputs that are all the
+    same."""
     if len(outputs) < 4:
         return math.nan
     rows = [F.adaptive_avg_pool2d(luminance(x), _THUMBNAIL).flatten(1) for x in (outputs, inputs)]
