@@ -31,10 +31,11 @@ from img2img.training import presets_of
 from img2img.training.health import Health
 from img2img.training.run import Run
 from img2img.training.verdicts import Verdicts
-from tests.sick import HEALTHY, SICK, SIDE, Case, Said, run_case
+from tests.sick import HEALTHY, SICK, Case, Said, run_case
 
 _GAP, _HEAD = 4, 16  # of a sample sheet, in pixels
-_TIMES = 3  # as large as they are in the sample sheets
+_SHOWN = 6  # pictures in a sample sheet
+_LARGE = 96  # side at which they are shown at most, in whole times their own
 _LOOKS, _ROWS = 4, 2
 
 
@@ -47,22 +48,25 @@ def line_of(case: Case, said: Said) -> str:
 
 
 def sheet_of(run: Path, method: str) -> Pixels:
-    """Two held-out pictures at four looks, of the first direction or domain."""
+    """Two held-out pictures at four looks, of one direction or domain."""
     paths = sorted((run / "samples").iterdir())
     chosen = [paths[k] for k in np.linspace(0, len(paths) - 1, _LOOKS).round().astype(int)]
     sheets = [np.asarray(Image.open(path).convert("RGB")) for path in chosen]
     wanted = {"pix2pix": 2, "cyclegan": 3, "cut": 2}.get(method)
+    output = 2 if method == "stargan" else 1  # its first domain is that of the pictures shown
     rows = []
     for row in range(_ROWS):
-        cells = [_cell(sheets[0], row, 0), *(_cell(sheet, row, 1) for sheet in sheets)]
+        cells = [_cell(sheets[0], row, 0), *(_cell(sheet, row, output) for sheet in sheets)]
         rows.append(cells + ([_cell(sheets[0], row, wanted)] if wanted else []))
     titles = ["input", *(f"step {int(path.stem.rpartition('-')[2])}" for path in chosen)]
     return contact_sheet(rows, titles + (["wanted"] if wanted else []))
 
 
 def _cell(sheet: Pixels, row: int, column: int) -> Pixels:
-    top, left = _HEAD + _GAP + row * (SIDE + _GAP), _GAP + column * (SIDE + _GAP)
-    return sheet[top : top + SIDE, left : left + SIDE].repeat(_TIMES, 0).repeat(_TIMES, 1)
+    side = (len(sheet) - _HEAD - _GAP) // _SHOWN - _GAP
+    top, left = _HEAD + _GAP + row * (side + _GAP), _GAP + column * (side + _GAP)
+    times = _LARGE // side
+    return sheet[top : top + side, left : left + side].repeat(times, 0).repeat(times, 1)
 
 
 def run(case: Case, name: str, sheets: Path | None) -> dict[str, Any]:

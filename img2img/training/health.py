@@ -2,8 +2,8 @@
 of what the discriminators say.
 
 The figures are in `img2img.training.symptoms`. `Health` computes them at each validation and makes
-a note of a failure that shows itself twice in a row, since the first steps of a healthy training
-look like several of them.
+a note of a failure that shows itself twice in a row and is not about to vanish, since the first
+steps of a healthy training look like several of them.
 """
 
 from __future__ import annotations
@@ -54,10 +54,11 @@ class Problem:
     above: float = math.inf
     ends: bool = False
 
-    def shows(self, figures: Mapping[str, float]) -> bool:
-        """Whether `figures` show it; one that is missing or NaN shows nothing."""
+    def excess(self, figures: Mapping[str, float]) -> float:
+        """By how much its figure is beyond the limit; 0 where it is not, is missing or NaN."""
         value = figures.get(self.figure, math.nan)
-        return value < self.below or value > self.above
+        beyond = max(self.below - value, value - self.above)
+        return beyond if beyond > 0 else 0.0
 
 
 PROBLEMS: dict[str, Problem] = {
@@ -137,6 +138,12 @@ PROBLEMS: dict[str, Problem] = {
 }
 
 
+def _showing(figures: Mapping[str, float]) -> dict[str, float]:
+    """The problems that `figures` show, with their excess."""
+    found = {name: problem.excess(figures) for name, problem in PROBLEMS.items()}
+    return {name: excess for name, excess in found.items() if excess}
+
+
 class Health:
     """What the detectors say of one run.
 
@@ -153,7 +160,7 @@ class Health:
         self._losses: dict[str, list[float]] = {}
         self._looks: list[dict[str, Tensor]] = []  # thumbnails of the outputs, by their column
         self._scores: Mapping[str, Scores] = {}
-        self._before: set[str] = set()
+        self._before: dict[str, float] = {}  # the excess of each problem at the last look
         self._count = 0
         self.columns: list[str] = []
         self.word, self.ended = "", ""
@@ -170,7 +177,7 @@ class Health:
             if row["event"] == "step":
                 self.hear(row["losses"])
             elif row["event"] == "health-figures":
-                self._before = {n for n, problem in PROBLEMS.items() if problem.shows(row)}
+                self._before = _showing(row)
 
     def see(self, columns: Mapping[str, Tensor]) -> None:
         """Take the columns of some held-out pictures, (N, C, H, W) in [-1, 1]."""
@@ -197,14 +204,14 @@ class Health:
 
     def judge(self, step: int) -> tuple[HealthFigures, list[HealthNote]]:
         """The figures since the last call, and notes of what they show for the second time in a
-        row."""
+        row, unless its figure has come back more than halfway to the limit."""
         figures = self._figures()
         self._seen, self._count, self._scores = {}, 0, {}
-        showing = {name for name, problem in PROBLEMS.items() if problem.shows(figures)}
+        showing = _showing(figures)
         notes = [
-            HealthNote(step, name, problem.text, figures[problem.figure])
-            for name, problem in PROBLEMS.items()
-            if name in showing and (name in self._before or name == "not-finite")
+            HealthNote(step, name, PROBLEMS[name].text, figures[PROBLEMS[name].figure])
+            for name, excess in showing.items()
+            if name == "not-finite" or excess >= 0.5 * self._before.get(name, math.inf)
         ]
         self._before = showing
         self.word = notes[0].problem.replace("-", " ") if notes else ""
