@@ -77,7 +77,7 @@ def run(case: Case, name: str, sheets: Path | None) -> dict[str, Any]:
         if sheets and not said.diverged:
             picture = Picture(sheet_of(Path(folder) / "case" / "run", case.method), format="JPEG")
             sheets.mkdir(parents=True, exist_ok=True)
-            write_picture(sheets / f"{name}.jpg", picture, quality=88)
+            write_picture(sheets / f"{name}.jpg", picture, quality=75)
     return {
         "problem": case.problem or "none",
         "method": case.method,

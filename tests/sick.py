@@ -39,7 +39,7 @@ HEALTHY: dict[str, tuple[str, dict[str, Any]]] = {
     "cyclegan": ("unpaired", _RESNET),
     "cut": (
         "unpaired",
-        _RESNET | {"nce_blocks": [1, 2], "patches": 64, "head_width": 32, "lr": 5e-4},
+        _RESNET | {"nce_blocks": [1, 2], "patches": 64, "head_width": 32, "beta1": 0.0},
     ),
     "stargan": (
         "domains",

@@ -75,20 +75,20 @@ PROBLEMS: dict[str, Problem] = {
         "the generator is ahead of a discriminator that does not follow: outputs are judged more "
         "real than real pictures, so their errors are no longer corrected: raise the "
         "discriminator's learning rate or its width, give n_critic where the method has it, or "
-        "lower lambda_penalty, `diffaugment` or the generator's lr",
+        "lower lambda_penalty, the strength of diffaugment or the generator's lr",
         above=0.9,
     ),
     "discriminator-overfits": Problem(
         "memorised",
         "the discriminator knows its training pictures by heart and takes real pictures that it "
         "has not seen for outputs: give `diffaugment=color,translation` or `ada=true`, more "
-        "training pictures, or a smaller `discriminator.width`, or stop here",
+        "training pictures, or a smaller discriminator.width, or stop here",
         above=0.6,
     ),
     "oscillation": Problem(
         "swing",
         "the outputs swing back and forth from look to look and do not come to rest: lower lr, "
-        "give `penalty=r1` or `ema=0.999`, set `beta1=0`, or raise the weight of the cycle or L1 "
+        "give `penalty=r1` or `ema=0.999`, give `beta1=0`, or raise the weight of the cycle or L1 "
         "loss",
         above=35.0,
     ),
