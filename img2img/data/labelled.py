@@ -101,6 +101,10 @@ class LabelledData:
         labels = ",".join("".join(str(int(v)) for v in row.label) for row in self.rows)
         return fingerprint(self.root, [row.path for row in self.rows], labels)
 
+    def files_of(self, indices: Sequence[int], epoch: int = 0) -> list[str]:
+        """The names of the samples `indices`."""
+        return [self.names[i] for i in indices]
+
     def batch(
         self, indices: Sequence[int], epoch: int = 0, share: slice = slice(None)
     ) -> LabelledBatch:

@@ -210,7 +210,7 @@ class Run:
             self.facts |= self.hardware.pace.facts
 
     def _learn_part(self, request: Request, part: int, parts: int) -> None:
-        indices, _, share = request
+        indices, epoch, share = request
         method, precision = self.method, self.hardware.precision
         try:
             batch = self.setup.feed.take(request).on(self.device)
@@ -227,8 +227,7 @@ class Run:
             with torch.autocast(self.device.type, TYPES[precision], precision != "fp32"):
                 self._tally.add(method.step(batch))
         except Diverged as error:
-            names = self.setup.data.names
-            pictures = ", ".join(names[i % len(names)] for i in indices)
+            pictures = ", ".join(self.setup.data.files_of(indices, epoch))
             raise Diverged(f"step {self.step}: {error}; pictures: {pictures}") from None
 
     def _threads_changed(self, text: str) -> bool:
