@@ -39,7 +39,16 @@ HEALTHY: dict[str, tuple[str, dict[str, Any]]] = {
     "cyclegan": ("unpaired", _RESNET),
     "cut": (
         "unpaired",
-        _RESNET | {"nce_blocks": [1, 2], "patches": 64, "head_width": 32, "beta1": 0.0},
+        _RESNET
+        | {
+            "nce_blocks": [1, 2],
+            "patches": 64,
+            "head_width": 32,
+            "lr": 2e-3,
+            "lambda_nce": 0.5,
+            "penalty": "r1",
+            "lambda_penalty": 1.0,
+        },
     ),
     "stargan": (
         "domains",

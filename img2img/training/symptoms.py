@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from img2img.images.values import LUMA
 from img2img.metrics.collapse import diversity_ratio
 
-# What D's loss is where real and fake are equally likely; other objectives have no such bound.
-_CHANCE = {"vanilla": 2 * math.log(2), "minimax": 2 * math.log(2), "lsgan": 0.5, "hinge": 2.0}
+# What D's loss is where real and fake are equally likely: of classifiers the mean of both terms,
+# of hinge their sum (`discriminator_loss`). Other objectives have no such bound.
+_CHANCE = {"vanilla": math.log(2), "minimax": math.log(2), "lsgan": 0.25, "hinge": 2.0}
 _ROWS = 10  # of the log in which a discriminator must have won
 _THUMBNAIL = 16  # side of the pictures whose diversity is compared, in pixels
 _FAINT = 0.4 / 127.5  # amplitude of a pattern that nobody sees, in units of [-1, 1]
