@@ -6,7 +6,7 @@ import functools
 import re
 import shlex
 
-_NAMED = re.compile(r"`(?:([a-z_]+)|([a-z_.]+=[^`]+))`")
+_NAMED = re.compile(r"`(?:([a-z_]+)|([a-z_][a-z0-9_.]*=[^`]+))`")
 # Options whose flag is not the name that the library has for them.
 _OTHER = {"domains": "--domain", "value_range": "--range", "max_minutes": "--max-time"}
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import img2img.data.store
-from img2img.data import LabelledData, Loading, PairedData, UnpairedData, settle
+from img2img.data import LabelledData, Loading, PairedData, StyledData, UnpairedData, settle
 from img2img.errors import ConfigError, DataError, EnvironmentFault
 from img2img.images import Picture
 from tests.conftest import picture
@@ -407,3 +407,38 @@ def test_a_centre_crop_comes_before_the_resize(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "images" / "000.png")
     x = LabelledData(tmp_path, "train", Loading(8, centre_crop=4)).batch([0]).x
     assert x.min() == 255
+
+
+def plain(root: Path, side: str, levels: range) -> None:
+    """Pictures of one level each, which is their name."""
+    (root / side).mkdir(parents=True)
+    for level in levels:
+        Image.new("RGB", (40, 40), (level,) * 3).save(root / side / f"{level}.png")
+
+
+@pytest.mark.parametrize("kind", ["unpaired", "styled", "hidden pairs"])
+def test_the_files_of_a_batch_are_named(kind: str, tmp_path: Path) -> None:
+    """So that both sides of a batch whose loss is not finite are."""
+    plain(tmp_path, "A", range(10, 14))
+    plain(tmp_path, "B", range(110, 117))
+    if kind == "hidden pairs":
+        shutil.rmtree(tmp_path / "B")
+        for k in range(4):
+            wide = Image.new("RGB", (80, 40), (10 + k,) * 3)
+            wide.paste((110 + k,) * 3, (40, 0, 80, 40))
+            wide.save(tmp_path / f"{10 + k}.png")
+        shutil.rmtree(tmp_path / "A")
+    loading = Loading(32, held_out=0, side_by_side=True)
+    data: UnpairedData | StyledData
+    if kind == "styled":
+        data = StyledData(tmp_path, "train", loading, style_size=32, crops=12)
+    else:
+        data = UnpairedData(tmp_path, "train", loading)
+    indices = [0, 3, len(data) - 1]
+    for epoch in range(3):
+        batch = data.batch(indices, epoch)
+        levels = [int(x.float().mean().round()) for side in (batch.a, batch.b) for x in side]
+        named = [int(Path(name).stem) for name in data.files_of(indices, epoch)]
+        if kind == "hidden pairs":  # the file of a B is that of the A beside it
+            named[3:] = [level + 100 for level in named[3:]]
+        assert named == levels

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from img2img.data import Loading, PairedData
+from img2img.data import LabelledData, Loading, PairedData
 from img2img.data.checks import Report, check_data, check_sheet
 from img2img.data.demo import DEMOS, make_demo
 from img2img.data.joining import join_pairs, split_pairs
 from img2img.data.splitting import split_data
+from img2img.data.store import Split
 from img2img.errors import DataError, UsageError
 from img2img.training import TrainConfig
 from img2img.training.data_check import data_warnings
@@ -44,11 +45,20 @@ def test_a_good_set_has_no_finding_but_its_size(tmp_path: Path) -> None:
     assert report.command.startswith(f"img2img train pix2pix {tmp_path} -o runs/")
 
 
-def test_several_faults_are_named_at_once(tmp_path: Path) -> None:
-    for name in ("test in train", "empty domain", "loop", "grey"):
+def test_several_faults_are_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken_sets.domains(tmp_path, "cat", "dog")
+    monkeypatch.setattr(broken_sets, "domains", lambda root, *names: None)  # once is enough
+    names = ["empty domain", "loop", "grey", "1 pixel", "16 bits", "CMYK", "test in train"]
+    for name in names:
         BROKEN[name][0](tmp_path)
-    kinds = {f.kind for f in check_data(tmp_path).report.findings}
-    assert {"mode", "leak", "empty", "links"} <= kinds
+    (tmp_path / "train" / "cat" / "4.png").write_bytes(b"%PDF-1.4 no picture")
+    report = check_data(tmp_path).report
+    texts = " ".join(map(str, report.findings))
+    for word in ("bird has no pictures", "linked folder", "cat/2.png", "1x1", "16 bits", "CMYK"):
+        assert word in texts, word
+    assert {"mode", "leak", "empty", "links", "tiny", "unreadable"} <= {
+        finding.kind for finding in report.findings
+    }
 
 
 def test_files_without_a_partner_are_counted_and_cut(tmp_path: Path) -> None:
@@ -163,3 +173,56 @@ def test_the_command_says_it_in_words_and_in_json(tmp_path: Path, main: Main) ->
     row = json.loads(main("data", "check", tmp_path / "in", "--json").stdout)
     assert row["refused"] and row["findings"][0]["kind"] == "empty"
     assert main("data", "check", tmp_path / "none").returncode == 2
+
+
+def test_an_attribute_table_is_split_as_celeba_is(tmp_path: Path, main: Main) -> None:
+    broken_sets.table(tmp_path / "in")
+    for k in range(6, 30):
+        save(scene(k), tmp_path / "in" / "images" / f"{k}.png")
+    save(scene(2).resize((90, 90)), tmp_path / "in" / "images" / "30.png")  # 2.png again, smaller
+    rows = "\n".join(f"{k}.png {1 if k % 2 else -1} 1" for k in range(31))
+    (tmp_path / "in" / "list_attr.txt").write_text(f"31\nSmiling Young\n{rows}\n")
+    save(scene(99), tmp_path / "in" / "images" / "extra.png")  # of no row
+    out = tmp_path / "out"
+    said = main("data", "split", tmp_path / "in", "-o", out, "--share", "0.2")
+    assert said.returncode == 0 and "25 to train on and 6 to test with" in said.stdout
+    assert "1 groups of near-duplicates" in said.stdout
+    parts = {split: LabelledData(out, split, Loading(32)) for split in ("train", "held-out")}
+    names = {split: set(data.names) for split, data in parts.items()}
+    assert len(names["train"]) == 25 and len(names["held-out"]) == 6
+    assert names["train"].isdisjoint(names["held-out"])
+    assert any({"2.png", "30.png"} <= some for some in names.values())
+    label = parts["train"].rows[0]
+    assert label.label == (float(int(label.name[:-4]) % 2), 1.0)
+    report = check_data(out).report
+    assert report.counts == {"train": 25, "held out": 6} and not found(report, "leak")
+    # A near-duplicate on both sides is found.
+    text = (out / "list_eval_partition.txt").read_text()
+    swapped = {"2.png 0": "2.png 2", "2.png 2": "2.png 0"}
+    old = next(row for row in swapped if f"\n{row}\n" in f"\n{text}")
+    (out / "list_eval_partition.txt").write_text(
+        "\n".join(swapped[old] if row == old else row for row in text.splitlines())
+    )
+    assert "1 picture" in found(check_data(out).report, "leak")[0]
+
+
+def test_a_partition_is_read_as_it_comes_and_refused_where_it_is_wrong(tmp_path: Path) -> None:
+    broken_sets.table(tmp_path)
+
+    def names(split: Split) -> list[str]:
+        return LabelledData(tmp_path, split, Loading(32)).names
+
+    path = tmp_path / "list_eval_partition.csv"
+    path.write_text("image_id,partition\n" + "".join(f"{k}.png,{k // 2}\n" for k in range(6)))
+    assert names("train") == ["0.png", "1.png"] and names("held-out") == ["2.png", "3.png"]
+    path.write_text(path.read_text().replace("1\n", "2\n"))  # no validation, a test
+    assert names("held-out") == ["2.png", "3.png", "4.png", "5.png"]
+    path.unlink()
+    path = tmp_path / "list_eval_partition.txt"
+    path.write_text("0.png 0\n1.png 3\n2.png\n")
+    with pytest.raises(DataError, match=r"2 rows are not a file and 0, 1 or 2: '1.png 3'; '2.png'"):
+        names("train")
+    assert any("0, 1 or 2" in text for text in found(check_data(tmp_path).report, "layout"))
+    path.write_text("".join(f"{k}.png 0\n" for k in range(5)))
+    with pytest.raises(DataError, match=r"1 rows missing: no row for 5\.png"):
+        names("train")

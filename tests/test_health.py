@@ -12,19 +12,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from img2img.errors import Diverged
+from img2img.losses import Gan, discriminator_loss
+from img2img.methods.base import undecided
 from img2img.training import train
 from img2img.training.events import HealthNote
-from img2img.training.health import (
-    PROBLEMS,
-    Health,
+from img2img.training.health import PROBLEMS, Health
+from img2img.training.symptoms import (
     border_excess,
     change,
     checkerboard,
     colour_drift,
     discriminator_strength,
     diversity,
+    fooled,
     luminance_correlation,
+    memorised,
+    swing,
 )
+from img2img.training.verdicts import Scores
 from tests.conftest import into
 from tests.test_training import config_of
 
@@ -42,7 +47,10 @@ def restyled(x: Tensor) -> Tensor:
 
 
 def test_a_discriminator_that_always_wins() -> None:
-    for gan, chance in (("vanilla", 1.386), ("lsgan", 0.5), ("hinge", 2.0)):
+    gans: tuple[Gan, ...] = ("vanilla", "minimax", "lsgan", "hinge")
+    for gan in gans:
+        answer = torch.full((4, 1, 3, 3), undecided(gan))
+        chance = float(discriminator_loss(lambda x: x, answer, answer, gan))
         assert discriminator_strength([chance] * 12, gan) == pytest.approx(1, abs=0.01)
         assert discriminator_strength([1.0] * 5 + [0.01 * chance] * 10, gan) < 0.05
     assert math.isnan(discriminator_strength([0.0] * 9, "hinge"))
@@ -165,7 +173,7 @@ def test_a_resumed_run_judges_as_one_in_one_piece() -> None:
         {"event": "step", "step": n, "losses": {"D/gan": 0.001}} for n in range(10)
     ]
     rows.append({"event": "health-figures", "step": 9, "discriminator": 0.001, "diversity": 0.9})
-    health.resume(rows)
+    health.resume(rows, {})
     health.see({"input": scenes(), "output": restyled(scenes())})
     assert [n.problem for n in health.judge(10)[1]] == ["discriminator-too-strong"]
 
@@ -203,3 +211,88 @@ def test_colour_on_a_kept_luminance_is_a_change() -> None:
     assert change(grey, grey) == 0
     assert change(grey + shift, grey) > 2
     assert change((grey + shift)[:, :1], grey) < 1e-3  # one channel against three: by luminance
+
+
+def turning(angle: float, looks: int) -> list[Tensor]:
+    """The same outputs at successive looks, on a circle of 40 levels."""
+    torch.manual_seed(2)
+    base, x, y = torch.randn(3, 5, 3, 8, 8) / 4
+    x, y = (40 / 127.5 * v / v.square().mean((1, 2, 3), keepdim=True).sqrt() for v in (x, y))
+    return [base + math.cos(angle * k) * x + math.sin(angle * k) * y for k in range(looks)]
+
+
+def test_outputs_that_swing_and_outputs_that_move_on() -> None:
+    circle = turning(math.tau / 5, 6)
+    assert swing(circle) == pytest.approx(2 * 40 * math.sin(math.pi / 5), rel=0.05)
+    there_and_back = turning(math.pi, 6)
+    assert swing(there_and_back) == pytest.approx(80 * 4 / 5, rel=0.05)
+    a, b = there_and_back[:2]
+    assert swing([a.lerp(b, k / 5) for k in range(6)]) < 0.1
+    assert swing([a] * 6) == 0
+    assert swing([*circle, *[a] * 6]) == 0  # of old looks nothing stays
+    assert math.isnan(swing(circle[:5]))
+
+
+def test_an_oscillation_needs_the_looks_of_one_set() -> None:
+    health, x = Health({}, ""), scenes()
+    for step in range(8):
+        health.see({"input": x, "output": restyled(x) + (0.4 if step % 2 else -0.4)})
+        figures, notes = health.judge(step)
+        assert ("swing" in figures.figures) == (step >= 5)
+    assert [n.problem for n in notes] == ["oscillation"]
+    health.see({"input": x[:4], "output": restyled(x[:4])})  # the held-out pictures changed
+    assert "swing" not in health.judge(9)[0].figures
+
+
+def test_a_discriminator_that_knows_its_pictures_by_heart() -> None:
+    noise = torch.linspace(-0.5, 0.5, 16)
+    assert memorised(5 + noise, -3 + noise, -3 + noise) > 0.9  # held-out ones are as fakes
+    assert memorised(5 + noise, 5 + noise, -3 + noise) == 0
+    assert memorised(5 + noise, 1 + noise, -3 + noise) == pytest.approx(0.5, abs=0.05)
+    assert memorised(5 + noise, 4.8 + noise, -3 + noise) == 0  # within the errors
+    assert math.isnan(memorised(noise, noise - 1, noise))  # it tells nothing apart
+    assert math.isnan(memorised(5 + noise, noise[:3], noise))
+    assert math.isnan(memorised(torch.empty(0), noise, noise))
+
+
+def test_a_discriminator_that_does_not_follow() -> None:
+    real, fake = torch.arange(8.0), torch.arange(8.0) + 0.5
+    assert fooled(real, fake) == pytest.approx(36 / 64)
+    assert fooled(real, real) == 0.5
+    assert fooled(real, real + 20) == 1 and fooled(real, real - 20) == 0
+    assert math.isnan(fooled(real[:3], fake))
+    health = Health({}, "wgan")
+    for step in range(2):
+        health.take({"D": Scores(torch.empty(0), real, fake + 20)})
+        health.see({"input": scenes(), "output": restyled(scenes())})
+        figures, notes = health.judge(step)
+    assert [n.problem for n in notes] == ["discriminator-too-weak"]
+    assert figures.figures["fooled"] == 1 and "memorised" not in figures.figures
+
+
+def test_a_faint_pattern_on_a_blank_output_is_no_checkerboard() -> None:
+    wave = torch.ones(64)
+    wave[1::2] = -1
+    blank = torch.zeros(2, 3, 64, 64)
+    assert checkerboard(blank + 1 / 127.5 * wave) < 30 < checkerboard(blank + 4 / 127.5 * wave)
+
+
+def test_outputs_as_alike_as_the_real_pictures_are_no_collapse() -> None:
+    health = Health({"A to B": "B"}, "")
+    a = scenes()
+    nights = 0.05 * a.flip(0) - 0.8
+    for step in range(2):
+        health.see({"A": a, "A to B": 0.05 * a - 0.8, "B": nights})
+        figures, notes = health.judge(step)
+    assert figures.figures["diversity"] == pytest.approx(1, abs=0.2)
+    assert "mode-collapse" not in {n.problem for n in notes}
+    assert looks(0.05 * a - 0.8)[0].problem == "mode-collapse"  # nothing to compare with
+
+
+def test_what_is_about_to_vanish_is_not_noted() -> None:
+    health, x = Health({"output": "truth output"}, ""), scenes()
+    told = []
+    for shift in (0.9, 0.45, 0.45, 0.2, 0.9):  # 115, 57, 57, 25 and 115 levels of 255; limit 30
+        health.see({"input": x, "output": x * 0.1 + shift, "truth output": x * 0.1})
+        told.append("colour-drift" in {n.problem for n in health.judge(1)[1]})
+    assert told == [False, False, True, False, False]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from img2img.cli.spelling import _OTHER, _flags, as_typed
+from img2img.training.health import PROBLEMS
 from tests.conftest import Main
 
 LIBRARY = Path(__file__).resolve().parent.parent / "img2img"
@@ -93,3 +94,12 @@ def test_the_command_line_says_flags(
     (tmp_path / "a.jpg").touch()
     done = main(*arguments)
     assert done.returncode == 2 and done.stderr.startswith(f"img2img: {line}")
+
+
+def test_a_setting_may_have_digits_in_its_name() -> None:
+    assert as_typed("give `beta1=0` or `lambda_l1=5`") == "give --set beta1=0 or --set lambda_l1=5"
+
+
+def test_what_health_proposes_can_be_typed() -> None:
+    for problem in PROBLEMS.values():
+        assert "`" not in as_typed(problem.text)

@@ -15,7 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from img2img.errors import ConfigError, DataError, Diverged, EnvironmentFault, ModelError
+from img2img.errors import (
+    ConfigError,
+    DataError,
+    Diverged,
+    EnvironmentFault,
+    MemoryFault,
+    ModelError,
+)
 from img2img.methods import Pix2Pix
 from img2img.model_format.checkpoint import load_model, load_state, read_model_info
 from img2img.training import TrainConfig, lr_factor, train
@@ -307,3 +314,36 @@ def test_a_run_folder_that_is_a_file_is_refused(pairs: Path, tmp_path: Path) -> 
     (tmp_path / "run").write_text("x")
     with pytest.raises(EnvironmentFault, match="run"):
         train(config_of(pairs, tmp_path / "run"))
+
+
+def test_a_memory_that_does_not_suffice_is_said(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a step, with what to lower and the last state whole; and where a network cannot be made,
+    for which no memory is enough."""
+
+    def hungry(self: Pix2Pix, batch: Any) -> Any:
+        if self.number == 6:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return step(self, batch)
+
+    step = Pix2Pix.step
+    monkeypatch.setattr(Pix2Pix, "step", hungry)
+    config = config_of(pairs, tmp_path / "run", batch_size=4, log_every=1)
+    with pytest.raises(
+        MemoryFault, match=r"4 crops of 32x32: give `batch_size=2` and `accumulate=2"
+    ):
+        train(config)
+    assert final(tmp_path / "run")["step"] == 4
+    wide = {**SMALL, "discriminator_options": {"width": 10**6, "layers": 1}}
+    with pytest.raises(MemoryFault, match="a step of 1 crops of 32x32: give a smaller crop_size"):
+        train(config_of(pairs, tmp_path / "wide", settings=wide))
+    monkeypatch.setattr(Pix2Pix, "step", lambda self, batch: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(config_of(pairs, tmp_path / "other"))
+
+
+def test_a_refused_start_leaves_nothing_behind(pairs: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError):
+        train(config_of(pairs, tmp_path / "run", init=tmp_path / "none.safetensors"))
+    assert not (tmp_path / "run").exists()

@@ -42,6 +42,10 @@ class Dataset(Protocol):
         """A hash that changes when the files do."""
         ...
 
+    def files_of(self, indices: Sequence[int], epoch: int = 0) -> list[str]:
+        """The names of the files that the samples `indices` of `epoch` are made of."""
+        ...
+
     def batch(self, indices: Sequence[int], epoch: int = 0, share: slice = slice(None)) -> Batch:
         """The samples `indices` of `epoch`, of which this process takes `share`."""
         ...

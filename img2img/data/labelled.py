@@ -3,6 +3,7 @@
 DATA/train/DOMAIN/x.png (+ DATA/test/DOMAIN/y.png)      one-hot labels
 DATA/DOMAIN/x.png                                       the same, held-out pictures split off
 DATA/list_attr*.txt or DATA/*.csv + DATA/images/x.png   attributes -1/0/1
+    (+ DATA/list_eval_partition.txt or .csv             which rows are held out)
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from img2img.errors import DataError, proposal
 from img2img.images import find_pictures, to_network
 from img2img.model_format.labels import parse_table
 
+PARTITION = "list_eval_partition"  # CelebA's name of the file that says which rows are held out
 Labels = NDArray[np.float32]
 
 
@@ -99,6 +101,10 @@ class LabelledData:
         labels = ",".join("".join(str(int(v)) for v in row.label) for row in self.rows)
         return fingerprint(self.root, [row.path for row in self.rows], labels)
 
+    def files_of(self, indices: Sequence[int], epoch: int = 0) -> list[str]:
+        """The names of the samples `indices`."""
+        return [self.names[i] for i in indices]
+
     def batch(
         self, indices: Sequence[int], epoch: int = 0, share: slice = slice(None)
     ) -> LabelledBatch:
@@ -131,7 +137,7 @@ def rows_of(
     table = _table_of(root)
     if table is not None:
         domains, rows = read_table(table, root, attributes)
-        rows = _part_of_table(rows, split, held_out)
+        rows = part_of_table(root, rows, split, held_out)
     else:
         domains, rows = _folders(root, split, attributes, held_out)
     if not rows and split == "train":
@@ -141,7 +147,8 @@ def rows_of(
 
 def tables_of(root: Path) -> list[Path]:
     """The attribute tables of a folder; more than one is a mistake."""
-    return sorted(root.glob("list_attr*.txt")) or sorted(root.glob("*.csv"))
+    others = {root / f"{PARTITION}.csv"}
+    return sorted(root.glob("list_attr*.txt")) or sorted({*root.glob("*.csv")} - others)
 
 
 def pictures_folder(root: Path) -> Path:
@@ -178,12 +185,44 @@ def read_table(
     return parsed.names, rows
 
 
-def _part_of_table(rows: list[Row], split: Split, held_out: int | None) -> list[Row]:
-    """The last rows of the table are held out."""
+def part_of_table(root: Path, rows: list[Row], split: Split, held_out: int | None) -> list[Row]:
+    """The rows of one split of a table: as its partition says, or else the last ones are held out.
+
+    Raises DataError for rows that the partition does not name.
+    """
+    files = (root / f"{PARTITION}{suffix}" for suffix in (".txt", ".csv"))
+    path = next((path for path in files if path.is_file()), None)
+    if path is not None:
+        parts = read_partition(path)
+        missing = [f"no row for {row.name}" for row in rows if row.name not in parts]
+        if missing:
+            raise DataError(listing(f"{path}: {len(missing)} rows missing", missing))
+        apart = 1 if any(parts[row.name] == 1 for row in rows) else 2
+        return [row for row in rows if parts[row.name] == (0 if split == "train" else apart)]
     if held_out is None:
         held_out = min(MAX_HELD_OUT, len(rows) // 20) or (1 if len(rows) > 3 else 0)
     border = len(rows) - held_out
     return rows[:border] if split == "train" else rows[border:]
+
+
+def read_partition(path: Path) -> dict[str, int]:
+    """CelebA's division of a table, `file N` or `file,N` in each row: 0 to learn from, 1 for
+    validation, 2 to test; where there is a 1, a training uses no row of 2.
+
+    Raises DataError: unreadable, or wrong rows, all listed.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+    rows = [line.split() for line in lines if line.strip()]
+    if path.suffix == ".csv":
+        rows = rows[1:]
+    bad = [f"'{' '.join(row)}'" for row in rows if len(row) != 2 or row[1] not in ("0", "1", "2")]
+    if bad:
+        head = f"{path}: {len(bad)} rows are not a file and 0, 1 or 2"
+        raise DataError(listing(head, bad))
+    return {name: int(part) for name, part in rows}
 
 
 def _folders(

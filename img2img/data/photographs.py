@@ -65,6 +65,10 @@ class PhotographData:
         """A hash of the names and sizes of the files, to tell whether the data changed."""
         return fingerprint(self.root, self._files)
 
+    def files_of(self, indices: Sequence[int], epoch: int = 0) -> list[str]:
+        """The names of the samples `indices`."""
+        return [self.names[i] for i in indices]
+
     def batch(
         self, indices: Sequence[int], epoch: int = 0, share: slice = slice(None)
     ) -> PairedBatch:

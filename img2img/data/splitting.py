@@ -14,9 +14,11 @@ from img2img.data.checks.layout import Layout, recognise
 from img2img.data.checks.pictures import look
 from img2img.data.checks.similar import groups_of, near_pairs, same_pictures
 from img2img.data.demo import new_folder
+from img2img.data.labelled import PARTITION, read_table
 from img2img.data.store import listing
 from img2img.errors import DataError
 from img2img.images import find_pictures
+from img2img.model_format.labels import Table
 
 Sample = tuple[tuple[str, Path], ...]  # (place below train or test, file) of what stays together
 
@@ -32,21 +34,25 @@ class SplitSet:
 
 def split_data(root: Path, out: Path, share: float = 0.1) -> SplitSet:
     """Copy the pictures of `root` into `out`/train and `out`/test, so that pairs stay together and
-    no picture of test is (nearly) one of train; which ones is decided by a hash of their names.
+    no picture of test is (nearly) one of train; which ones is decided by a hash of their names. Of
+    an attribute table the pictures are copied into `out`/images, and `list_eval_partition.txt`
+    beside the table says which are held out, as CelebA's does.
 
     Args:
         share: of the samples to hold out, 0..1, of each domain or set.
 
     Raises:
-        DataError: unreadable pictures, two of one name in a set, or a layout that cannot be split
-            (attribute tables).
+        DataError: unreadable pictures, two of one name in a set, wrong rows of an attribute table,
+            or a layout that cannot be split.
         UsageError: `out` is not empty.
     """
     seen = look(list(find_pictures(root)))
     bad = [s for s in seen.values() if s.error]
     if bad:
         raise DataError(f"{bad[0].path}: {bad[0].error} ({len(bad)} unreadable in all)")
-    sets = _samples(recognise(root, seen))
+    layout = recognise(root, seen)
+    table = layout.table
+    sets = [_rows(table, root)] if table else _samples(layout)
     if not sets:
         raise DataError(f"{root}: no layout that can be split; see img2img data check")
     counted = Counter(place for samples in sets for sample in samples for place, _ in sample)
@@ -60,14 +66,19 @@ def split_data(root: Path, out: Path, share: float = 0.1) -> SplitSet:
     linked = {path: min(home[p] for p in group) for group in groups for path in group}
     counts = {"train": 0, "test": 0}
     held = _held_out(sets, linked, home, share)
+    partition = []
     for samples in sets:
         for sample in samples:
             part = "test" if _root_of(sample, linked, home) in held else "train"
             counts[part] += 1
             for place, path in sample:
-                target = out / part / place
+                target = out / ("images" if table else part) / place
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
+                partition.append(f"{place} {2 if part == 'test' else 0}\n")
+    if table:
+        shutil.copyfile(table.path, out / table.path.name)
+        (out / f"{PARTITION}.txt").write_text("".join(partition), encoding="utf-8")
     return SplitSet(counts["train"], counts["test"], len(groups))
 
 
@@ -103,6 +114,11 @@ def _digest(sample: Sample) -> bytes:
 
 def _root_of(sample: Sample, linked: dict[Path, int], home: dict[Path, int]) -> int:
     return min(linked.get(path, home[path]) for _, path in sample)
+
+
+def _rows(table: Table, root: Path) -> list[Sample]:
+    """The pictures of an attribute table."""
+    return [((row.name, row.path),) for row in read_table(table.path, root)[1]]
 
 
 def _samples(layout: Layout) -> list[list[Sample]]:

@@ -99,6 +99,13 @@ class StyledData:
         own = fingerprint(self.root, self._files[0])
         return fingerprint(self._style_root, self._files[1], own)
 
+    def files_of(self, indices: Sequence[int], epoch: int = 0) -> list[str]:
+        """The photographs, then the paintings that are drawn for them in training."""
+        files, each = self._files[1], len(self.stores[1]) // len(self._files[1])
+        paintings = [files[k // each] for k in self._drawn(indices, epoch)]
+        names = [str(path.relative_to(self._style_root)) for path in paintings]
+        return [*(self.names[i] for i in indices), *names]
+
     def batch(
         self, indices: Sequence[int], epoch: int = 0, share: slice = slice(None)
     ) -> UnpairedBatch:
@@ -110,12 +117,13 @@ class StyledData:
             (a,) = first.batch(indices)
             return UnpairedBatch(a, a, indices)
         draws = [self.loading.draws(epoch, indices, which) for which in (0, 1)]
-        others = [
-            int(np.random.default_rng([self.loading.seed, 2, epoch, i]).integers(len(second)))
-            for i in indices
-        ]
-        (a,), (b,) = first.batch(indices, draws[0]), second.batch(others, draws[1])
+        (a,) = first.batch(indices, draws[0])
+        (b,) = second.batch(self._drawn(indices, epoch), draws[1])
         return UnpairedBatch(a, b, indices)
+
+    def _drawn(self, indices: Sequence[int], epoch: int) -> list[int]:
+        seed, count = self.loading.seed, len(self.stores[1])
+        return [int(np.random.default_rng([seed, 2, epoch, i]).integers(count)) for i in indices]
 
 
 def _sides(

@@ -100,6 +100,16 @@ class UnpairedData:
             return self._pairs.fingerprint()
         return fingerprint(self.root, [*self._files[0], *self._files[1]])
 
+    def files_of(self, indices: Sequence[int], epoch: int = 0) -> list[str]:
+        """The files of A, then those of B that are drawn for them in training."""
+        if self._pairs is not None:
+            others = self._drawn(indices, epoch, len(self._pairs))
+            return [self.names[i] for i in (*indices, *others)]
+        first, second = self._files
+        chosen = [first[i % len(first)] for i in indices]
+        chosen += [second[i] for i in self._drawn(indices, epoch, len(second))]
+        return [str(path.relative_to(self.root)) for path in chosen]
+
     def batch(
         self, indices: Sequence[int], epoch: int = 0, share: slice = slice(None)
     ) -> UnpairedBatch:

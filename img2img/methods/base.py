@@ -279,6 +279,15 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
         [-1, 1]. By default the n-th of `seen` for the n-th generator."""
         return dict(zip(self.generators, self.seen(batch), strict=False))
 
+    def judged_real(self, batch: BatchT) -> dict[str, Tensor]:
+        """What each of the `discriminators` is given of the real pictures of a batch, (N, C, H, W)
+        in [-1, 1] by its name, for figures of the health. By default nothing: none are computed."""
+        return {}
+
+    def judged_fake(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The same of outputs; `columns` of held-out pictures, as the method gives them."""
+        return {}
+
     def descend(self, name: str, loss: Tensor) -> None:
         """One step of optimizer `name` down the gradient of `loss`: the only place where a
         gradient is taken.

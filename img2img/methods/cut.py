@@ -217,6 +217,12 @@ class CUT(Method[CUTConfig, UnpairedData, UnpairedBatch]):
             columns["truth A to B"] = batch.b
         return columns
 
+    def judged_real(self, batch: UnpairedBatch) -> dict[str, Tensor]:
+        return {"D": batch.b}
+
+    def judged_fake(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"D": columns["A to B"]}
+
     def state_dict(self) -> dict[str, Any]:
         return {"style": self.style}
 

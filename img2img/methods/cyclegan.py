@@ -240,6 +240,12 @@ class CycleGAN(Method[CycleGANConfig, UnpairedData, UnpairedBatch]):
             columns |= {"truth A to B": b, "truth B to A": a}
         return columns
 
+    def judged_real(self, batch: UnpairedBatch) -> dict[str, Tensor]:
+        return {"D_a": batch.a, "D_b": batch.b}
+
+    def judged_fake(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"D_a": columns["B to A"], "D_b": columns["A to B"]}
+
     def state_dict(self) -> dict[str, Any]:
         pools = {"pool_a": self.pool_a.state_dict(), "pool_b": self.pool_b.state_dict()}
         return pools | {"style_a": self.style_a, "style_b": self.style_b}

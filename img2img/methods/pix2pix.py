@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -318,9 +318,21 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         }
 
     def columns(self, batch: PairedBatch) -> dict[str, Tensor]:
-        a = batch.a if self.make is None else self._made(None, batch.b, batch.indices)
+        a = self._given(batch)
         with evaluating(self.G):
             return {"input": self.G.enlarged(a), "output": self.G(a), "truth output": batch.b}
+
+    def judged_real(self, batch: PairedBatch) -> dict[str, Tensor]:
+        if self.config.lambda_gan == 0 or self.number < self.config.pretrain_steps:
+            return {}
+        return {"D": cat([self.G.enlarged(self._given(batch)), batch.b], 1)}
+
+    def judged_fake(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"D": cat([columns["input"], columns["output"]], 1)}
+
+    def _given(self, batch: PairedBatch) -> Tensor:
+        """The inputs of held-out pictures, made the same way each time."""
+        return batch.a if self.make is None else self._made(None, batch.b, batch.indices)
 
 
 def _logits(features: list[list[Tensor]]) -> Judgement:

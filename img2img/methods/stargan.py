@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -307,6 +307,12 @@ class StarGAN(Method[StarGANConfig, LabelledData, LabelledBatch]):
                 wanted = self.edit(batch.label, k)
                 columns[name] = self.G(batch.x, self.request(batch.label, wanted))
         return columns
+
+    def judged_real(self, batch: LabelledBatch) -> dict[str, Tensor]:
+        return {"D": batch.x}
+
+    def judged_fake(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"D": torch.cat([columns[name] for name in self.domains])}
 
 
 def edited(label: Tensor, domain: int, groups: Sequence[Sequence[int]]) -> Tensor:

@@ -1,8 +1,9 @@
-"""Failures that the literature names, found by cheap figures of held-out pictures and of losses.
+"""Failures that the literature names, found by cheap figures of held-out pictures, of losses and
+of what the discriminators say.
 
-Detectors are pure functions. `Health` runs them at each validation and on each logged row, and
-makes a note of a failure that shows itself twice in a row, since the first steps of a healthy
-training look like several of them.
+The figures are in `img2img.training.symptoms`. `Health` computes them at each validation and makes
+a note of a failure that shows itself twice in a row and is not about to vanish, since the first
+steps of a healthy training look like several of them.
 """
 
 from __future__ import annotations
@@ -12,136 +13,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
-from img2img.images.values import LUMA
-from img2img.metrics.collapse import diversity_ratio
 from img2img.training.events import HealthFigures, HealthNote
+from img2img.training.symptoms import (
+    LOOKS,
+    border_excess,
+    change,
+    checkerboard,
+    colour_drift,
+    discriminator_strength,
+    diversity,
+    fooled,
+    luminance_correlation,
+    memorised,
+    swing,
+    thumbnails,
+)
+from img2img.training.verdicts import Scores
 
-# What D's loss is where real and fake are equally likely; other objectives have no such bound.
-_CHANCE = {"vanilla": 2 * math.log(2), "minimax": 2 * math.log(2), "lsgan": 0.5, "hinge": 2.0}
-_ROWS = 10  # of the log in which a discriminator must have won
-_THUMBNAIL = 16  # side of the pictures whose diversity is compared, in pixels
 _LARGEST = 512  # side of the pictures that are looked at, in pixels
 _PICTURES = 32  # of one validation
-
-# --- detectors: pictures are (N, C, H, W) in [-1, 1], C 1 or 3
-
-
-def luminance(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, 1, H, W)."""
-    if x.shape[1] == 1:
-        return x
-    weights = torch.tensor(LUMA, device=x.device, dtype=x.dtype)
-    return (x[:, :3] * weights[:, None, None]).sum(1, keepdim=True)
-
-
-def discriminator_strength(losses: Sequence[float], gan: str) -> float:
-    """How much of D's loss at chance its last losses are, on average: 1 where it cannot tell real
-    from fake, near 0 where it is always right, and the generator's gradient vanishes (arXiv
-    1701.04862, theorem 2.4). NaN for an objective without bounds or too few rows."""
-    if gan not in _CHANCE or len(losses) < _ROWS:
-        return math.nan
-    return sum(losses[-_ROWS:]) / _ROWS / _CHANCE[gan]
-
-
-def diversity(outputs: Tensor, inputs: Tensor) -> float:
-    """Mean distance between the thumbnails of outputs, divided by that of inputs: near 0 where the
-    generator answers the same to everything (mode collapse, arXiv 1606.03498, sec. 3.2). NaN for
-    fewer than 4 pictures or inputs that are all the same."""
-    if len(outputs) < 4:
-        return math.nan
-    rows = [F.adaptive_avg_pool2d(luminance(x), _THUMBNAIL).flatten(1) for x in (outputs, inputs)]
-    ratio = diversity_ratio(rows[0], rows[1])
-    return ratio if math.isfinite(ratio) else math.nan
-
-
-def change(outputs: Tensor, inputs: Tensor) -> float:
-    """Mean difference between outputs and inputs of one size, in levels of 255: of all channels,
-    since a model that colours keeps the luminance, or of luminance where one side alone is grey."""
-    if outputs.shape[1] != inputs.shape[1]:
-        outputs, inputs = luminance(outputs), luminance(inputs)
-    return float((outputs - inputs).abs().mean()) * 127.5
-
-
-def luminance_correlation(outputs: Tensor, inputs: Tensor) -> float:
-    """Correlation of luminance between output and input, mean over the pictures: near -1 where the
-    generator has learned a negative, which cycle consistency does not forbid. NaN where pictures
-    are flat."""
-    side = 2 * _THUMBNAIL
-    a, b = (F.adaptive_avg_pool2d(luminance(x), side).flatten(1) for x in (outputs, inputs))
-    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    lengths = a.norm(dim=1) * b.norm(dim=1)
-    there = lengths > 1e-3
-    return float(((a * b).sum(1)[there] / lengths[there]).mean()) if there.any() else math.nan
-
-
-def checkerboard(x: Tensor) -> float:
-    """How far the spectrum of luminance stands out at the frequencies that strided and transposed
-    convolutions leave behind, periods of 2 and 4 pixels (Odena et al., Distill 2016): the largest
-    ratio of the power there to the median of its neighbours, about 1 to 10 in photographs. NaN for
-    sides below 32 pixels."""
-    height, width = (side - side % 4 for side in x.shape[2:])
-    if min(height, width) < 32:
-        return math.nan
-    grey = luminance(x)[:, 0, :height, :width].float()
-    # A window keeps the jump between opposite borders out of the spectrum.
-    window = torch.hann_window(height, device=x.device)[:, None]
-    window = window * torch.hann_window(width, device=x.device)
-    grey = (grey - grey.mean((1, 2), keepdim=True)) * window
-    power = torch.fft.fft2(grey).abs().square().mean(0).cpu().numpy()
-    places = [
-        (v, u)
-        for v in (0, height // 4, height // 2)
-        for u in (0, width // 4, width // 2)
-        if (v, u) != (0, 0)
-    ]
-    return max(_prominence(power, v, u) for v, u in places)
-
-
-def _prominence(power: NDArray[np.float32], v: int, u: int) -> float:
-    """The largest power within one bin of (v, u), divided by the median of those 3 to 5 away along
-    the diagonals, where neither axis of the spectrum, which is strong in photographs, matters."""
-    height, width = power.shape
-    near = [power[(v + dv) % height, (u + du) % width] for dv in (-1, 0, 1) for du in (-1, 0, 1)]
-    around = [
-        power[(v + dv) % height, (u + du) % width]
-        for dv in range(-5, 6)
-        for du in range(-5, 6)
-        if max(abs(dv), abs(du)) >= 3 and ((v or abs(dv) < 3) and (u or abs(du) < 3))
-    ]
-    rest = float(np.median(around))
-    return float(max(near)) / max(rest, 1e-9 * float(power.max()), 1e-12)
-
-
-def colour_drift(outputs: Tensor, wanted: Tensor) -> float:
-    """The largest difference of a channel's mean between outputs and real pictures of the same
-    kind, in levels of 255."""
-    if outputs.shape[1] != wanted.shape[1]:
-        return math.nan
-    return float((outputs.mean((0, 2, 3)) - wanted.mean((0, 2, 3))).abs().max()) * 127.5
-
-
-def border_excess(outputs: Tensor, wanted: Tensor) -> float:
-    """Mean difference of luminance in a border of one sixteenth of the side, divided by that
-    inside: well above 1 where padding leaves patches along the border. NaN where the border's
-    difference is below 8 levels of 255."""
-    difference = (luminance(outputs) - luminance(wanted)).abs().mean((0, 1))
-    height, width = difference.shape
-    rows, columns = max(2, height // 16), max(2, width // 16)
-    if height < 4 * rows or width < 4 * columns:
-        return math.nan
-    inner = difference[rows:-rows, columns:-columns]
-    count = difference.numel() - inner.numel()
-    border = float(difference.sum() - inner.sum()) / count
-    return border / max(float(inner.mean()), 1e-3) if border * 127.5 >= 8 else math.nan
-
-
-# --- what they tell
 
 
 @dataclass(frozen=True)
@@ -161,10 +54,11 @@ class Problem:
     above: float = math.inf
     ends: bool = False
 
-    def shows(self, figures: Mapping[str, float]) -> bool:
-        """Whether `figures` show it; one that is missing or NaN shows nothing."""
+    def excess(self, figures: Mapping[str, float]) -> float:
+        """By how much its figure is beyond the limit; 0 where it is not, is missing or NaN."""
         value = figures.get(self.figure, math.nan)
-        return value < self.below or value > self.above
+        beyond = max(self.below - value, value - self.above)
+        return beyond if beyond > 0 else 0.0
 
 
 PROBLEMS: dict[str, Problem] = {
@@ -175,6 +69,28 @@ PROBLEMS: dict[str, Problem] = {
         "`gan=lsgan` or `pause_accuracy=0.85`",
         below=0.05,
         ends=True,
+    ),
+    "discriminator-too-weak": Problem(
+        "fooled",
+        "the generator is ahead of a discriminator that does not follow: outputs are judged more "
+        "real than real pictures, so their errors are no longer corrected: raise the "
+        "discriminator's learning rate or its width, give n_critic where the method has it, or "
+        "lower lambda_penalty, the strength of diffaugment or the generator's lr",
+        above=0.9,
+    ),
+    "discriminator-overfits": Problem(
+        "memorised",
+        "the discriminator knows its training pictures by heart and takes real pictures that it "
+        "has not seen for outputs: give `diffaugment=color,translation` or `ada=true`, more "
+        "training pictures, or a smaller discriminator.width, or stop here",
+        above=0.6,
+    ),
+    "oscillation": Problem(
+        "swing",
+        "the outputs swing back and forth from look to look and do not come to rest: lower lr, "
+        "give `penalty=r1` or `ema=0.999`, give `beta1=0`, or raise the weight of the cycle or L1 "
+        "loss",
+        above=35.0,
     ),
     "mode-collapse": Problem(
         "diversity",
@@ -210,8 +126,8 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "border": Problem(
         "border",
-        "patches along the border of the outputs: give `generator.padding=reflect`, or larger "
-        "crops",
+        "patches along the border of the outputs: give `generator.padding=reflect` or larger "
+        "crops, and cut frames off the training pictures",
         above=3.0,
     ),
     "not-finite": Problem(
@@ -220,6 +136,12 @@ PROBLEMS: dict[str, Problem] = {
         above=0.0,
     ),
 }
+
+
+def _showing(figures: Mapping[str, float]) -> dict[str, float]:
+    """The problems that `figures` show, with their excess."""
+    found = {name: problem.excess(figures) for name, problem in PROBLEMS.items()}
+    return {name: excess for name, excess in found.items() if excess}
 
 
 class Health:
@@ -237,19 +159,27 @@ class Health:
         self._seen: dict[str, list[Tensor]] = {}
         self._losses: dict[str, list[float]] = {}
         self._paused: list[float] = []
-        self._before: set[str] = set()
+        self._looks: list[dict[str, Tensor]] = []  # thumbnails of the outputs, by their column
+        self._scores: Mapping[str, Scores] = {}
+        self._before: dict[str, float] = {}  # the excess of each problem at the last look
         self._count = 0
         self.columns: list[str] = []
         self.word, self.ended = "", ""
 
-    def resume(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Take what the log of the run says, so that a resumed run judges as one in one piece."""
+    def state_dict(self) -> dict[str, Any]:
+        """What a resume needs besides the log: tensors."""
+        return {"looks": self._looks}
+
+    def resume(self, rows: Sequence[Mapping[str, Any]], state: Mapping[str, Any]) -> None:
+        """Take what the log of the run says, and a `state_dict`, which states from before there was
+        one lack, so that a resumed run judges as one in one piece."""
+        self._looks = list(state.get("looks", ()))
         for row in rows:
             if row["event"] == "step":
                 self.hear(row["losses"])
             elif row["event"] == "health-figures":
                 self._paused = []
-                self._before = {n for n, problem in PROBLEMS.items() if problem.shows(row)}
+                self._before = _showing(row)
 
     def see(self, columns: Mapping[str, Tensor]) -> None:
         """Take the columns of some held-out pictures, (N, C, H, W) in [-1, 1]."""
@@ -263,6 +193,11 @@ class Health:
                 x = x[:, :, :_LARGEST, :_LARGEST]
             self._seen.setdefault(name, []).append(x.cpu())
 
+    def take(self, scores: Mapping[str, Scores]) -> None:
+        """Take what the discriminators say, by their name, at the validation that is judged
+        next."""
+        self._scores = scores
+
     def hear(self, losses: Mapping[str, float]) -> None:
         """Take the losses of a logged row."""
         for name, value in losses.items():
@@ -273,14 +208,14 @@ class Health:
 
     def judge(self, step: int) -> tuple[HealthFigures, list[HealthNote]]:
         """The figures since the last call, and notes of what they show for the second time in a
-        row."""
+        row, unless its figure has come back more than halfway to the limit."""
         figures = self._figures()
-        self._seen, self._count, self._paused = {}, 0, []
-        showing = {name for name, problem in PROBLEMS.items() if problem.shows(figures)}
+        self._seen, self._count, self._scores, self._paused = {}, 0, {}, []
+        showing = _showing(figures)
         notes = [
-            HealthNote(step, name, problem.text, figures[problem.figure])
-            for name, problem in PROBLEMS.items()
-            if name in showing and (name in self._before or name == "not-finite")
+            HealthNote(step, name, PROBLEMS[name].text, figures[PROBLEMS[name].figure])
+            for name, excess in showing.items()
+            if name == "not-finite" or excess >= 0.5 * self._before.get(name, math.inf)
         ]
         self._before = showing
         self.word = notes[0].problem.replace("-", " ") if notes else ""
@@ -300,9 +235,15 @@ class Health:
             add("discriminator", discriminator_strength(losses, self._gan))
         if self._paused:  # the share of the steps since the last look
             add("paused", sum(self._paused) / len(self._paused))
+        for said in self._scores.values():
+            add("memorised", memorised(said.train, said.held_out, said.fake))
+            # Pictures that it knows by heart would hide that it is behind.
+            add("fooled", fooled(said.train if len(said.train) else said.held_out, said.fake))
         alike = {n for n, x in self._seen.items() if len({y.shape[2:] for y in x}) == 1}
         pictures = {name: torch.cat(self._seen[name]) for name in self.columns if name in alike}
-        for name, given in self._pairs(list(pictures)):
+        pairs = self._pairs(list(pictures))
+        self._looks = [*self._looks, {n: thumbnails(pictures[n]) for n, _ in pairs}][-LOOKS:]
+        for name, given in pairs:
             x, a = pictures[name], pictures[given]
             if not bool(torch.isfinite(x).all()):
                 add("not finite", float((~torch.isfinite(x)).float().mean()))
@@ -313,7 +254,12 @@ class Health:
             truth = pictures.get(f"truth {name}", a)
             if x.shape[2:] == truth.shape[2:]:
                 add("border", border_excess(x, truth))
-            add("diversity", diversity(x, a))
+            looks = [look[name] for look in self._looks if name in look]
+            if len({look.shape for look in looks}) == 1:
+                add("swing", swing(looks))
+            # Nights differ less from each other than the days that they are made of.
+            than = [diversity(x, y) for y in (a, real) if y is not None]
+            add("diversity", max(than) if all(map(math.isfinite, than)) else than[0])
             add("luminance", luminance_correlation(x, a))
             if x.shape[2:] == a.shape[2:]:
                 add("change", change(x, a))

@@ -9,15 +9,18 @@ uninterrupted one to the bit on the same machine with the same number of threads
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from img2img.errors import Img2ImgError, MemoryFault
+from img2img.system.out_of_memory import is_memory_error
 from img2img.training import run_folder
 from img2img.training.config import TrainConfig
 from img2img.training.devices import settle_device
 from img2img.training.events import Listener
 from img2img.training.run import Run
 from img2img.training.setup import check, choose_hardware, set_up
+from img2img.training.warm_start import warm_start
 
 
 def train(
@@ -36,8 +39,16 @@ def train(
         ConfigError, DataError: before anything is written, but for decoded pictures in out/cache.
         ModelError: the run folder holds another run.
         EnvironmentFault: the run folder cannot be written, or data workers die (saved before).
+        MemoryFault: the memory does not suffice, of the device or of the machine.
         Diverged: NaN or Inf; the last saved state is finite. Or a collapse, with on_collapse=stop.
     """
+    with _memory_named(config):
+        return _train(config, listen, should_stop, dry_run)
+
+
+def _train(
+    config: TrainConfig, listen: Listener, should_stop: Callable[[], bool], dry_run: bool
+) -> Path:
     # --- settings
     kind, settings = check(config, dry_run)
     hardware = choose_hardware(config)
@@ -47,6 +58,9 @@ def train(
 
     # --- data and networks
     setup = set_up(config, kind, settings, hardware, listen, dry_run)
+
+    if config.init is not None and not run_folder.states_of(config.out):
+        warm_start(setup.method, config.init)  # refused before anything is written
 
     with contextlib.ExitStack() as kept:
         if processes.first and not dry_run:
@@ -91,6 +105,23 @@ def train(
     # Where no step was left to do, nothing else keeps the processes together until here.
     processes.wait()
     return config.out / f"{next(iter(setup.method.generators))}.safetensors"
+
+
+@contextlib.contextmanager
+def _memory_named(config: TrainConfig) -> Iterator[None]:
+    """Say of a memory error what it is and what to lower."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, Img2ImgError) or not is_memory_error(error):
+            raise
+        side, batch = config.crop_size, config.batch_size
+        smaller = f"`batch_size={batch // 2}` and `accumulate={2 * config.accumulate}`, "
+        raise MemoryFault(
+            f"the memory does not suffice for a step of {batch} crops of {side}x{side}: give "
+            f"{smaller if batch > 1 else ''}a smaller crop_size, smaller networks or "
+            "`checkpointing=true`; the last saved state is whole"
+        ) from None
 
 
 def _ignore(event: object) -> None:

@@ -38,7 +38,9 @@ class Record:
         facts: Mapping[str, Any],
         device: torch.device,
         compared: Mapping[str, str],
+        health: Mapping[str, Any],
     ):
+        """`health`: the state of its detectors, in a resumed run."""
         self._out, self._device = config.out, device
         self._sheets = Sheets()
         self.health = Health(compared, str(facts["settings"].get("gan", "")))
@@ -57,7 +59,7 @@ class Record:
             self.best = before.best()
             self._columns = before.record.get("columns", ())
             self._events = list(before.record.get("events", ()))
-            self.health.resume(before.rows)
+            self.health.resume(before.rows, health)
             self.add(started.step, "resume", "resumed")
 
     def add(self, step: int, kind: str, text: str) -> None:

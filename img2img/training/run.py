@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from img2img.augment import AdaptiveAugment
-from img2img.data import Request, epoch_order
+from img2img.data import Batch, Request, epoch_order
 from img2img.errors import Diverged, EnvironmentFault
 from img2img.system.atomic import write_atomic
 from img2img.training import run_folder
@@ -42,6 +43,7 @@ from img2img.training.state import restore, state_of
 from img2img.training.tally import Tally
 from img2img.training.tensorboard import board
 from img2img.training.validation import Best, Validation, sheet_of, validate
+from img2img.training.verdicts import Verdicts
 from img2img.training.warm_start import warm_start
 
 
@@ -69,6 +71,7 @@ class Run:
         self._factor, self._epoch = 1.0, 0
         self._inputs: dict[str, dict[str, Any]] = {}
         self._recorded: Record | None = None  # of the first process, outside dry runs
+        self._health: dict[str, Any] = {}  # the state of its detectors before a resume
         self._meter = Meter(self.config.per_step, self.device)
 
     # --- the start
@@ -89,6 +92,7 @@ class Run:
             self.step = restore(state, method, self.average, self.setup.view, self.processes.rank)
             self._minutes_before = float(state.get("minutes", 0.0))
             self.best.load_state_dict(state.get("best", {}))
+            self._health = state.get("health", {})
             if self.best.spent:
                 self.total = self.step  # it had come to its end
         else:
@@ -123,7 +127,9 @@ class Run:
             write_atomic(config.out / "config.toml", toml)
             self._log = run_folder.Log(config.out / "metrics.jsonl", self.step)
             started = self.setup.started(self.step)
-            self._recorded = Record(config, started, self.facts, self.device, self.method.compared)
+            self._recorded = Record(
+                config, started, self.facts, self.device, self.method.compared, self._health
+            )
         shown = config.tensorboard and self.processes.first and not self.dry_run
         folder = config.out / "tensorboard" if shown else None
         self._curves = kept.enter_context(board(folder, self.step))
@@ -206,7 +212,7 @@ class Run:
             self.facts |= self.hardware.pace.facts
 
     def _learn_part(self, request: Request, part: int, parts: int) -> None:
-        indices, _, share = request
+        indices, epoch, share = request
         method, precision = self.method, self.hardware.precision
         try:
             batch = self.setup.feed.take(request).on(self.device)
@@ -223,8 +229,7 @@ class Run:
             with torch.autocast(self.device.type, TYPES[precision], precision != "fp32"):
                 self._tally.add(method.step(batch))
         except Diverged as error:
-            names = self.setup.data.names
-            pictures = ", ".join(names[i % len(names)] for i in indices)
+            pictures = ", ".join(self.setup.data.files_of(indices, epoch))
             raise Diverged(f"step {self.step}: {error}; pictures: {pictures}") from None
 
     def _threads_changed(self, text: str) -> bool:
@@ -279,12 +284,20 @@ class Run:
         out, held_out = self.config.out, self.setup.held_out
         if self._recorded:
             health = self._recorded.health
+            verdicts = Verdicts(self.method, self.setup.comparable, self.device)
+
+            def see(batch: Batch, columns: Mapping[str, Tensor]) -> None:
+                health.see(columns)
+                verdicts.add(batch, columns)
+
             with averaged(self.average), uncompiled(self.hardware.compilation):
                 self.figures, self.best.pictures = validate(
                     out, self.method, held_out, self.step, self.device, self._what,
-                    self.best.pictures, health.see,
+                    self.best.pictures, see,
                 )  # fmt: skip
-                self._check_best()
+                health.take(verdicts.scores())
+                if text := self.best.missing(self.figures):
+                    self.listen(Warned(text))
                 if self.best.better(self.step, self.figures):
                     self._publish("best")
             self._record(Validated(self.step, self.figures), sheet_of(out, self.step))
@@ -314,9 +327,10 @@ class Run:
         seen = view.state_dict() if isinstance(view, AdaptiveAugment) else None
         if self.processes.first:
             config, step = self.config, self.step
+            health = self._recorded.health.state_dict() if self._recorded else {}
             state = state_of(
                 self.method, self.average, seen, step, self.facts, parts, self.minutes(),
-                self.best.state_dict(),
+                self.best.state_dict(), health,
             )  # fmt: skip
             run_folder.store_state(config.out, step, state)
             if step:  # an untrained network is no model
@@ -331,16 +345,6 @@ class Run:
             text = self._recorded.write(self.step, self.minutes(), state)
             if text:
                 self.listen(Warned(text))
-
-    def _check_best(self) -> None:
-        name = self.best.name
-        if name and all(figure.rpartition(": ")[2] != name for figure in self.figures):
-            self.listen(
-                Warned(
-                    f"'{name}' cannot be computed of these held-out pictures (no truths, too small "
-                    "or too few), so no best model is kept"
-                )
-            )
 
     def _publish(self, kind: str) -> None:
         publish(

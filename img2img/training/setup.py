@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from img2img.augment import AdaptiveAugment, Augment, AugmentConfig, DiffAugment, JudgedView
-from img2img.data import Albument, Dataset, Feed, Loading, settle
+from img2img.data import Albument, Dataset, Feed, Loading, PhotographData, settle
 from img2img.data.jpeg import check_decoder
 from img2img.errors import ConfigError, proposal
 from img2img.features import find_features, load_lite0
@@ -84,6 +84,13 @@ class Setup:
     def by_time(self) -> bool:
         """The schedule follows the clock, not the steps."""
         return self.config.schedule == "time"
+
+    @property
+    def comparable(self) -> Dataset | None:
+        """The training pictures, where they are prepared as the held-out ones are; None where they
+        are crops at scales of their own, or changed by Albumentations."""
+        apart = self.config.albumentations or isinstance(self.data, PhotographData)
+        return None if apart else self.data
 
     def started(self, step: int) -> Started:
         """The start event of a run that begins or resumes at `step`."""

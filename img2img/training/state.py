@@ -34,9 +34,11 @@ def state_of(
     parts: list[Any],
     minutes: float,
     best: dict[str, Any],
+    health: dict[str, Any],
 ) -> dict[str, Any]:
     """Plain data and tensors. `seen`: the state of an adaptive view; `parts`: the method's own
-    state in each process, by rank; `minutes`: of training so far, in all; `best`: of `Best`."""
+    state in each process, by rank; `minutes`: of training so far, in all; `best`: of `Best`;
+    `health`: of `Health`."""
     scaler = method.descent.scaler
     return {
         "view": seen,
@@ -50,6 +52,7 @@ def state_of(
         "facts": facts,
         "minutes": minutes,
         "best": best,
+        "health": health,
     }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from img2img.data import Dataset
+from img2img.data import Batch, Dataset
 from img2img.errors import ConfigError, DataError, proposal
 from img2img.features import FEATURES, Features, find_features, open_features
 from img2img.images import Picture, Pixels, contact_sheet, from_network, write_picture
@@ -86,7 +86,7 @@ def validate(
     device: torch.device,
     what: Validation,
     most: int | None = None,
-    see: Callable[[Mapping[str, Tensor]], None] = lambda columns: None,
+    see: Callable[[Batch, Mapping[str, Tensor]], None] = lambda batch, columns: None,
 ) -> tuple[dict[str, float], int]:
     """Write the sample sheet of up to 6 held-out pictures; return mean figures over all of them
     where a column has a `truth` beside it, and distances between the sets that the method names.
@@ -94,7 +94,7 @@ def validate(
 
     Where `most` is None the time decides how many pictures are looked at, which is returned too:
     figures of another number of pictures do not compare, so later validations take as many. `see`
-    gets the columns of each picture.
+    gets each picture as a batch, and its columns.
     """
     began = time.monotonic()
     figures: dict[str, list[Tensor]] = {}
@@ -109,8 +109,9 @@ def validate(
         if index not in shown and late:
             break
         count += 1
-        columns = method.columns(held_out.batch([index]).on(device))
-        see(columns)
+        batch = held_out.batch([index]).on(device)
+        columns = method.columns(batch)
+        see(batch, columns)
         compared = [n for n in columns if f"truth {n}" in columns and what.metrics]
         if index in shown:
             titles = list(columns)
@@ -185,6 +186,15 @@ class Best:
         self._value: float | None = None
         self._step = self._misses = 0
         self.pictures: int | None = None
+
+    def missing(self, figures: Mapping[str, float]) -> str:
+        """What to warn of where the figure is not among those of a validation, else ""."""
+        if not self.name or any(n.rpartition(": ")[2] == self.name for n in figures):
+            return ""
+        return (
+            f"'{self.name}' cannot be computed of these held-out pictures (no truths, too small or "
+            "too few), so no best model is kept"
+        )
 
     def better(self, step: int, figures: Mapping[str, float]) -> bool:
         """Whether these figures of `step` are the best so far."""

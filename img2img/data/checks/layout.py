@@ -10,7 +10,7 @@ from typing import Literal
 from img2img.data.checks.findings import Finding, cut, several
 from img2img.data.checks.pictures import Seen
 from img2img.data.halves import Halves, compare_halves
-from img2img.data.labelled import pictures_folder, rows_of, tables_of
+from img2img.data.labelled import Row, part_of_table, pictures_folder, rows_of, tables_of
 from img2img.data.paired import pairs_of
 from img2img.data.photographs import photographs_of
 from img2img.data.registration import RELATED_SET, register
@@ -234,7 +234,8 @@ def _table(root: Path, tables: Sequence[Path]) -> Layout:
     folder = pictures_folder(root)
     rows = {name: folder / name for _, name, _ in table.rows}
     missing = [path for path in rows.values() if not path.is_file()]
-    layout.groups["train", ""] = [path for path in rows.values() if path.is_file()]
+    there = [Row(name, path, ()) for name, path in rows.items() if path.is_file()]
+    layout.groups |= _parts(root, there)
     if table.problems:
         wrong = cut([text for _, text in table.problems])
         layout.stop(
@@ -261,6 +262,22 @@ def _table(root: Path, tables: Sequence[Path]) -> Layout:
             extra,
         )
     return layout
+
+
+def _parts(root: Path, rows: list[Row]) -> dict[Key, list[Path]]:
+    """The rows of a table by split, where a partition says it; else all together, since only the
+    settings of a training say how many are held out."""
+    together: dict[Key, list[Path]] = {("train", ""): [row.path for row in rows]}
+    try:
+        parts = {s: part_of_table(root, rows, s, 0) for s in ("train", "held-out")}
+    except DataError:  # which training says too
+        return together
+    if not parts["held-out"]:
+        return together
+    return {
+        ("train", ""): [row.path for row in parts["train"]],
+        ("held out", ""): [row.path for row in parts["held-out"]],
+    }
 
 
 def _folders(root: Path, domains: dict[str, dict[str, list[Path]]]) -> Layout:
