@@ -7,8 +7,8 @@ PHOTOS and PAINTINGS are folders of pictures, AVATARS that of images/ and list_a
 not chosen by hand: every n-th of the folder, so that there are six. Models for damaged, grey or
 badly exposed photographs get photographs that are made so (as in benchmarks/shipped_models.py), in
 the top row; the output is below. OTHERS is a folder of pictures of another kind (at night, a page
-of text, a drawing), all of which every model gets as they are. The page is written for all models, new sheets for those of
---only.
+of text, a drawing), all of which every model gets as they are. The page is written for all models,
+new sheets for those of --only.
 """
 
 from __future__ import annotations

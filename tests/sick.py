@@ -232,5 +232,11 @@ SICK: tuple[Case, ...] = (
         steps=160,
     ),
     Case("cyclegan", "border", "the pictures of B have a frame", prepare=framed, steps=160),
+    Case(
+        "pix2pix",
+        "saturated",
+        "a learning rate of 1 without norms",
+        {"lr": 1.0, "lambda_gan": 0.0, "generator_options": {"width": 8, "norm": "none"}},
+    ),
     Case("pix2pix", "not-finite", "a learning rate of 1e20", {"lr": 1e20}),
 )

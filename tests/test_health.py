@@ -27,6 +27,7 @@ from img2img.training.symptoms import (
     fooled,
     luminance_correlation,
     memorised,
+    saturated,
     swing,
 )
 from img2img.training.verdicts import Scores
@@ -109,6 +110,12 @@ def test_patches_along_the_border() -> None:
     assert math.isnan(border_excess(x, x))
 
 
+def test_values_at_the_ends_of_the_range() -> None:
+    x = scenes()
+    assert saturated(x.sign(), x) > 0.9 and saturated(x, x) == 0
+    assert saturated(x.sign(), x.sign()) == 0  # as in drawings
+
+
 def looks(outputs: Tensor, times: int = 2) -> list[HealthNote]:
     health = Health({"output": "truth output"}, "hinge")
     x = scenes(len(outputs))
@@ -146,6 +153,7 @@ def test_a_collapse_ends_a_training_and_a_pattern_does_not() -> None:
     assert {n for n, p in PROBLEMS.items() if p.ends} == {
         "discriminator-too-strong",
         "mode-collapse",
+        "saturated",
     }
     health = Health({}, "hinge")
     for step in range(2):

@@ -28,6 +28,7 @@ from img2img.training.symptoms import (
     fooled,
     luminance_correlation,
     memorised,
+    saturated,
     swing,
     thumbnails,
 )
@@ -129,6 +130,14 @@ PROBLEMS: dict[str, Problem] = {
         "patches along the border of the outputs: give `generator.padding=reflect` or larger "
         "crops, and cut frames off the training pictures",
         above=3.0,
+    ),
+    "saturated": Problem(
+        "saturated",
+        "the outputs are nothing but black, white or the purest colours, and no gradient comes "
+        "back from there: the training has diverged; start anew from an earlier state with a "
+        "lower lr or `clip_grad=1`",
+        above=0.6,
+        ends=True,
     ),
     "not-finite": Problem(
         "not finite",
@@ -254,6 +263,8 @@ class Health:
             truth = pictures.get(f"truth {name}", a)
             if x.shape[2:] == truth.shape[2:]:
                 add("border", border_excess(x, truth))
+            if real is not None:
+                add("saturated", saturated(x, real))
             looks = [look[name] for look in self._looks if name in look]
             if len({look.shape for look in looks}) == 1:
                 add("swing", swing(looks))

@@ -56,6 +56,13 @@ def diversity(outputs: Tensor, inputs: Tensor) -> float:
     return ratio if math.isfinite(ratio) else math.nan
 
 
+def saturated(outputs: Tensor, wanted: Tensor) -> float:
+    """The share of values at either end of the range beyond that in real pictures of the same kind:
+    near 1 where a generator has diverged, and no gradient comes back through its last function."""
+    ends = [float((x.abs() > 0.998).float().mean()) for x in (outputs, wanted)]
+    return max(0.0, ends[0] - ends[1])
+
+
 def change(outputs: Tensor, inputs: Tensor) -> float:
     """Mean difference between outputs and inputs of one size, in levels of 255: of all channels,
     since a model that colours keeps the luminance, or of luminance where one side alone is grey."""
