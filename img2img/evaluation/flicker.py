@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from img2img.errors import UsageError
+from img2img.errors import PictureError, UsageError
 from img2img.images import Pixels
 from img2img.images.motion import Motion, Overlap, change
 from img2img.images.values import to_8_bits
@@ -48,7 +48,7 @@ class Flicker:
         before, self._before = self._before, (source, output)
         if before is None or before[0].shape != source.shape:
             return
-        part = Overlap.of(*source.shape[:2], shift)
+        part = Overlap.of(source.shape[0], source.shape[1], shift)
         same = np.asarray(change(before[0][part.before], source[part.now])) <= _SAME
         share = float(same.mean()) if same.size else 0.0
         if share < _LEAST:
@@ -121,7 +121,7 @@ def evaluate_video(
     have no frames in common that could be compared, MissingExtra.
     """
     flicker, notes = Flicker(), []
-    with Reader(output) as made, Reader(source) as given:
+    with _opened(output) as made, _opened(source) as given:
         size = given.clip.width, given.clip.height
         theirs, ours = _counted(given), _counted(made)
         count = 0
@@ -139,6 +139,13 @@ def evaluate_video(
     return VideoReport(
         output, source, flicker.value, flicker.pairs, flicker.skipped, flicker.still, tuple(notes)
     )
+
+
+def _opened(path: Path) -> Reader:
+    try:
+        return Reader(path)
+    except PictureError as error:
+        raise PictureError(f"{path}: {error}") from None
 
 
 def _counted(reader: Reader) -> Iterator[Pixels]:

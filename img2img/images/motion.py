@@ -90,6 +90,6 @@ def _hann(height: int, width: int) -> NDArray[np.float32]:
 
 
 def _apart(before: NDArray[np.uint8], now: NDArray[np.uint8], shift: Shift) -> float:
-    part = Overlap.of(*now.shape, shift)
+    part = Overlap.of(now.shape[0], now.shape[1], shift)
     a, b = before[part.before][::_STEP, ::_STEP], now[part.now][::_STEP, ::_STEP]
     return float(np.abs(a.astype(np.int16) - b).mean()) if a.size else float("inf")
