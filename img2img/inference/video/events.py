@@ -38,7 +38,7 @@ class VideoOptions:
         """Raise UsageError for a value out of range."""
         Blend(self.temporal_blend)
         if self.segment < 1:
-            raise UsageError(f"`segment` {self.segment}: needs at least 1")
+            raise UsageError(f"segment {self.segment}: needs at least 1 frame")
 
 
 @dataclass(frozen=True, slots=True)
