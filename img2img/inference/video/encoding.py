@@ -172,7 +172,7 @@ class Segment:
     def __init__(self, path: Path, clip: Clip, coding: Coding):
         av = pyav()
         os.environ.setdefault("SVT_LOG", "1")  # its errors alone
-        self._clip, self._coding, self._av = clip, coding, av
+        self._path, self._clip, self._coding, self._av = path, clip, coding, av
         self._container: Any = None
         with self._said():
             self._container = av.open(str(path), "w", format="nut")
@@ -225,22 +225,22 @@ class Segment:
         )
 
     def _said(self) -> Refusals:
-        return Refusals(f"{self._coding.codec.encoder} cannot write it")
+        return Refusals(self._path, f"{self._coding.codec.encoder} cannot write it")
 
 
 class Refusals:
-    """What FFmpeg refuses inside the block, as our own errors: EnvironmentFault for a full or
-    read-only disk, else PictureError, which says `what`."""
+    """What FFmpeg refuses while `path` is written, as our own errors: EnvironmentFault for a
+    full or read-only disk, else PictureError, which says `what`."""
 
-    def __init__(self, what: str):
-        self._what = what
+    def __init__(self, path: Path, what: str):
+        self._path, self._what = path, what
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
-            raise EnvironmentFault(f"{self._what}: {describe_os_error(error)}") from None
+            raise EnvironmentFault(f"{self._path}: {describe_os_error(error)}") from None
         if isinstance(error, pyav().error.FFmpegError):
             raise PictureError(f"{self._what}: {first_line(error)}") from None
 

@@ -58,7 +58,7 @@ def join(
     EnvironmentFault where nothing can be written.
     """
     av = pyav()
-    with ExitStack() as stack, Refusals(f"{target.name} cannot be written"):
+    with ExitStack() as stack, Refusals(target, f"{container} cannot hold it"):
         source = stack.enter_context(av.open(str(clip.path)))
         options = {}
         if container in ("mp4", "mov"):
