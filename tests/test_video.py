@@ -295,6 +295,10 @@ def test_one_job_at_a_time_for_an_output(onnx_file: Path, tmp_path: Path) -> Non
     assert summary.failed == [(source, f"another img2img is translating into {out}")]
     first.remove()
     assert translated(source, out, onnx_file)[1].done == 1
+    first = State(tmp_path / "out" / "a.mp4", "key")
+    assert translated(source, tmp_path / "out", onnx_file)[1].failed
+    first.remove()
+    assert translated(source, tmp_path / "out", onnx_file)[1].done == 1
 
 
 def test_tiles_and_domains(onnx_file: Path, tmp_path: Path) -> None:

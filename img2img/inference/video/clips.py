@@ -29,7 +29,7 @@ from img2img.inference.video.events import (
 from img2img.inference.video.joining import Mismatch, join
 from img2img.inference.video.planning import ClipPlanner
 from img2img.inference.video.reading import Clip, Reader, pyav
-from img2img.inference.video.state import State
+from img2img.inference.video.state import InUse, State
 from img2img.inference.video.work import ClipWork
 from img2img.model_format.find import default_name, taken_for_granted
 from img2img.system.atomic import atomic_path, sweep_stale
@@ -179,7 +179,8 @@ def _one(one: _Clip, manifest: Unrecorded) -> _Steps:
     try:
         return (yield from _steps(one, manifest, verdict.replaces))
     except (PictureError, MemoryFault) as error:
-        manifest.failed(job, str(error))
+        if not isinstance(error, InUse):  # which says nothing about the clip
+            manifest.failed(job, str(error))
         return one.ended("failed", str(error))
 
 

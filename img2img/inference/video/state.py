@@ -22,6 +22,10 @@ _SEGMENT = re.compile(r"^(\d{9})-(\d{9})\.nut$")
 _KEY, _SURVEY, _LOCK = "key", "survey.npz", "lock"
 
 
+class InUse(PictureError):
+    """Another process works on the same output."""
+
+
 class State:
     """The folder of a clip in work, `.img2img/clip-...` beside its output.
 
@@ -34,7 +38,7 @@ class State:
         segments: the finished ones in order, each with the number of its first and its last frame.
         survey: of the clip; None: not made yet.
 
-    Raises PictureError while another process works on the same output, EnvironmentFault where
+    Raises InUse while another process works on the same output, EnvironmentFault where
     nothing can be written.
     """
 
@@ -49,7 +53,7 @@ class State:
                 lock_file(self._lock)
             except OSError:
                 self.close()
-                raise PictureError(f"another img2img is translating into {target}") from None
+                raise InUse(f"another img2img is translating into {target}") from None
             if self._read(_KEY) != key.encode():
                 self._clear()
                 write_atomic(self.folder / _KEY, key.encode(), durable=True)

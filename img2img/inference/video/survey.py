@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,8 +59,7 @@ class Survey:
 
     def shot_of(self, frame: int) -> int:
         """The number of the shot that a frame belongs to."""
-        firsts = [shot.first for shot in self.shots]
-        return int(np.searchsorted(firsts, frame, side="right")) - 1
+        return bisect_right(self.shots, frame, key=lambda shot: shot.first) - 1
 
     def to_bytes(self) -> bytes:
         """As a file that `from_bytes` reads."""

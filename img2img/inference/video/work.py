@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeVar
@@ -151,21 +150,17 @@ class ClipWork:
 
     def _next(self, ahead: Ahead[_Frame]) -> _Frame | None:
         while True:
-            if self._should_stop():
+            if self.stopped or self._should_stop():
                 raise Stopped
             frame = ahead.take(_LOOK)
             if frame is not None or ahead.ended:
                 return frame
 
     def _wait(self, future: Future[Value]) -> Value:
-        while True:
-            try:
-                return future.result(_LOOK)
-            except NotYet:
-                if future.done():
-                    raise
-                if self._should_stop():
-                    self.stopped = True  # the tiles of a large frame end early
+        while not wait([future], _LOOK).done:
+            if self._should_stop():
+                self.stopped = True  # the tiles of a large frame end early
+        return future.result()
 
 
 def _from(reader: Reader, found: Survey, first: int) -> Iterator[_Frame]:
