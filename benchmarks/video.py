@@ -138,12 +138,12 @@ def main() -> None:
     parser.add_argument("--step", type=float, default=3)
     parser.add_argument("--noise", type=float, default=1.5)
     parser.add_argument("--runner", default="onnxruntime")
-    parser.add_argument("--keep", type=Path, help="folder for the clips")
+    parser.add_argument("--keep", type=Path, help="a new folder for the clips, which stay")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=given.keep is None)
         write(frames(given.frames, given.step, given.noise), folder)
         for model in given.models:
             row = judge(model, given, folder)
