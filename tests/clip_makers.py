@@ -98,6 +98,16 @@ def clip(
     return path
 
 
+def coarse(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Means of 4x4 pixels: what is left where colours are stored at half the size."""
+    height, width = (side // 4 for side in pixels.shape[:2])
+    return pixels.reshape(height, 4, width, 4, 3).mean((1, 3))
+
+
+def apart(a: NDArray[Any], b: NDArray[Any]) -> float:
+    return float(np.abs(a.astype(np.float64) - b).mean())
+
+
 class Seen:
     """What a clip holds: its frames as RGB (uint16 where it has more than 8 bits), their times in
     seconds, its streams."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -14,23 +12,24 @@ import pytest
 from img2img.errors import MissingExtra, UsageError
 from img2img.inference import Note
 from img2img.inference.network import blend
-from img2img.inference.video import ClipEvent, ClipProgress, VideoOptions
+from img2img.inference.video import ClipEvent, VideoOptions
 from img2img.inference.video.reading import Reader
-from tests.clip_makers import BASE, CORNERS, Seen, clip, ended, panning, photo, translated
+from tests.clip_makers import (
+    BASE,
+    CORNERS,
+    Seen,
+    apart,
+    clip,
+    coarse,
+    ended,
+    panning,
+    photo,
+    translated,
+)
 from tests.conftest import stargan
 
 pytest.importorskip("av")
 AS_IT_IS = VideoOptions(temporal_blend=0)
-
-
-def coarse(pixels: np.ndarray) -> np.ndarray:
-    """Means of 4x4 pixels: what is left where colours are stored at half the size."""
-    height, width = (side // 4 for side in pixels.shape[:2])
-    return pixels.reshape(height, 4, width, 4, 3).mean((1, 3))
-
-
-def apart(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.abs(a.astype(np.float64) - b).mean())
 
 
 def test_time_stamps_and_sound_are_kept(onnx_file: Path, tmp_path: Path) -> None:
@@ -89,6 +88,13 @@ def test_odd_sizes(onnx_file: Path, tmp_path: Path) -> None:
         source, tmp_path / "c.mp4", onnx_file, strength=0, video=VideoOptions(codec="av1")
     )
     assert not ended(events).notes and Seen(tmp_path / "c.mp4").rgb(0).shape == (47, 75, 3)
+
+
+def test_what_an_encoder_refuses_is_one_line(onnx_file: Path, tmp_path: Path) -> None:
+    source = clip(tmp_path / "a.mp4", [CORNERS[:8, :16]] * 2)
+    _, summary = translated(source, tmp_path / "b.mp4", onnx_file, video=VideoOptions(codec="hevc"))
+    said = "libx265 cannot write frames of 16x8: Invalid argument"
+    assert summary.failed == [(source, said)] and not (tmp_path / "b.mp4").exists()
 
 
 def test_ten_bits_stay_ten_bits(onnx_file: Path, tmp_path: Path) -> None:
@@ -216,89 +222,6 @@ def test_what_cannot_be_read_fails_alone(onnx_file: Path, tmp_path: Path) -> Non
     # Again: what is done is skipped, what failed is reported as before.
     _, summary = translated(paths, tmp_path / "out", onnx_file)
     assert (summary.done, summary.skipped, len(summary.failed)) == (0, 1, 4)
-
-
-def test_a_stopped_job_resumes_and_gives_the_same(onnx_file: Path, tmp_path: Path) -> None:
-    source = clip(tmp_path / "a.mp4", panning(40), sound="aac")
-    video = VideoOptions(segment=8)
-    translated(source, tmp_path / "whole.mp4", onnx_file, video=video, strength=0.2)
-    done = [0]
-
-    def stop() -> bool:
-        return done[0] >= 20
-
-    from img2img.inference import TranslateRequest
-    from img2img.inference.video import ClipSummary, translate_clips
-
-    request = TranslateRequest(
-        inputs=(source,), out=tmp_path / "b.mp4", model=onnx_file, strength=0.2
-    )
-    for event in translate_clips(request, video, stop):
-        if isinstance(event, ClipProgress) and event.stage == "translating":
-            done[0] = event.done
-    assert isinstance(event, ClipSummary) and event.not_reached == 1
-    assert not (tmp_path / "b.mp4").exists() and (tmp_path / ".img2img").exists()
-    events, _ = translated(source, tmp_path / "b.mp4", onnx_file, video=video, strength=0.2)
-    assert 20 <= ended(events).resumed < 40 and ended(events).frames == 40
-    a, b = Seen(tmp_path / "whole.mp4"), Seen(tmp_path / "b.mp4")
-    assert a.times == b.times and a.sound == b.sound
-    # The stop ended a segment early; the frames differ by how they were encoded alone.
-    assert max(apart(coarse(a.rgb(k)), coarse(b.rgb(k))) for k in range(40)) < 3
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "b.mp4", "whole.mp4"]
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from img2img.inference import TranslateRequest
-from img2img.inference.video import ClipProgress, VideoOptions, translate_clips
-source, out, model = map(Path, sys.argv[1:])
-request = TranslateRequest(inputs=(source,), out=out, model=model)
-for event in translate_clips(request, VideoOptions(segment=8)):
-    if isinstance(event, ClipProgress) and event.stage == "translating" and event.done >= 30:
-        os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_a_killed_job_does_only_the_rest(onnx_file: Path, tmp_path: Path) -> None:
-    source, out = clip(tmp_path / "a.mp4", panning(40), sound="aac"), tmp_path / "b.mp4"
-    command = [sys.executable, "-c", KILLED, str(source), str(out), str(onnx_file)]
-    assert subprocess.run(command).returncode == -signal.SIGKILL
-    assert not out.exists()
-    segments = sorted(p.name for p in (tmp_path / ".img2img").rglob("0*.nut"))
-    assert len(segments) >= 2 and segments[0] == "000000000-000000007.nut"
-    video = VideoOptions(segment=8)
-    events, _ = translated(source, out, onnx_file, video=video)
-    assert ended(events).resumed == 8 * len(segments)
-    assert {e.before for e in events if isinstance(e, ClipProgress)} == {8 * len(segments)}
-    assert not [e for e in events if isinstance(e, ClipProgress) and e.stage == "reading"]
-    translated(source, tmp_path / "whole.mp4", onnx_file, video=video)
-    assert Seen(out).packets == Seen(tmp_path / "whole.mp4").packets
-    assert not (tmp_path / ".img2img").exists()
-
-
-def test_other_options_begin_anew(onnx_file: Path, tmp_path: Path) -> None:
-    source, out = clip(tmp_path / "a.mp4", panning(40)), tmp_path / "b.mp4"
-    command = [sys.executable, "-c", KILLED, str(source), str(out), str(onnx_file)]
-    assert subprocess.run(command).returncode == -signal.SIGKILL
-    events, _ = translated(source, out, onnx_file, strength=0.5, video=VideoOptions(segment=8))
-    assert ended(events).resumed == 0 and ended(events).frames == 40
-    assert not (tmp_path / ".img2img").exists()
-
-
-def test_one_job_at_a_time_for_an_output(onnx_file: Path, tmp_path: Path) -> None:
-    from img2img.inference.video.state import State
-
-    source, out = clip(tmp_path / "a.mp4", panning(4)), tmp_path / "b.mp4"
-    first = State(out, "key")
-    _, summary = translated(source, out, onnx_file)
-    assert summary.failed == [(source, f"another img2img is translating into {out}")]
-    first.remove()
-    assert translated(source, out, onnx_file)[1].done == 1
-    first = State(tmp_path / "out" / "a.mp4", "key")
-    assert translated(source, tmp_path / "out", onnx_file)[1].failed
-    first.remove()
-    assert translated(source, tmp_path / "out", onnx_file)[1].done == 1
 
 
 def test_tiles_and_domains(onnx_file: Path, tmp_path: Path) -> None:

@@ -225,7 +225,9 @@ class Segment:
         )
 
     def _said(self) -> Refusals:
-        return Refusals(self._path, f"{self._coding.codec.encoder} cannot write it")
+        coding = self._coding
+        what = f"{coding.codec.encoder} cannot write frames of {coding.width}x{coding.height}"
+        return Refusals(self._path, what)
 
 
 class Refusals:
@@ -242,7 +244,8 @@ class Refusals:
         if isinstance(error, OSError):
             raise EnvironmentFault(f"{self._path}: {describe_os_error(error)}") from None
         if isinstance(error, pyav().error.FFmpegError):
-            raise PictureError(f"{self._what}: {first_line(error)}") from None
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise PictureError(f"{self._what}: {reason}") from None
 
 
 def even(pixels: Pixels, width: int, height: int) -> Pixels:

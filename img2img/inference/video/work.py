@@ -187,11 +187,15 @@ class _Writer:
             self._blend.resume(state.before())
         self._firsts = {shot.first for shot in found.shots}
         self._segment: Segment | None = None
+        self._failed = False
         self._path = state.folder / "work.nut"
         self._first = self._last = state.done
 
     def add(self, batch: Sequence[_Frame], answers: Sequence[Pixels]) -> None:
-        """Frames and their translations."""
+        """Frames and their translations; nothing after one that could not be written."""
+        if self._failed:
+            return
+        self._failed = True
         for frame, answer in zip(batch, answers, strict=True):
             if frame.index in self._firsts:
                 self._blend.cut()
@@ -204,6 +208,7 @@ class _Writer:
             whole = self._last - self._first + 1 == self._options.segment
             if whole or frame.index + 1 == len(self._survey.times):
                 self.finish()
+        self._failed = False
 
     def finish(self) -> None:
         """End the segment in work: it is kept."""
