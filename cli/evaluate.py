@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from img2img.cli.console import escaped, is_quiet, note, say
+from img2img.cli.console import escaped, is_quiet, note, say, say_json
 from img2img.cli.options import Debug, Device, Direction, Json, Quiet
 from img2img.errors import UsageError
 
@@ -20,6 +20,7 @@ EXAMPLES = """
 img2img evaluate runs/maps data/maps -o report
 img2img evaluate --fake out --real photos -o report
 img2img evaluate painting photos --compare drawing -o report
+img2img evaluate --video clip-painted.mp4 --source clip.mp4
 """
 
 _SECONDS = 5.0  # between two lines of progress
@@ -124,6 +125,16 @@ def evaluate_command(
             metavar="DIR", help="Folder of the real training pictures, to look for copies of them."
         ),
     ] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CLIP",
+            help="Translated video clip of any tool: how much it flickers, against --source.",
+        ),
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option(metavar="CLIP", help="The clip that --video was made of.")
+    ] = None,
     human: Annotated[
         int,
         typer.Option(
@@ -144,6 +155,9 @@ def evaluate_command(
 
     Prints each figure with its 95 % interval. docs/reference/metrics.md says what each tells.
     """
+    if video is not None or source is not None:
+        _video(video, source, (model, data, fake, real, out, compare), json)
+        return
     from img2img.evaluation.evaluate import EvaluateRequest
     from img2img.evaluation.people import check_count
     from img2img.evaluation.writing import check_place
@@ -162,6 +176,26 @@ def evaluate_command(
     if compare and model is None:
         raise UsageError("--compare takes models; give MODEL and DATA")
     _run(request, compare or [], out, human, json)
+
+
+def _video(video: Path | None, source: Path | None, others: tuple[object, ...], json: bool) -> None:
+    from img2img.evaluation.flicker import evaluate_video
+
+    if video is None or source is None:
+        raise UsageError("--video OUT and --source IN go together: a clip, and what it was made of")
+    if any(others):
+        raise UsageError("--video and --source stand alone, without a model or folders")
+    report = evaluate_video(video, source, _Progress("frames"))
+    if json:
+        say_json(report.row)
+        return
+    say(f"{escaped(str(video))}: {report.frames} pairs of frames")
+    if report.frames:
+        say(f"  flicker  {report.flicker:.3f} levels, on {report.still:.0%} of the pixels")
+    else:
+        say("  flicker  unknown: the source shows nothing that stays the same")
+    for text in report.notes:
+        note(text)
 
 
 def _run(
@@ -211,10 +245,11 @@ def _print(result: Evaluated) -> None:
 
 
 class _Progress:
-    def __init__(self) -> None:
+    def __init__(self, what: str = "pictures") -> None:
+        self._what = what
         self._next = time.monotonic() + _SECONDS
 
     def __call__(self, done: int, total: int) -> None:
         if time.monotonic() >= self._next and not is_quiet():
             self._next = time.monotonic() + _SECONDS
-            print(f"{done} of {total} pictures", file=sys.stderr, flush=True)
+            print(f"{done} of {total} {self._what}", file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ from img2img.cli.console import set_quiet
 
 # Headings of the help. Options without one stand first, under "Options".
 FILES = "Files and metadata"
+VIDEO = "Video clips"
 LENGTH = "Length of the training"
 HARDWARE = "Speed and hardware"
 LIMITS = "Limits"

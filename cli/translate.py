@@ -18,11 +18,17 @@ if TYPE_CHECKING:
     from img2img.images.values import MetadataChoice
     from img2img.inference import Summary, TranslateRequest
     from img2img.inference.network import TileOption
+    from img2img.inference.video import VideoOptions
 
 
-def run(request: TranslateRequest, json: bool) -> None:
-    """Run the command."""
+def run(request: TranslateRequest, video: VideoOptions | None, json: bool) -> None:
+    """Run the command; `video`: the inputs are clips."""
     request.check()
+    if video is not None:
+        from img2img.cli import clips
+
+        clips.run(request, video, json)
+        return
     if request.out == "-" and json:
         raise UsageError("--json writes to the standard output; it does not go with -o -")
     with standard_streams(request) as (inputs, out, publish):
@@ -53,6 +59,21 @@ def _translate(request: TranslateRequest, json: bool, quiet: bool) -> tuple[Summ
         if not (request.watch and stop.number == signal.SIGINT):
             stop.leave()
         return summary, stop()
+
+
+def video(
+    request: TranslateRequest, codec: str | None, temporal_blend: float | None
+) -> VideoOptions | None:
+    """Of --codec and --temporal-blend; None where the inputs are pictures."""
+    from img2img.inference.video import VideoOptions, are_clips
+
+    if not are_clips(request.inputs):
+        for name, value in (("--codec", codec), ("--temporal-blend", temporal_blend)):
+            if value is not None:
+                raise UsageError(f"{name} is for video clips, and no input is one")
+        return None
+    options = VideoOptions(codec=codec)
+    return options if temporal_blend is None else replace(options, temporal_blend=temporal_blend)
 
 
 def metadata(strip_metadata: bool, strip_gps: bool) -> MetadataChoice:

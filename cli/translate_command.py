@@ -10,6 +10,7 @@ import typer
 from img2img.cli.options import (
     FILES,
     HARDWARE,
+    VIDEO,
     Debug,
     Device,
     Direction,
@@ -29,13 +30,16 @@ EXAMPLES = """
 img2img translate photos -o out
 img2img translate cat.jpg -o cat-drawn.png -m drawing --strength 0.8
 img2img translate 'trip/*.jpg' -o out -m runs/mine --gallery out.html
+img2img translate clip.mp4 -o clip-painted.mp4
 """
 
 
 def translate_command(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT", help="Picture files, folders or globs; - reads stdin."),
+        typer.Argument(
+            metavar="INPUT", help="Picture files, folders, globs or video clips; - reads stdin."
+        ),
     ],
     out: Annotated[
         str,
@@ -97,11 +101,15 @@ def translate_command(
         typer.Option(
             metavar="FORMAT",
             autocompletion=one_of("jpg", "png", "webp", "avif", "tiff", "bmp"),
-            help="jpg, png, webp, avif, tiff or bmp. [default: that of the input]",
+            help="jpg, png, webp, avif, tiff or bmp; for clips mp4, m4v, mov, mkv or webm. "
+            "[default: that of the input]",
         ),
     ] = None,
     quality: Annotated[
-        int, typer.Option(metavar="1-100", min=1, max=100, help="Quality of JPEG, WebP and AVIF.")
+        int,
+        typer.Option(
+            metavar="1-100", min=1, max=100, help="Quality of JPEG, WebP, AVIF and video."
+        ),
     ] = 95,
     name: Annotated[
         str,
@@ -164,6 +172,24 @@ def translate_command(
     ] = False,
     max_megapixels: Annotated[float | None, megapixels(FILES)] = None,
     timeout: Annotated[float, decode_seconds(FILES)] = 60.0,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=one_of("h264", "hevc", "vp9", "av1"),
+            rich_help_panel=VIDEO,
+            help="h264, hevc, vp9 or av1. [default: by the container; hevc or av1 for 10 bits]",
+        ),
+    ] = None,
+    temporal_blend: Annotated[
+        float | None,
+        typer.Option(
+            metavar="0-1",
+            rich_help_panel=VIDEO,
+            help="How much of the frame before stays where a clip hardly changes; 0 translates "
+            "each frame for itself. [default: 0.5]",
+        ),
+    ] = None,
     runner: Runner = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
@@ -192,10 +218,10 @@ def translate_command(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Translate pictures: files, folders or globs.
+    """Translate pictures: files, folders or globs; or video clips.
 
     Folders are searched recursively, and OUT gets the same subfolders. Run the same command again
-    to translate only what is new or has changed.
+    to translate only what is new or has changed. Clips are given by name, not by their folder.
     """
     from img2img.cli import translate
     from img2img.inference.request import TranslateRequest
@@ -210,4 +236,4 @@ def translate_command(
         metadata=translate.metadata(strip_metadata, strip_gps), salvage=salvage,
         max_megapixels=max_megapixels, timeout=timeout, layout=layout, value_range=range_,
     )  # fmt: skip
-    translate.run(request, json)
+    translate.run(request, translate.video(request, codec, temporal_blend), json)

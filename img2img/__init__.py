@@ -2,6 +2,7 @@
 
     img2img.load("painting")(image)       one model, pictures in memory: Translator
     img2img.translate_folder(request)     folders of pictures: TranslateRequest
+    img2img.translate_clips(request)      video clips, with VideoOptions
     img2img.train(config)                 a model of your own: TrainConfig
     img2img.evaluate(request)             how good a model or a folder is: EvaluateRequest
     img2img.export(model, "model.onnx")   for other programs
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from img2img.exporting.export import export
     from img2img.images import Picture, read_picture, write_picture
     from img2img.inference import TranslateRequest, Translator, load, translate_folder
+    from img2img.inference.video import VideoOptions, translate_clips
     from img2img.model_format.checkpoint import load_model, read_model_info, save_model
     from img2img.model_format.find import shipped as models
     from img2img.model_format.importing import ImportOptions, import_model
@@ -44,6 +46,7 @@ _HOMES = {
     "TrainConfig": ("training", "TrainConfig"),
     "TranslateRequest": ("inference", "TranslateRequest"),
     "Translator": ("inference", "Translator"),
+    "VideoOptions": ("inference.video", "VideoOptions"),
     "evaluate": ("evaluation.evaluate", "evaluate"),
     "export": ("exporting.export", "export"),
     "import_model": ("model_format.importing", "import_model"),
@@ -55,6 +58,7 @@ _HOMES = {
     "read_picture": ("images", "read_picture"),
     "save_model": ("model_format.checkpoint", "save_model"),
     "train": ("training", "train"),
+    "translate_clips": ("inference.video", "translate_clips"),
     "translate_folder": ("inference", "translate_folder"),
     "write_picture": ("images", "write_picture"),
 }
@@ -68,6 +72,7 @@ __all__ = [
     "TrainConfig",
     "TranslateRequest",
     "Translator",
+    "VideoOptions",
     "__version__",
     "evaluate",
     "export",
@@ -80,6 +85,7 @@ __all__ = [
     "read_picture",
     "save_model",
     "train",
+    "translate_clips",
     "translate_folder",
     "write_picture",
 ]

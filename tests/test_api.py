@@ -21,6 +21,7 @@ from img2img.inference import (
     TranslateRequest,
     translate_folder,
 )
+from tests.clip_makers import clip, panning
 from tests.conftest import picture
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "api.md"
@@ -42,6 +43,7 @@ def prepare(folder: Path) -> None:
     (folder / "photos").mkdir()
     picture(40, 30).save(folder / "photos" / "a.jpg")
     (folder / "photos" / "text.txt").write_text("no picture")
+    clip(folder / "clip.mp4", panning(3))
     (folder / "pairs" / "train").mkdir(parents=True)
     for k in range(3):
         a = np.asarray(picture(32, 32, k))
@@ -63,7 +65,7 @@ def run(
 def test_the_examples_of_translating(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    headings = ("One picture", "Folders", "Evaluation", "Models", "Errors")
+    headings = ("One picture", "Folders", "Video clips", "Evaluation", "Models", "Errors")
     assert {h for h, _ in examples()} == {*headings, "Training and export"}
     names = run(headings, tmp_path, monkeypatch)
     said = capsys.readouterr().out
@@ -73,6 +75,7 @@ def test_the_examples_of_translating(
     assert isinstance(names["array"], np.ndarray) and names["array"].shape == (48, 64, 3)
     assert isinstance(names["several"], list) and len(names["several"]) == 2
     assert "a.jpg done" in said and "text.txt ignored not a picture" in said
+    assert "done 3 frames whole" in said and Path("painted.mp4").exists()
     assert "1 translated, 0 failed" in said and Path("out/a.jpg").exists()
     assert "l1 " in said and "ssim " in said
     assert "painting photograph" in said and "Did you mean 'painting' or" in said

@@ -28,6 +28,7 @@ EXTRAS = {
     "gpu": "CUDA's libraries for onnxruntime",
     "tensorboard": "training curves in TensorBoard",
     "heic": "reading HEIC files",
+    "video": "translating video clips",
     "openvino": "a runner that translates many pictures faster on most CPUs",
     "serve": "a page and an HTTP API for other programs",
     "docs": "building this documentation",

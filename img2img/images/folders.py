@@ -17,6 +17,14 @@ RAW = frozenset(
         *(".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw"),
     )
 )
+# Video clips, by their suffixes.
+CLIPS = frozenset(
+    (
+        *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
+        *(".mts", ".ogv", ".vob", ".webm", ".wmv"),
+    )
+)
+A_CLIP = "a video clip; clips are translated when they are given by name"
 _DEEPEST = 200  # folders inside each other
 NO_RAW = "a camera raw file, which is not read; develop it to TIFF, PNG or JPEG first"
 
@@ -112,6 +120,8 @@ def _why_not(
     if suffix in RAW:
         return NO_RAW
     if suffix:
+        if suffix in CLIPS:
+            return A_CLIP
         return None if is_picture_name(entry.name) else "not a picture"
     try:
         with open(entry.path, "rb") as file:

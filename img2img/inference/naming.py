@@ -14,6 +14,7 @@ from pathlib import Path
 from img2img.errors import EnvironmentFault, UsageError, describe_os_error
 from img2img.images import NO_RAW, RAW, Found, encode_format, is_picture_name, survey
 from img2img.images import written_format as _written
+from img2img.images.folders import A_CLIP, CLIPS
 from img2img.inference.jobs import Job
 from img2img.model_format.domains import Target, folders_of, name_key, vector_of
 from img2img.model_format.info import ModelInfo
@@ -257,6 +258,12 @@ def _rows(inputs: Sequence[Path], out: Path, follow_links: bool) -> list[tuple[F
                 )
             found = list(survey(source, follow_links, skip=place))
             if all(f.ignored is not None for f in found):
+                clips = [f.path for f in found if f.ignored == A_CLIP]
+                if clips:
+                    raise UsageError(
+                        f"{source}: no picture in this folder, but video clips; clips are "
+                        f"translated when they are given by name, such as {clips[0]}"
+                    )
                 others = f" among {len(found)} files" if found else ""
                 raise UsageError(
                     f"{source}: no picture in this folder{others} "
@@ -269,8 +276,9 @@ def _rows(inputs: Sequence[Path], out: Path, follow_links: bool) -> list[tuple[F
                     f"{out}: the output folder is that of the input {source.name}; "
                     "use another `out`"
                 )
-            raw = source.suffix.lower() in RAW
-            rows.append((Found(source, NO_RAW if raw else None), Path(source.name)))
+            suffix = source.suffix.lower()
+            ignored = NO_RAW if suffix in RAW else A_CLIP if suffix in CLIPS else None
+            rows.append((Found(source, ignored), Path(source.name)))
         else:
             raise UsageError(f"{source}: no such file or folder")
     if len(inputs) == 1:

@@ -14,7 +14,9 @@ from img2img.errors import MemoryFault, UsageError
 from img2img.images import Pixels, enlarge_chroma, enlarge_guided, scale_pixels, working_shape
 from img2img.images.guard import most_pixels
 from img2img.runners import Runner
-from img2img.tiling.tiles import smaller, tile_for, translate_tiled
+from img2img.runners.held import HeldRunner
+from img2img.tiling.locality import Given, Moments
+from img2img.tiling.tiles import gather_moments, smaller, tile_for, translate_tiled
 
 _BATCH = 16
 _ROWS = 64
@@ -114,7 +116,7 @@ class Network:
         self._runner, self._strength = runner, strength
         self._most = _BATCH if batch is None else batch
         self._most_pixels = runner.batch_pixels if batch is None else 2**62
-        self._tile = tile
+        self._tile, self._batch = tile, batch
         self._lock = lock or threading.Lock()
         self._said = set[str]()
         self._whole = 0  # pixels of the largest picture that went through whole
@@ -160,6 +162,31 @@ class Network:
             return answers
         before = [scale_pixels(each, width, height) for each in pictures]
         return [blend(p, a, self._strength) for p, a in zip(before, answers, strict=True)]
+
+    def gathers(self) -> bool:
+        """Whether it normalises by statistics of each picture, which `held` can hold. Raises
+        UsageError, saying why, where that cannot be known."""
+        return bool(self._runner.local().locality.norms)
+
+    def moments(self, pixels: Pixels, domain: Domain | None) -> list[Moments]:
+        """The moments of each normalisation, in the order of execution, in a picture as `run`
+        takes it. Raises MemoryFault, or UsageError where they cannot be had."""
+        height, width = self._seen(pixels)
+        seen = scale_pixels(pixels, width, height)
+        with self._lock:
+            try:
+                return gather_moments(self._runner, seen, domain, self._tile_for(height, width))
+            except (MemoryFault, MemoryError):
+                half = tile_for(self._runner, height, width, max(height, width) // 2)
+                return gather_moments(self._runner, seen, domain, half)
+
+    def held(self, given: Given) -> Network:
+        """The same network with (mean, variance) of each normalisation given, in place of each
+        picture's own."""
+        return Network(
+            HeldRunner(self._runner, given), self.size, self._strength, self._tile, self._batch,
+            self._lock,
+        )  # fmt: skip
 
     def _fitting(
         self, pictures: Sequence[Pixels], domains: Sequence[Domain] | None, report: Report

@@ -114,10 +114,22 @@ class OnnxLocal(GraphLocal):
         super().__init__(model, name, factor=2.5)
         self._name, self._providers = name, providers
         self._device, self._threads = device, threads
+        self._arena = False
+
+    def keep_memory(self) -> None:
+        if not self._arena:
+            self._arena = True
+            self._opened.clear()
+            self._last = None
 
     def open(self, data: bytes) -> Opened:
         # Tiles at the picture's edge have other sizes: an arena would keep the sum of all plans.
         session = open_session(
-            data, self._name, self._providers, self._device, threads=self._threads, arena=False
+            data,
+            self._name,
+            self._providers,
+            self._device,
+            threads=self._threads,
+            arena=self._arena,
         )
         return Opened(tuple(place.name for place in session.inputs), session.run)

@@ -87,6 +87,18 @@ class TorchLocal(Local):
             found[0] if found else None, None if y is None else y[0].float().cpu().numpy(), {}
         )
 
+    def moments(self, x: Float, domain: Float | None) -> list[Moments]:
+        """In one pass: each normalisation uses the statistics that it has just been asked for."""
+        found: list[Moments] = []
+
+        def own(y: Tensor) -> tuple[Tensor, Tensor]:
+            found.append(_moments(y[0]))
+            mean, variance = (torch.from_numpy(v).to(y) for v in found[-1].statistics())
+            return mean, variance
+
+        self._through(x[None], domain, own)
+        return found
+
     def _run(
         self, x: Float, domain: Float | None, given: Given, end: Callable[[Tensor], NoReturn]
     ) -> Tensor | None:
@@ -101,17 +113,25 @@ class TorchLocal(Local):
             count += 1
             return mean.to(y.dtype), variance.to(y.dtype)
 
-        inputs = (x,) if domain is None else (x, domain)
         try:
-            with (
-                memory_faults(x.shape, "a tile"),
-                torch.inference_mode(),
-                statistics_given(self._generator, next_one),
-            ):
-                moved = (torch.from_numpy(v).to(self._place, self._type) for v in inputs)
-                return self._generator(*moved)
+            return self._through(x, domain, next_one)
         except _Reached:
             return None
+
+    def _through(
+        self,
+        x: Float,
+        domain: Float | None,
+        statistics: Callable[[Tensor], tuple[Tensor, Tensor]],
+    ) -> Tensor:
+        inputs = (x,) if domain is None else (x, domain)
+        with (
+            memory_faults(x.shape, "a tile"),
+            torch.inference_mode(),
+            statistics_given(self._generator, statistics),
+        ):
+            moved = (torch.from_numpy(v).to(self._place, self._type) for v in inputs)
+            return self._generator(*moved)
 
 
 def _moments(x: Tensor) -> Moments:

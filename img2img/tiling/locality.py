@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -179,6 +180,53 @@ class Local(ABC):
 
         Raises MemoryFault when the tile is too large.
         """
+
+    def moments(self, x: Float, domain: Float | None) -> list[Moments]:
+        """The moments of each normalisation in a picture that is seen whole, in order.
+
+        `x`: float32 (in_channels, h, w) in [-1, 1], whose sides obey the model's size rules;
+        `domain`: as for `run`. Raises MemoryFault when the picture is too large.
+        """
+        found: list[Moments] = []
+        maps: dict[str, Array] = {}
+        core = (0, x.shape[1], 0, x.shape[2])
+        for step in self.passes(math.inf)[:-1]:
+            read = {m.name: maps[m.name] for m in step.reads}
+            given = [each.statistics() for each in found]
+            made = self.run(step, x if step.picture else None, domain, read, given, core)
+            assert made.moments is not None
+            found.append(made.moments)
+            held = {m.name for m in step.holds}
+            maps = {name: m for name, m in (maps | dict(made.maps)).items() if name in held}
+        return found
+
+    def keep_memory(self) -> None:  # noqa: B027
+        """Many passes over pictures of one size follow: what they take in memory may be kept from
+        one to the next. Nothing, where that is not known."""
+
+
+class HeldLocal(Local):
+    """`local` with the statistics `given` in place of each picture's own: one pass makes the
+    pixels."""
+
+    def __init__(self, local: Local, given: Given):
+        self._local, self._given = local, given
+        self.locality = replace(local.locality, norms=())
+        self._step = Pass(None, local.locality.reach)
+
+    def passes(self, kept: float) -> Sequence[Pass]:
+        return [self._step]
+
+    def run(
+        self,
+        step: Pass,
+        x: Float | None,
+        domain: Float | None,
+        maps: Mapping[str, Array],
+        given: Given,
+        core: Core,
+    ) -> Made:
+        return self._local.run(step, x, domain, maps, self._given, core)
 
 
 class Tileable(Protocol):

@@ -176,6 +176,41 @@ def translate_tiled(
         raise MemoryFault(f"{width}x{height} does not fit the memory") from None
 
 
+def gather_moments(
+    runner: Tileable, pixels: Pixels, domain: Sequence[float] | None, tile: int | None
+) -> list[Moments]:
+    """The moments of each normalisation in one picture, in the order of execution.
+
+    Args:
+        runner, pixels, domain: as for `translate_tiled`.
+        tile: as `tile_for` returns it; None: the picture is seen whole.
+
+    Raises UsageError and MemoryFault as `translate_tiled` does.
+    """
+    local = runner.local()
+    picture = _Extended.of(pixels, runner)
+    vector = None if domain is None else np.array([domain], np.float32)
+    if tile is None:
+        whole = picture.part((0, picture.height, 0, picture.width))
+        return local.moments(runner.planes(whole), vector)
+    work = _Work(runner, picture, vector, tile, lambda: None)
+    for step in local.passes(0)[:-1]:
+        work.gather(step)
+    return work.found
+
+
+def extend_planes(x: Array, multiple_of: int, minimum: int) -> Array:
+    """(C, H, W) extended at the bottom and the right, by reflection, to sides that are multiples of
+    `multiple_of` and at least `minimum`."""
+    sides = x.shape[1:]
+    rows, columns = (
+        _mirrored(0, _round_up(max(side, minimum), multiple_of), side) for side in sides
+    )
+    if (len(rows), len(columns)) == sides:
+        return x
+    return x[:, rows[:, None], columns]
+
+
 @dataclass
 class _Work:
     """One picture on its way: the statistics found and the maps kept so far."""
@@ -186,6 +221,7 @@ class _Work:
     tile: int
     count: Callable[[], None]
     given: list[Statistics] = field(default_factory=list)
+    found: list[Moments] = field(default_factory=list)
     maps: dict[str, Array] = field(default_factory=dict)
 
     def gather(self, step: Pass) -> None:
@@ -199,6 +235,7 @@ class _Work:
                 self._keep(kept, made.maps[kept.name], part)
             self.count()
         assert found is not None
+        self.found.append(found)
         self.given.append(found.statistics())
         held = {m.name for m in step.holds}
         self.maps = {name: value for name, value in self.maps.items() if name in held}
@@ -325,4 +362,13 @@ def smaller(runner: Tileable, tile: int) -> int | None:
     return None if tile <= least else max(_round_up(tile // 2, step), least)
 
 
-__all__ = ["BLEND", "Tile", "smaller", "tile_for", "tiles_of", "translate_tiled"]
+__all__ = [
+    "BLEND",
+    "Tile",
+    "extend_planes",
+    "gather_moments",
+    "smaller",
+    "tile_for",
+    "tiles_of",
+    "translate_tiled",
+]
