@@ -13,6 +13,7 @@ from img2img.cli.console import set_quiet
 FILES = "Files and metadata"
 LENGTH = "Length of the training"
 HARDWARE = "Speed and hardware"
+CLUSTER = "Many pictures: a Ray cluster"
 LIMITS = "Limits"
 FOREIGN = "ONNX files from other projects"
 BROWSER = "Web page"

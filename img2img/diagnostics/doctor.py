@@ -30,6 +30,7 @@ EXTRAS = {
     "heic": "reading HEIC files",
     "openvino": "a runner that translates many pictures faster on most CPUs",
     "serve": "a page and an HTTP API for other programs",
+    "scale": "translating on a Ray cluster, from and into object stores",
     "docs": "building this documentation",
     "dev": "running the tests",
 }
