@@ -220,8 +220,11 @@ def _without_stderr() -> Iterator[None]:
 
 
 def _silence() -> None:
+    from ray._private import worker
     from ray.data import DataContext
 
+    # Of workers and nodes that died, Ray prints to the standard output, where our results go.
+    worker.print_to_stdstream = lambda *data, **more: None
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = DataContext.get_current()
