@@ -6,6 +6,8 @@ import importlib.util
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ import pytest
 
 from benchmarks import local_cluster
 from img2img.inference import TranslateRequest, translate_folder
-from tests.conftest import picture
+from tests.conftest import ROOT, picture
 from tests.test_at_scale import here, run
 
 if importlib.util.find_spec("ray") is None or not sys.platform.startswith("linux"):
@@ -238,6 +240,28 @@ def test_a_bucket_without_rights_is_one_line(photos: Path, onnx_file: Path, tmp_
             )  # fmt: skip
             last = done.stderr.splitlines()[-1]
             assert "EnvironmentFault" in last and "access denied" in last, done.stderr
+
+
+def test_the_how_to_is_followed_word_for_word(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "how-to" / "translate-millions.md").read_text(encoding="utf-8")
+    block = page.split("<!-- local-cluster -->")[1].split("```")[1]
+    # By the modules, so that it is this environment's.
+    program = re.sub(r"^ray ", "python -m ray.scripts.scripts ", block, flags=re.MULTILINE)
+    program = re.sub(r"^img2img ", "python -m img2img.cli ", program, flags=re.MULTILINE)
+    program = re.sub(r"\bpython ", f"{sys.executable} ", program)
+    assert program.count(sys.executable) == 8
+    shutil.copytree(ROOT / "examples" / "photos", tmp_path / "examples" / "photos")
+    before = rays()
+    with open(tmp_path / "log", "w") as log:
+        done = subprocess.run(
+            ["bash", "-c", program], cwd=tmp_path, stdout=log, stderr=log, timeout=280,
+            env=os.environ | {"HOME": str(tmp_path)}, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    text = (tmp_path / "log").read_text()
+    assert "5 translated into s3://museum/painted" in text, text
+    summary = json.loads((tmp_path / "again.jsonl").read_text().splitlines()[-1])
+    assert (summary["done"], summary["skipped"]) == (0, 5), (done, text)
+    assert rays() - before == set()
 
 
 def test_no_process_of_ray_is_left(nodes: local_cluster.Nodes, photos: Path, onnx_file: Path,

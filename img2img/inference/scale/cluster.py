@@ -92,6 +92,8 @@ def connected(cluster: Cluster) -> Iterator[None]:
         words = first_line(error)
         if cluster.address == "auto":
             words = "no Ray cluster runs on this machine; start one (ray start --head), or local"
+        elif "Failed to connect" in words and os.environ.get("RAY_AUTH_MODE") != "token":
+            words += "; does it ask for a token (RAY_AUTH_MODE=token)?"
         raise EnvironmentFault(f"`ray` {cluster.address}: {words}") from None
     finally:
         for number, handler in handlers.items():
@@ -128,7 +130,8 @@ def execute(
         .map_batches(partial(write, work=work), num_cpus=_TASK_CPU, **whole)
     )  # fmt: skip
     try:
-        for table in pictures.iter_batches(**whole, prefetch_batches=0):
+        for given in pictures.iter_batches(**whole, prefetch_batches=0):
+            table: Any = given
             for text in table["end"].to_pylist():
                 yield _loads(text)
             if should_stop():

@@ -28,7 +28,7 @@ from img2img.inference.translator import Translator, model_path
 from img2img.model_format.find import default_name, taken_for_granted
 from img2img.system.digest import file_sha256
 
-WAVE = 200_000  # tasks that are given to the cluster at a time
+WAVE = 50_000  # tasks that are given out at a time
 Ends = Iterator[dict[str, Any]]
 Execute = Callable[[list[Task], Work, Callable[[], bool]], Ends]
 

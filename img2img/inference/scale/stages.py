@@ -290,7 +290,7 @@ def _record(row: Row, work: Work, draft: Draft | None) -> Record | None:
         return None
     return Record(
         task["key"], task["output"], work.places[task["place"]].full(task["name"]),
-        about.get("of", task["stamp"]), draft is not None, task["settings"],
+        str(about.get("of", task["stamp"])), draft is not None, task["settings"],
         about.get("digest", ""), about.get("reason", ""), draft.stamp if draft else "",
     )  # fmt: skip
 
