@@ -6,12 +6,13 @@
     python benchmarks/ray_scale.py names [--count 1000000]
 
 `identity`: outputs of a cluster of two nodes, from an S3 server and into it, against those of one
-machine, byte by byte. `overhead`: pictures per second between the first and the last that ends, on
-a Ray of this machine's cores, against `translate_folder` with as many cores for the network; a
-ratio, measured in turns. `kills`: jobs amid which an actor, a worker of a task and a node are
-killed at random moments; pictures that are lost or have two ends are counted. `names`: so many
-synthetic names are planned, recorded and planned again, without pictures and without Ray; seconds,
-and the memory at every tenth.
+machine, byte by byte. `overhead`: pictures per second, and processor seconds of all processes for
+each picture, without what is spent once: a Ray of this machine's cores with one actor against
+`translate_folder`, both with one core for the network and one decoder; ratios, measured in turns.
+On a machine with other work only the processor seconds mean something. `kills`: jobs amid
+which an actor, a worker of a task and a node are killed at random moments; pictures that are lost
+or have two ends are counted. `names`: so many synthetic names are planned, recorded and planned
+again, without pictures and without Ray; seconds, and the memory at every tenth.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from typing import Any
 import numpy as np
 from local_cluster import STORE, Nodes, client, s3_server, two_nodes
 from PIL import Image
+from watched import statuses
 
-from img2img.inference import PictureEvent, TranslateRequest, translate_folder
+from img2img.inference import Started, Summary, TranslateRequest, translate_folder
 from img2img.inference.naming import Naming
 from img2img.inference.scale import Cluster, Place, Record, Records, translate_on_ray
 from img2img.inference.scale.places import Entry
@@ -41,6 +43,7 @@ from img2img.inference.scale.plan import Plan
 from img2img.inference.scale.sources import Inputs, Source
 from img2img.inference.translator import Translator
 from img2img.model_format.info import ModelInfo
+from img2img.system import cpu
 
 _RECORDED = 1000  # rows of a part in `names`
 
@@ -117,26 +120,59 @@ def identity(model: str, count: int) -> None:
     print(json.dumps(summary))
 
 
-def rate(events: Iterator[Any]) -> float:
-    """Pictures per second between the first and the last that is done."""
-    times = [time.monotonic() for e in events if isinstance(e, PictureEvent) and e.status == "done"]
-    return (len(times) - 1) / (times[-1] - times[0])
+def processor_seconds() -> float:
+    """Of this process, those that it started, and those that these started."""
+    rows = dict(statuses())
+    ours, new = {os.getpid()}, True
+    while new:
+        new = {pid for pid, fields in rows.items() if int(fields[1]) in ours} - ours
+        ours |= new
+    ticks = sum(int(value) for pid in ours if pid in rows for value in rows[pid][11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def spent(events: Iterator[Any]) -> tuple[float, float]:
+    """Seconds and processor seconds between the start and the end of a job."""
+    began = time.monotonic(), processor_seconds()
+    for event in events:
+        if isinstance(event, Started):
+            began = time.monotonic(), processor_seconds()
+        elif isinstance(event, Summary):
+            return time.monotonic() - began[0], processor_seconds() - began[1]
+    raise RuntimeError("a job without an end")
+
+
+def each(job: Callable[[Path], Iterator[Any]], few: Path, many: Path) -> tuple[float, float]:
+    """Seconds and processor seconds for each picture that `many` has more than `few`, so that what
+    is spent once (workers that start, a model that is opened) is not counted."""
+    small, large = spent(job(few)), spent(job(many))
+    more = len(files(many)) - len(files(few))
+    return (large[0] - small[0]) / more, (large[1] - small[1]) / more
 
 
 def overhead(model: str, count: int, side: int, rounds: int) -> None:
-    """Print both rates and their ratio, of several rounds in turns."""
+    """Print what a picture costs on one machine and by Ray, and the ratios, of rounds in turns."""
     os.environ["RAY_OBJECT_STORE_BYTES"] = str(STORE)
-    ratios = []
+    cpu.share(1)  # as an actor: one core for the network, and a decoder beside it
+    ratios, cluster = [], Cluster("local", (1, 1))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_pictures(folder / "in", count, side)
+        few, many = folder / "few", folder / "many"
+        write_pictures(few, count // 4, side)
+        write_pictures(many, count, side)
         for number in range(rounds):
-            one = rate(translate_folder(one_machine(model, folder / "in", folder / f"a{number}")))
-            request = one_machine(model, folder / "in", folder / f"b{number}")
-            ray = rate(translate_on_ray(request, Cluster("local", (1, 1), cpus=1.0)))
-            ratios.append(ray / one)
-            print(f"one machine {one:.2f} pictures/s, Ray {ray:.2f}: {ray / one:.2f}", flush=True)
-    print(f"median ratio {sorted(ratios)[len(ratios) // 2]:.2f} (1: Ray costs nothing)")
+
+            def request(photos: Path, what: str, turn: int = number) -> TranslateRequest:
+                return one_machine(model, photos, folder / f"{what}-{photos.name}-{turn}")
+
+            one = each(lambda p: translate_folder(request(p, "one")), few, many)
+            ray = each(lambda p: translate_on_ray(request(p, "ray"), cluster), few, many)
+            ratios.append((one[0] / ray[0], one[1] / ray[1]))
+            for what, (seconds, processor) in (("one machine", one), ("Ray", ray)):
+                print(f"{what}: {1 / seconds:.2f} pictures/s, {processor:.3f} processor s each")
+    for place, what in enumerate(("pictures/s", "processor seconds")):
+        values = sorted(ratio[place] for ratio in ratios)
+        print(f"{what}: median ratio {values[rounds // 2]:.2f} (1: Ray costs nothing)")
 
 
 def killed_job(nodes: Nodes, line: list[str], choose: random.Random, pictures: int) -> list[Any]:

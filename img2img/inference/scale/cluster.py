@@ -91,7 +91,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
         words = first_line(error)
         if cluster.address == "auto":
-            words = "no Ray cluster runs on this machine; start one (ray start --head), or local"
+            words = "no Ray cluster runs on this machine; start one, or give local"
         elif "Failed to connect" in words and os.environ.get("RAY_AUTH_MODE") != "token":
             words += "; does it ask for a token (RAY_AUTH_MODE=token)?"
         raise EnvironmentFault(f"`ray` {cluster.address}: {words}") from None
