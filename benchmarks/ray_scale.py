@@ -123,7 +123,8 @@ def identity(model: str, count: int) -> None:
 def processor_seconds() -> float:
     """Of this process, those that it started, and those that these started."""
     rows = dict(statuses())
-    ours, new = {os.getpid()}, True
+    ours = {os.getpid()}
+    new = set(ours)
     while new:
         new = {pid for pid, fields in rows.items() if int(fields[1]) in ours} - ours
         ours |= new

@@ -249,7 +249,7 @@ def test_the_how_to_is_followed_word_for_word(tmp_path: Path) -> None:
     program = re.sub(r"^ray ", "python -m ray.scripts.scripts ", block, flags=re.MULTILINE)
     program = re.sub(r"^img2img ", "python -m img2img.cli ", program, flags=re.MULTILINE)
     program = re.sub(r"\bpython ", f"{sys.executable} ", program)
-    assert program.count(sys.executable) == 8
+    assert program.count(sys.executable) == 9
     shutil.copytree(ROOT / "examples" / "photos", tmp_path / "examples" / "photos")
     before = rays()
     with open(tmp_path / "log", "w") as log:
