@@ -16,8 +16,8 @@ _QUIET = ("hidden", "not a picture")
 _SECONDS = 10.0  # between two lines of progress where there is no terminal
 
 
-def in_words(summary: Summary, out: Path) -> str:
-    """The summary as one line."""
+def in_words(summary: Summary, out: Path | str) -> str:
+    """The summary as one line, and of a cluster a second one."""
     parts = [f"{summary.done} translated into {escaped(str(out))}"]
     if summary.done:
         parts[0] += f" in {duration(summary.seconds)}"
@@ -31,7 +31,17 @@ def in_words(summary: Summary, out: Path) -> str:
         parts.append(f"{len(summary.failed)} failed")
     if summary.not_reached:
         parts.append(f"{summary.not_reached} not reached; the same command resumes")
-    return ", ".join(parts)
+    return ", ".join(parts) + _of_actors(summary)
+
+
+def _of_actors(summary: Summary) -> str:
+    actors = getattr(summary, "actors", None)
+    if not actors or not summary.seconds:
+        return ""
+    rates = sorted(count / summary.seconds for count, _ in actors.values())
+    each = f"{rates[0]:.2g}" if len(rates) == 1 else f"{rates[0]:.2g} to {rates[-1]:.2g}"
+    one = "1 actor" if len(rates) == 1 else f"{len(rates)} actors"
+    return f"\n{one}, {each} pictures/s each, {sum(rates):.3g} in all"
 
 
 class Listener:
@@ -149,7 +159,9 @@ class Listener:
         )
 
 
-def _named(source: Path) -> str:
+def _named(source: Path | str) -> str:
+    if isinstance(source, str):
+        return source
     return (
         "standard input" if source.name.startswith("stdin.") and _temporary(source) else str(source)
     )

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from img2img.cli.console import say, say_json, stop_flag
+from img2img.cli.console import extra, say, say_json, stop_flag
 from img2img.cli.progress import Listener, in_words
 from img2img.cli.streams import standard_streams
 from img2img.errors import UsageError
 
 if TYPE_CHECKING:
     from img2img.images.values import MetadataChoice
-    from img2img.inference import Summary, TranslateRequest
+    from img2img.inference import Event, Summary, TranslateRequest
     from img2img.inference.network import TileOption
+    from img2img.inference.scale import Cluster
     from img2img.inference.video import VideoOptions
 
+    Translate = Callable[[TranslateRequest, Callable[[], bool]], Iterator[Event]]
 
-def run(request: TranslateRequest, video: VideoOptions | None, json: bool) -> None:
-    """Run the command; `video`: the inputs are clips."""
+
+def run(
+    request: TranslateRequest,
+    video: VideoOptions | None,
+    json: bool,
+    cluster: Cluster | None = None,
+) -> None:
+    """Run the command; `video`: the inputs are clips; `cluster`: where, if not in this process."""
+    if cluster is not None:
+        if video is not None:
+            raise UsageError("--ray is for pictures; translate video clips without it")
+        _on_cluster(request, json, cluster)
+        return
     request.check()
     if video is not None:
         from img2img.cli import clips
@@ -41,12 +54,25 @@ def run(request: TranslateRequest, video: VideoOptions | None, json: bool) -> No
         raise typer.Exit(1)
 
 
-def _translate(request: TranslateRequest, json: bool, quiet: bool) -> tuple[Summary, bool]:
+def _on_cluster(request: TranslateRequest, json: bool, cluster: Cluster) -> None:
+    with extra("scale", "--ray"):
+        from img2img.inference.scale import translate_on_ray
+
+        summary, _ = _translate(
+            request, json, False, lambda asked, stop: translate_on_ray(asked, cluster, stop)
+        )
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _translate(
+    request: TranslateRequest, json: bool, quiet: bool, how: Translate | None = None
+) -> tuple[Summary, bool]:
     from img2img.inference import Summary, translate_folder
 
     summary = Summary()
     with stop_flag() as stop, Listener(json) as listen:
-        for event in translate_folder(request, stop):
+        for event in (how or translate_folder)(request, stop):
             if isinstance(event, Summary):
                 summary = event
             else:
@@ -55,7 +81,7 @@ def _translate(request: TranslateRequest, json: bool, quiet: bool) -> tuple[Summ
         if json:
             say_json(summary.row)
         elif not quiet:
-            say(in_words(summary, Path(request.out)))
+            say(in_words(summary, request.out))
         if not (request.watch and stop.number == signal.SIGINT):
             stop.leave()
         return summary, stop()
@@ -101,3 +127,23 @@ def tile(text: str) -> TileOption:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise UsageError(f"--tile {text}: give auto, off, or a side in pixels")
     return int(text)
+
+
+def cluster(ray: str | None, actors: str | None, gpus: float | None) -> Cluster | None:
+    """Of --ray, --actors and --gpus; None without --ray."""
+    if ray is None:
+        if actors is not None or gpus is not None:
+            raise UsageError(f"{'--actors' if actors is not None else '--gpus'} goes with --ray")
+        return None
+    from img2img.inference.scale import Cluster
+
+    return Cluster(ray, None if actors is None else _range(actors), gpus or 0.0)
+
+
+def _range(text: str) -> tuple[int, int]:
+    least, _, most = text.partition("-")
+    if not all(
+        part.isascii() and part.isdigit() and len(part) < 7 for part in (least, most or "1")
+    ):
+        raise UsageError(f"--actors {text}: give a number of models, or MIN-MAX")
+    return int(least), int(most or least)

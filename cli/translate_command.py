@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from img2img.cli.options import (
+    CLUSTER,
     FILES,
     HARDWARE,
     VIDEO,
@@ -214,6 +215,33 @@ def translate_command(
     ] = None,
     layout: Layout = None,
     range_: Range = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS|auto|local",
+            rich_help_panel=CLUSTER,
+            help="Translate on a Ray cluster: host:port of its head, auto for the one of this "
+            "machine, local for one that ends with the command. Inputs and OUT may then be s3://, "
+            "gs:// or az:// addresses, inputs also https:// and zip://.",
+        ),
+    ] = None,
+    actors: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MIN-MAX",
+            rich_help_panel=CLUSTER,
+            help="Models open at a time. [default: 1 and as many as the cluster has room for]",
+        ),
+    ] = None,
+    gpus: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            min=0.0,
+            rich_help_panel=CLUSTER,
+            help="GPUs of each model; 0.25 puts four on one. [default: 0]",
+        ),
+    ] = None,
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
@@ -236,4 +264,5 @@ def translate_command(
         metadata=translate.metadata(strip_metadata, strip_gps), salvage=salvage,
         max_megapixels=max_megapixels, timeout=timeout, layout=layout, value_range=range_,
     )  # fmt: skip
-    translate.run(request, translate.video(request, codec, temporal_blend), json)
+    clips = translate.video(request, codec, temporal_blend)
+    translate.run(request, clips, json, translate.cluster(ray, actors, gpus))

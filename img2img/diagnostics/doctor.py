@@ -31,6 +31,7 @@ EXTRAS = {
     "video": "translating video clips",
     "openvino": "a runner that translates many pictures faster on most CPUs",
     "serve": "a page and an HTTP API for other programs",
+    "scale": "translating on a Ray cluster, from and into object stores",
     "docs": "building this documentation",
     "dev": "running the tests",
 }

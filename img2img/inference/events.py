@@ -57,7 +57,8 @@ class PictureEvent:
     """One file has an end.
 
     Attributes:
-        source, target: the files; `target` exists when `status` is `done` or `skipped`.
+        source, target: the files, as addresses where they are not of this machine; `target` exists
+            when `status` is `done` or `skipped`.
         status: `done`, `skipped` (the output exists), `ignored` (no picture) or `failed`.
         domain: name of the target domain, where the model has domains.
         reason: of every status but `done`, in words.
@@ -68,8 +69,8 @@ class PictureEvent:
         redone: an older output was replaced.
     """
 
-    source: Path
-    target: Path
+    source: Path | str
+    target: Path | str
     status: Status
     domain: str = ""
     reason: str = ""
@@ -132,7 +133,7 @@ class Summary:
     redone: int = 0
     skipped: int = 0
     ignored: int = 0
-    failed: list[tuple[Path, str]] = field(default_factory=list)
+    failed: list[tuple[Path | str, str]] = field(default_factory=list)
     not_reached: int = 0
     seconds: float = 0.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from img2img._version import __version__
@@ -22,6 +23,7 @@ from img2img.inference.translator import Translator, model_path
 from img2img.inference.watching import watch
 from img2img.inference.workload import pixels_to_come
 from img2img.model_format.find import default_name, taken_for_granted
+from img2img.model_format.info import ModelInfo
 from img2img.system.digest import file_sha256
 
 
@@ -76,7 +78,9 @@ def _translate(request: TranslateRequest, should_stop: Callable[[], bool]) -> It
         gallery = _gallery(request, translator, count)
         if gallery is not None:
             stack.enter_context(gallery)
-        options = _options(request, translator, place, gallery)
+        options = replace(
+            options_of(request, translator.info), extras=Extras(place, request.compare, gallery)
+        )
         work = _Work(translator, options, manifest, should_stop)
         began = time.monotonic()
         if request.watch:
@@ -133,9 +137,8 @@ def _translator(request: TranslateRequest, path: Path, jobs: Sequence[Job]) -> T
     )
 
 
-def _options(
-    request: TranslateRequest, translator: Translator, place: Path, gallery: Gallery | None
-) -> Options:
+def options_of(request: TranslateRequest, info: ModelInfo) -> Options:
+    """How `request` wants pictures read and written."""
     most = request.max_megapixels
     reading = Reading(
         deep=True,
@@ -146,10 +149,9 @@ def _options(
     return Options(
         request.quality,
         reading,
-        f"img2img {__version__}, model {translator.info.name}",
+        f"img2img {__version__}, model {info.name}",
         request.timeout,
-        extras=Extras(place, request.compare, gallery),
-        usual=translator.info.inputs,
+        usual=info.inputs,
     )
 
 

@@ -129,10 +129,10 @@ def plan(
 
     def settle(place: int, name: Path) -> None:
         found, relative = rows[place]
-        unique, number = _fit(name), 1
+        unique, number = fit_name(name), 1
         while _key(unique) in taken:
             more = relative.suffix if number == 1 else f"-{number}"
-            unique, number = _fit(name.with_name(name.stem + more + name.suffix)), number + 1
+            unique, number = fit_name(name.with_name(name.stem + more + name.suffix)), number + 1
         taken.add(_key(unique))
         jobs[place] = Job(found.path, out / unique, domain_name=domain)
 
@@ -314,7 +314,7 @@ def _check_targets(jobs: Sequence[Job]) -> None:
             )
 
 
-def _fit(name: Path) -> Path:
+def fit_name(name: Path) -> Path:
     """`name`, its last part cut to what a file system takes, with a digest to keep it apart."""
     size = len(os.fsencode(name.name))
     if size <= _LONGEST:

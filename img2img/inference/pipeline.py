@@ -58,7 +58,9 @@ def translate_jobs(
             sweep_stale(folder)
     pipeline = _Pipeline(jobs, network, options, manifest or Unrecorded(), should_stop)
     yield from pipeline.run()
-    order = {job.source: place for place, job in reversed([*enumerate(jobs)])}
+    order: dict[Path | str, int] = {
+        job.source: place for place, job in reversed([*enumerate(jobs)])
+    }
     pipeline.summary.failed.sort(key=lambda row: order[row[0]])
     pipeline.summary.not_reached = len(jobs) - pipeline.summary.seen
     return pipeline.summary

@@ -78,8 +78,9 @@ class TranslateRequest:
     layout: str | None = None
     value_range: str | None = None
 
-    def check(self) -> None:
-        """Raise UsageError for what can be refused before any file is looked at."""
+    def check(self, remote: bool = False) -> None:
+        """Raise UsageError for what can be refused before any file is looked at; with `remote`,
+        inputs and `out` may be addresses."""
         if isinstance(self.inputs, str | Path) or not self.inputs:
             raise UsageError("inputs: give a tuple of at least one file, folder or pattern")
         texts = [str(text) for text in self.inputs]
@@ -94,15 +95,15 @@ class TranslateRequest:
         if not 1 <= self.quality <= 100:
             raise UsageError(f"`quality` {self.quality}: needs a number from 1 to 100")
         for text in texts:
-            if _is_url(text):
+            if _is_url(text) and not remote:
                 raise UsageError(
                     f"{text}: a URL; pictures are read from files: download it first and give "
-                    "the file"
+                    "the file, or translate it with `ray`"
                 )
-        if _is_url(self.out):
+        if _is_url(self.out) and not remote:
             raise UsageError(
                 f"`out` {self.out}: a URL; give a folder or a file of this machine and upload it "
-                "then"
+                "then, or translate with `ray`"
             )
         if self.model is not None and _is_url(self.model):
             raise UsageError(

@@ -12,14 +12,23 @@ _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 _BF16 = (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16"), ("bf16", "ARM BF16"))
 
 
+_share: int | None = None
+
+
+def share(count: int | None) -> None:
+    """Let this process use at most so many cores, since others run beside it; None: all."""
+    global _share
+    _share = count
+
+
 def cores() -> int:
     """Number of cores that this process may use: those it is bound to, and no more than the
-    processor time that its container gets (cgroup v2, cpu.max), rounded up."""
+    processor time that its container gets (cgroup v2, cpu.max), rounded up, or than its `share`."""
     if hasattr(os, "sched_getaffinity"):
         bound = len(os.sched_getaffinity(0))
     else:
         bound = os.cpu_count() or 1
-    return min(bound, _quota() or bound)
+    return min(bound, _quota() or bound, _share or bound)
 
 
 def _quota() -> int | None:
