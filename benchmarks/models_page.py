@@ -115,12 +115,12 @@ def others(name: str, folder: Path) -> Pixels:
     """Two rows: pictures that the model was not made for, and what becomes of them; of several
     domains the last one."""
     translator = img2img.load(name)
-    more = {"domains": translator.info.domains[-1]} if translator.info.domains else {}
+    domains = translator.info.domains[-1:] or None
     inputs = [read_picture(p).pixels[:, :, :3] for p in sorted(folder.iterdir())]
     inputs = [grey(p) for p in inputs] if name == "colour" else inputs
     if translator.info.scale > 1:
         inputs = [middle(p) for p in inputs]
-    outputs = [translator(pixels, **more) for pixels in inputs]
+    outputs = [translator(pixels, domains=domains) for pixels in inputs]
     return grid([[cell(p) for p in inputs], [cell(p) for p in outputs]])
 
 
