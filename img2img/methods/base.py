@@ -378,19 +378,6 @@ def adam(nets: Sequence[nn.Module], lr: float, beta1: float, beta2: float) -> to
 
 
 @contextlib.contextmanager
-def frozen(*nets: nn.Module) -> Iterator[None]:
-    """Take no gradient with respect to the parameters of `nets` inside the block."""
-    parameters = [p for net in nets for p in net.parameters() if p.requires_grad]
-    for p in parameters:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in parameters:
-            p.requires_grad_(True)
-
-
-@contextlib.contextmanager
 def evaluating(*nets: nn.Module) -> Iterator[None]:
     """Run `nets` in evaluation mode and without gradients inside the block."""
     before = [net.training for net in nets]

@@ -22,7 +22,6 @@ from img2img.methods.base import (
     adversary_loss,
     clip_critic,
     evaluating,
-    frozen,
 )
 from img2img.methods.parts import (
     Parts,
@@ -37,6 +36,7 @@ from img2img.methods.pause import logged
 from img2img.methods.tasks import larger
 from img2img.nets import Generator, ResNetGenerator, build_discriminator, build_generator
 from img2img.nets.blocks import NormStatistics, initialise, mirror_to, round_up
+from img2img.nets.modes import frozen
 from img2img.nets.resnet import ResidualBlock
 
 # FastCUT, small. The norm stays that of each picture: the encoder sees pictures of A,

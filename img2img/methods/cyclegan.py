@@ -24,7 +24,6 @@ from img2img.methods.base import (
     adversary_loss,
     clip_critic,
     evaluating,
-    frozen,
 )
 from img2img.methods.image_pool import ImagePool
 from img2img.methods.parts import (
@@ -42,6 +41,7 @@ from img2img.methods.pause import logged
 from img2img.methods.tasks import larger
 from img2img.nets import build_discriminator, build_generator
 from img2img.nets.blocks import NormStatistics
+from img2img.nets.modes import frozen
 
 # Two networks of `stylize`, which `--init` of such a model may start. The statistics of
 # the batch keep light and colours; the identity loss would mix those of both sets.

@@ -28,7 +28,6 @@ from img2img.methods.base import (
     adversary_loss,
     clip_critic,
     evaluating,
-    frozen,
 )
 from img2img.methods.parts import Parts, PartSettings, check_parts, load_features
 from img2img.methods.pause import logged
@@ -46,6 +45,7 @@ from img2img.methods.tasks import (
 )
 from img2img.nets import build_discriminator, build_generator, check_scale
 from img2img.nets.blocks import NormStatistics
+from img2img.nets.modes import frozen
 
 
 class Pix2PixConfig(PartSettings, GanSettings):

@@ -23,12 +23,12 @@ from img2img.methods.base import (
     adversary_loss,
     clip_critic,
     evaluating,
-    frozen,
 )
 from img2img.methods.parts import Parts, PartSettings, check_parts, load_features
 from img2img.methods.pause import logged
 from img2img.methods.tasks import larger
 from img2img.nets import build_discriminator, build_generator
+from img2img.nets.modes import frozen
 
 # The reference's generator in terms of ours; with the norm that keeps no running statistics.
 _GENERATOR: dict[str, Any] = {

@@ -29,7 +29,6 @@ from img2img.methods.base import (
     adversary_loss,
     clip_critic,
     evaluating,
-    frozen,
 )
 from img2img.methods.parts import (
     LayerName,
@@ -46,6 +45,7 @@ from img2img.methods.tasks import larger
 from img2img.nets import build_discriminator, build_generator
 from img2img.nets.blocks import NormStatistics
 from img2img.nets.discriminator import Discriminator
+from img2img.nets.modes import frozen
 
 _AT_ONCE = 4
 _GPU = larger(LAPTOP, 256, 8, 320, judge=64, width=32, blocks=9)

@@ -35,6 +35,7 @@ from img2img.training.events import DataRead, Listener, Started, Warned
 from img2img.training.pace import Pace
 from img2img.training.processes import Processes
 from img2img.training.publish import resolved_settings, working_size
+from img2img.training.scale import check_scale
 from img2img.training.tensorboard import require_tensorboard
 from img2img.training.validation import Validation
 
@@ -144,7 +145,7 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
             f"crop_size {config.crop_size} is larger than load_size {config.load_size}; "
             f"give `load_size={config.crop_size}` or more"
         )
-    _check_scale(config, kind, settings)
+    check_scale(config, kind, settings)
     check_decoder(config.jpeg_decoder)
     what = Validation.of(config.metrics, config.validate_seconds)
     if what.distances and not kind.compared:
@@ -153,28 +154,6 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
             "real pictures beside its held-out ones; judge the model with img2img evaluate"
         )
     return kind, settings
-
-
-def _check_scale(config: TrainConfig, kind: type[Method], settings: Settings) -> None:
-    scale = settings.scale if isinstance(settings, GeneratorSettings) else 1
-    if scale == 1:
-        return
-    if not kind.enlarges:
-        able = next(name for name, method in METHODS.items() if method.enlarges)
-        raise ConfigError(
-            f"generator.scale={scale}: {config.method} learns from pictures of one size; use the "
-            f"method {able} with `pairs=degrade`"
-        )
-    if config.crop_size % scale:
-        raise ConfigError(
-            f"crop_size {config.crop_size} cannot be reduced {scale} times; give "
-            f"`crop_size={config.crop_size // scale * scale or scale}`"
-        )
-    if config.working_size:
-        raise ConfigError(
-            f"working_size {config.working_size}: a network that enlarges works at each picture's "
-            "own size; give `working_size=0`"
-        )
 
 
 def choose_hardware(config: TrainConfig) -> Hardware:
