@@ -2,8 +2,8 @@
 of what the discriminators say.
 
 The figures are in `img2img.training.symptoms`. `Health` computes them at each validation and makes
-a note of a failure that shows itself twice in a row and is not about to vanish, since the first
-steps of a healthy training look like several of them.
+a note of a failure that shows itself at several looks in a row and is not about to vanish, since
+the first steps of a healthy training look like several of them.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Problem:
     Attributes:
         figure: which figure shows it.
         below, above: it is there where the figure is below or above this.
+        looks: how many in a row must show it; the first ones of a healthy training may.
         ends: a training in which it stays learns no more, so `on_collapse=stop` ends it.
         text: what was seen and what to change.
     """
@@ -53,6 +54,7 @@ class Problem:
     text: str
     below: float = -math.inf
     above: float = math.inf
+    looks: int = 2
     ends: bool = False
 
     def excess(self, figures: Mapping[str, float]) -> float:
@@ -124,6 +126,7 @@ PROBLEMS: dict[str, Problem] = {
         "the colours of the outputs differ from those of the real pictures as a whole: train "
         "longer, give or raise lambda_identity or L1, or check that both sides show alike scenes",
         above=40.0,
+        looks=3,  # they are among the first things to be learned, and may take two
     ),
     "border": Problem(
         "border",
@@ -143,6 +146,7 @@ PROBLEMS: dict[str, Problem] = {
         "not finite",
         "outputs hold NaN or Inf: lower lr, give `clip_grad=1`, or train in `precision=fp32`",
         above=0.0,
+        looks=1,
     ),
 }
 
@@ -171,6 +175,7 @@ class Health:
         self._looks: list[dict[str, Tensor]] = []  # thumbnails of the outputs, by their column
         self._scores: Mapping[str, Scores] = {}
         self._before: dict[str, float] = {}  # the excess of each problem at the last look
+        self._in_a_row: dict[str, int] = {}  # looks that have shown it
         self._count = 0
         self.columns: list[str] = []
         self.word, self.ended = "", ""
@@ -188,7 +193,7 @@ class Health:
                 self.hear(row["losses"])
             elif row["event"] == "health-figures":
                 self._paused = []
-                self._before = _showing(row)
+                self._follow(_showing(row))
 
     def see(self, columns: Mapping[str, Tensor]) -> None:
         """Take the columns of some held-out pictures, (N, C, H, W) in [-1, 1]."""
@@ -216,20 +221,26 @@ class Health:
                 self._paused.append(value)
 
     def judge(self, step: int) -> tuple[HealthFigures, list[HealthNote]]:
-        """The figures since the last call, and notes of what they show for the second time in a
-        row, unless its figure has come back more than halfway to the limit."""
+        """The figures since the last call, and notes of what has shown itself at as many looks in a
+        row as its problem asks for, unless its figure has come more than halfway back to the limit
+        since the last look."""
         figures = self._figures()
         self._seen, self._count, self._scores, self._paused = {}, 0, {}, []
         showing = _showing(figures)
         notes = [
             HealthNote(step, name, PROBLEMS[name].text, figures[PROBLEMS[name].figure])
             for name, excess in showing.items()
-            if name == "not-finite" or excess >= 0.5 * self._before.get(name, math.inf)
+            if self._in_a_row.get(name, 0) + 1 >= PROBLEMS[name].looks
+            and excess >= 0.5 * self._before.get(name, 0.0)
         ]
-        self._before = showing
+        self._follow(showing)
         self.word = notes[0].problem.replace("-", " ") if notes else ""
         self.ended = next((n.text for n in notes if PROBLEMS[n.problem].ends), "")
         return HealthFigures(step, figures), notes
+
+    def _follow(self, showing: Mapping[str, float]) -> None:
+        self._in_a_row = {name: self._in_a_row.get(name, 0) + 1 for name in showing}
+        self._before = dict(showing)
 
     def _figures(self) -> dict[str, float]:
         """Of all outputs, the worst where a method has several; of their change the largest, since
