@@ -13,7 +13,7 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     wheel=$(ls /wheels/*.whl) && pip install --no-cache-dir "${wheel}[${EXTRAS}]" \
     && useradd --create-home --uid 1000 img2img
 USER img2img
-WORKDIR /work
+WORKDIR /data
 # A server is asked for by name: IMG2IMG_TOKEN must be set, since others than this container reach it.
 EXPOSE 8000
 ENTRYPOINT ["img2img"]
