@@ -30,7 +30,7 @@ from img2img.training import TrainConfig, train
 from img2img.training.presets import resolve
 from img2img.training.runs import RECORD
 
-Change = dict[str, Any]  # of settings; those of the loop are told apart by their names
+Change = dict[str, Any]  # settings; those of the loop are recognised by name
 
 ROWS: dict[str, dict[str, Change]] = {
     "monet": {

@@ -127,7 +127,7 @@ class Nodes:
         return [node.all_processes["raylet"][0].process.pid for node in nodes]
 
     def kill_worker(self, kind: str, choose: random.Random) -> bool:
-        """SIGKILL to a process of this kind; False where there is none."""
+        """Kill a process of this kind; False if none is running."""
         there = self.workers(kind)
         if there:
             with contextlib.suppress(ProcessLookupError):

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from PIL import Image
 from benchmarks.serve import memory
 from tests import hostile
 from tests.faults import Place, Row, Seen, _unless
+from tests.makers import chunk
 
 _MB = 1_000_000
 _LIMIT = 2  # MB of a request
@@ -101,14 +101,10 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
 def _claims(width: int, height: int, whole: bytes) -> bytes:
     """A PNG that says it is that large."""
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return whole[:8] + _chunk(b"IHDR", head) + whole[33:]
+    return whole[:8] + chunk(b"IHDR", head) + whole[33:]
 
 
 def _polyglot(whole: bytes) -> bytes:
@@ -119,13 +115,13 @@ def hostile_uploads(whole: bytes) -> dict[str, tuple[bytes, dict[str, Any], tupl
     """What is sent by name: body, options of the request, and the codes that answer it."""
     rng = np.random.default_rng(7)
     refused, unread = (422,), (415, 422)
-    boundary = {"Content-Type": "multipart/form-data; boundary=x"}
+    boundary = _typed("multipart/form-data; boundary=x")
 
     def form(name: str, body: bytes, field: str = "picture") -> bytes:
         head = f'--x\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n\r\n'
         return head.encode("utf-8", "surrogateescape") + body + b"\r\n--x--\r\n"
 
-    cases: dict[str, tuple[bytes, dict[str, Any], tuple[int, ...]]] = {
+    return {
         "nothing": (b"", {}, (400,)),
         "text": (b"hello", {}, (415,)),
         "HTML": (b"<html><script>alert(1)</script>", {}, (415,)),
@@ -153,10 +149,6 @@ def hostile_uploads(whole: bytes) -> dict[str, tuple[bytes, dict[str, Any], tupl
         "a model as a path": (whole, {"params": {"model": "../../secret.onnx"}}, (400,)),
         "a model as an address": (whole, {"params": {"model": "http://127.0.0.1/m"}}, (400,)),
         "an unknown option": (whole, {"params": {"out": "/etc/cron.d/x"}}, (400,)),
-    }
-    return {
-        name: (body, {"headers": options} if options is boundary else options, codes)
-        for name, (body, options, codes) in cases.items()
     }
 
 

@@ -16,14 +16,13 @@ _CONVS = (
     (256, 3, 1, 1, False),
     (256, 3, 1, 1, False),
 )
-CHANNELS = tuple(channels for channels, *_ in _CONVS)
 # Their places in torchvision's `features`.
 _PLACES = (0, 3, 6, 8, 10)
 
 
 class AlexNet(nn.Module):
     """Float (N, 3, H, W), normalised, sides >= 32 -> the five maps after each ReLU, (N, C, h, w)
-    with C of `CHANNELS`. No parameter takes a gradient."""
+    with 64, 192, 384, 256 and 256 channels. No parameter takes a gradient."""
 
     def __init__(self) -> None:
         super().__init__()

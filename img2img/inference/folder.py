@@ -24,6 +24,7 @@ from img2img.inference.watching import watch
 from img2img.inference.workload import pixels_to_come
 from img2img.model_format.find import default_name, taken_for_granted
 from img2img.model_format.info import ModelInfo
+from img2img.runners import Workload
 from img2img.system.digest import file_sha256
 
 
@@ -122,6 +123,13 @@ def _translator(request: TranslateRequest, path: Path, jobs: Sequence[Job]) -> T
             return None
         return pixels_to_come(jobs, working if request.size is None else request.size)
 
+    return translator_of(request, path, pixels)
+
+
+def translator_of(
+    request: TranslateRequest, path: Path, expected_pixels: Workload = None
+) -> Translator:
+    """The model `path`, opened as `request` wants it; see `Translator`."""
     return Translator(
         path,
         runner=request.runner,
@@ -133,7 +141,7 @@ def _translator(request: TranslateRequest, path: Path, jobs: Sequence[Job]) -> T
         batch=request.batch,
         layout=request.layout,
         value_range=request.value_range,
-        expected_pixels=pixels,
+        expected_pixels=expected_pixels,
     )
 
 

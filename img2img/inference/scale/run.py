@@ -15,7 +15,7 @@ from typing import Any
 from img2img.errors import EnvironmentFault, UsageError, describe_os_error
 from img2img.images import encode_format
 from img2img.inference.events import Event, Note, PictureEvent, Started, Summary
-from img2img.inference.folder import options_of, settings_of
+from img2img.inference.folder import options_of, settings_of, translator_of
 from img2img.inference.manifest import FOLDER
 from img2img.inference.naming import Naming
 from img2img.inference.request import TranslateRequest
@@ -187,13 +187,9 @@ def _temporary() -> tempfile.TemporaryDirectory[str]:
 def _looked_at(request: TranslateRequest, path: Path) -> Translator:
     """The model, opened where the command is given, which may have no GPU: options that it does not
     know are refused before anything is listed."""
-    device = "auto" if request.device == "cuda" else request.device
-    return Translator(
-        path, runner=request.runner, device=device,
-        precision="auto" if device != request.device else request.precision, size=request.size,
-        strength=request.strength, tile=request.tile, batch=request.batch, layout=request.layout,
-        value_range=request.value_range,
-    )  # fmt: skip
+    if request.device == "cuda":
+        request = replace(request, device="auto", precision="auto")
+    return translator_of(request, path)
 
 
 def _work(

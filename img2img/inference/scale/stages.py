@@ -27,6 +27,7 @@ from img2img.errors import (
 from img2img.images import HOLDS_16_BITS, Pixels, with_pixels
 from img2img.images.writing import encode
 from img2img.inference.decoders import Decoded, Decoder, Watch
+from img2img.inference.folder import translator_of
 from img2img.inference.network import Network
 from img2img.inference.output import Options, format_of, strangeness
 from img2img.inference.request import TranslateRequest
@@ -245,22 +246,13 @@ def _decoded(data: bytes, name: str, decoder: Decoder, options: Any) -> Decoded:
 
 
 def _opened(work: Work) -> Translator:
-    request = work.request
-
-    def opened(path: Path) -> Translator:
-        return Translator(
-            path, runner=request.runner, device=request.device, precision=request.precision,
-            size=request.size, strength=request.strength, tile=request.tile, batch=request.batch,
-            layout=request.layout, value_range=request.value_range,
-        )  # fmt: skip
-
     path = Path(work.model)
     if path.is_file() and file_sha256(path) == work.digest:
-        return opened(path)
+        return translator_of(work.request, path)
     with tempfile.TemporaryDirectory(prefix="img2img-") as folder:
         copy = Path(folder) / path.name
         copy.write_bytes(work.out.read(work.stored))
-        return opened(copy)
+        return translator_of(work.request, copy)
 
 
 def _draft(row: Row, work: Work) -> Draft | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from img2img.errors import MemoryFault, PictureError, describe_os_error
 from img2img.images import working_shape
 from img2img.inference.events import Note, Status
-from img2img.inference.folder import settings_of
+from img2img.inference.folder import settings_of, translator_of
 from img2img.inference.jobs import Job
 from img2img.inference.manifest import Manifest, Unrecorded, fingerprint, settings_hash
 from img2img.inference.naming import check_output
@@ -121,19 +121,7 @@ def _translator(request: TranslateRequest, path: Path, clips: list[Path]) -> Tra
                 found += reader.clip.expected * height * width
         return found * len(clips) // min(len(clips), _LOOKED_AT)
 
-    return Translator(
-        path,
-        runner=request.runner,
-        device=request.device,
-        precision=request.precision,
-        size=request.size,
-        strength=request.strength,
-        tile=request.tile,
-        batch=request.batch,
-        layout=request.layout,
-        value_range=request.value_range,
-        expected_pixels=pixels,
-    )
+    return translator_of(request, path, pixels)
 
 
 @dataclass(frozen=True)
