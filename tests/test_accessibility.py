@@ -90,7 +90,7 @@ def look(tab: Tab, axe: str, name: str, folder: Path) -> None:
         tab.page.screenshot(path=folder / f"{name}-{scheme}.png", full_page=True)
 
 
-@pytest.fixture(params=["desktop", "phone"])
+@pytest.fixture(params=["desktop", pytest.param("phone", marks=pytest.mark.slow)])
 def screen(request: pytest.FixtureRequest) -> Iterator[Tab]:
     browser = request.getfixturevalue("browser")
     opened = Tab(browser, phone=request.param == "phone")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 import tomllib
@@ -56,8 +57,13 @@ def sources(root: Path) -> dict[str, Path]:
     return {name.strip("."): path for name, path in found.items()}
 
 
+@functools.cache
+def parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
 def imports(path: Path, top_level_only: bool = False) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path.read_text(encoding="utf-8"))
     nodes = tree.body if top_level_only else list(ast.walk(tree))
     names: set[str] = set()
     for node in nodes:
@@ -127,7 +133,7 @@ def violations(root: Path) -> list[str]:
 def modules_imported(path: Path, known: Collection[str]) -> set[str]:
     """Modules of ours that `path` imports when it is imported, by their names below img2img."""
     found = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in parsed(path.read_text(encoding="utf-8")).body:
         if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("img2img."):
             continue
         module = (node.module or "").removeprefix("img2img.")

@@ -30,6 +30,7 @@ from img2img.inference.scale.run import ScaleSummary, translate_remote
 from img2img.inference.scale.sources import Inputs
 from img2img.inference.scale.spill import Spill, key_of
 from img2img.inference.scale.stages import Translate, Work, decode, write
+from img2img.system import cpu
 from tests.conftest import picture
 
 
@@ -38,11 +39,14 @@ def here(
 ) -> Iterator[dict[str, Any]]:
     """The stages one after another in this process."""
     model = Translate(work)
-    for at in range(0, len(tasks), block):
-        for decoded in decode(tasks_table(tasks[at : at + block]), work):
-            for translated in model(decoded):
-                for text in write(translated, work)["end"].to_pylist():
-                    yield json.loads(text)
+    try:
+        for at in range(0, len(tasks), block):
+            for decoded in decode(tasks_table(tasks[at : at + block]), work):
+                for translated in model(decoded):
+                    for text in write(translated, work)["end"].to_pylist():
+                        yield json.loads(text)
+    finally:
+        cpu.share(None)  # it is this process's, which goes on with other tests
 
 
 def run(

@@ -225,7 +225,9 @@ def test_a_foreign_state_is_refused(cli: Cli, pairs: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent the POSIX way")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_a_signal_stops_a_training_at_a_step_and_it_resumes(
     pairs: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,16 @@ from tests.faults import ROWS, all_rows, run_row
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="faults are injected the POSIX way")
 
 
-@pytest.mark.parametrize("row", [name for name, row in ROWS.items() if row.few])
+# Whole trainings, cut and resumed again and again; slow senders; what other quick tests show too.
+LONG = ("cuts", "renames", "signals", "workers", "slow", "requests")
+REPEATED = ("bombs", "decoders", "many", "names", "outputs")
+
+
+def marked(name: str) -> Any:
+    return pytest.param(name, marks=[pytest.mark.slow] if name in LONG + REPEATED else [])
+
+
+@pytest.mark.parametrize("row", [marked(name) for name, row in ROWS.items() if row.few])
 def test_row(row: str, onnx_file: Path) -> None:
     if row in ("many", "decoders", "names") and sys.platform != "linux":
         pytest.skip("looks into /proc, or needs names of any bytes")
@@ -24,18 +34,7 @@ def test_row(row: str, onnx_file: Path) -> None:
     assert seen.wrong == [], seen.figure
 
 
-# Whole trainings, cut and resumed again and again.
-LONG = ("cuts", "renames", "signals", "workers")
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] if name in LONG else [])
-        for name in all_rows()
-        if name not in ROWS
-    ],
-)
+@pytest.mark.parametrize("row", [marked(name) for name in all_rows() if name not in ROWS])
 def test_row_of_training_or_serving(row: str, onnx_file: Path) -> None:
     if row == "workers" and sys.platform != "linux":
         pytest.skip("looks into /proc")

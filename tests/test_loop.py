@@ -66,7 +66,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 BATCH_NORM = (("pix2pix", "batch"), ("stylize", "batch"))
-ALWAYS = (("pix2pix", "batch"), ("stargan", "instance"))
+ALWAYS = (("pix2pix", "batch"),)
 
 
 def test_every_method_is_covered_here() -> None:
@@ -478,7 +478,7 @@ def in_two_processes(config: TrainConfig, logs: Path, more: str = "") -> list[st
 @pytest.mark.parametrize(
     ("method", "norm"),
     [
-        # Two of them run always; the rest takes a minute more.
+        # One of them runs always; the rest takes a minute more.
         pytest.param(*case, marks=[] if case in ALWAYS else [pytest.mark.slow])
         for case in [*((m, "instance") for m in METHODS), *BATCH_NORM]
     ],

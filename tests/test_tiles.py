@@ -332,7 +332,16 @@ def test_moments_of_parts_are_those_of_the_whole() -> None:
     assert np.allclose(whole.m2 / whole.count, wide.var(1), rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", shipped())
+# One of each kind always: a picture, chroma, a larger picture.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            n, marks=[] if n in ("painting", "colour", "enlarge2x") else [pytest.mark.slow]
+        )
+        for n in shipped()
+    ],
+)
 def test_shipped_models_in_tiles(name: str) -> None:
     """Trained weights, both runners, a picture with more than one tile in each direction."""
     sheet = Image.open(ROOT / "docs" / "images" / f"{name}.jpg").convert("RGB").resize((300, 200))

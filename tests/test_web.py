@@ -255,7 +255,10 @@ def levels(a: np.ndarray, b: np.ndarray) -> int:
 
 @pytest.mark.parametrize(
     ("name", "picture_of"),
-    [("sketch2avatar", "sketches/003010.png"), ("painting", "photos/kitten-on-lawn.jpg")],
+    [
+        pytest.param("sketch2avatar", "sketches/003010.png", marks=pytest.mark.slow),
+        ("painting", "photos/kitten-on-lawn.jpg"),
+    ],
 )
 def test_a_shipped_model_gives_what_onnxruntime_gives(
     name: str, picture_of: str, served: Opener, tmp_path: Path
