@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from img2img.data.checks import Report
 
 data_app = typer.Typer(
+    add_completion=False,
     cls=Group,
     no_args_is_help=True,
     epilog="""

@@ -10,7 +10,7 @@ import re
 import shutil
 import textwrap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
@@ -51,13 +51,18 @@ class Group(TyperGroup):
     def get_help(self, ctx: Context) -> str:
         return _help(explained(self, ctx))
 
+    def summaries(self, ctx: Context) -> Rows:
+        """The names of the commands and the first paragraph of the help of each."""
+        inner = (self.get_command(ctx, name) for name in self.list_commands(ctx))
+        return [(c.name or "", _paragraphs(c.help)[0]) for c in inner if c and not c.hidden]
+
 
 def explained(command: TyperCommand | TyperGroup, ctx: Context) -> Explained:
     """What there is to say of a command; the help and the manual page both print it."""
     commands: Rows = []
     if isinstance(command, TyperGroup):
-        inner = (command.get_command(ctx, name) for name in command.list_commands(ctx))
-        commands = [(c.name or "", _paragraphs(c.help)[0]) for c in inner if c and not c.hidden]
+        assert isinstance(command, Group)
+        commands = command.summaries(ctx)
     sections: dict[str, Rows] = {"Commands": commands} if commands else {}
     usage = [ctx.command_path]
     for param in command.get_params(ctx):
@@ -144,6 +149,25 @@ def _style(text: str, kind: str) -> str:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return typer.style(text, bold=True) if kind == "bold" else typer.style(text, fg=kind)
+
+
+EXAMPLES = """
+img2img help
+img2img help translate
+"""
+
+
+def help_command(
+    ctx: typer.Context,
+    command: Annotated[
+        str | None, typer.Argument(metavar="COMMAND", help="The command to explain.")
+    ] = None,
+) -> None:
+    """Show the help of a command.
+
+    The same as img2img COMMAND --help.
+    """
+    print_help_of(command, ctx)
 
 
 def print_help_of(command: str | None, ctx: typer.Context) -> None:

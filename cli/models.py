@@ -30,6 +30,7 @@ img2img models import latest_net_G.pth -o theirs.safetensors
 
 
 models_app = typer.Typer(
+    add_completion=False,
     cls=Group,
     invoke_without_command=True,
     epilog=EXAMPLES,

@@ -494,7 +494,8 @@ def _full_disk(place: Place, seen: Seen, source: Path, out: Path, trial: int) ->
     try:
         first = translate(source, "-o", out, "-m", place.model)
         old = _digests(out)
-        for number in range(int(place.rng.integers(0, 12)), 12):
+        # At least five, 29 kB each: fewer may fit the largest of these disks.
+        for number in range(int(place.rng.integers(0, 8)), 12):
             noise = np.random.default_rng(number).integers(0, 256, (99, 99, 3), np.uint8)
             Image.fromarray(noise).save(source / f"{number:02}.png")
         limit = None if mounted else _small_files(20_000)

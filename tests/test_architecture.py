@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from img2img.cli.commands import COMMANDS
+
 ROOT = Path(__file__).resolve().parent.parent
 # A package imports only from levels below its own; a module with a level of its own stands there.
 LEVELS = {
@@ -248,6 +250,29 @@ def test_help_imports_little() -> None:
     assert "img2img.cli.app" in more
     assert not {name.split(".")[0] for name in more} & {"numpy", "PIL", "torch", "pydantic", "onnx"}
     assert len(more) < 80, sorted(more)  # 16 when this was written; numpy alone is 150
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--version"], set()),
+        (["--help"], set()),
+        (["translate", "--help"], {"translate_command"}),
+        (["models", "import", "--help"], {"models", "models_import", "export"}),
+    ],
+)
+def test_a_command_imports_no_other(arguments: list[str], expected: set[str]) -> None:
+    # importlib's own imports are not in what -X importtime prints.
+    program = (
+        "import atexit, sys; from img2img.cli import main;"
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    )
+    commands = {known.module for known in COMMANDS.values()} | {"models_import"}
+    there = {f"img2img.cli.{name}": name for name in commands - {"help"}}
+    assert {there[name] for name in done.stderr.split() if name in there} == expected
 
 
 def test_the_package_is_seen_at_a_glance() -> None:

@@ -8,6 +8,7 @@ import shlex
 import pytest
 import typer
 
+from img2img.cli import commands as program
 from img2img.cli.app import app
 from img2img.methods import METHODS
 from img2img.model_format.find import shipped
@@ -77,6 +78,13 @@ def test_the_examples_can_be_typed(command: str, main: Main) -> None:
         if inner := getattr(found, "commands", {}).get(rest[0] if rest else ""):
             found, first, *rest = inner, *rest
         found.make_context(first, list(rest), resilient_parsing=False)
+
+
+@pytest.mark.parametrize("name", program.COMMANDS)
+def test_the_list_says_what_the_command_says_first(name: str) -> None:
+    made = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    said = " ".join(made.help.split("\n\n")[0].split())
+    assert made.name == name and program.COMMANDS[name].summary == said
 
 
 def test_colour_only_on_a_terminal(cli: Cli) -> None:
