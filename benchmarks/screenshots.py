@@ -8,11 +8,10 @@ run folders. OUT receives NAME.jpg, in the order desktop light, desktop dark, ph
 phone dark. Needs Chromium and Playwright (`pip install -e '.[dev]'`).
 """
 
-# mypy: ignore-errors
 from __future__ import annotations
 
 import argparse
-import importlib
+import functools
 import io
 import subprocess
 import sys
@@ -32,15 +31,9 @@ from img2img.exporting.web_runtime import find_runtime
 from img2img.model_format.find import find_model
 from img2img.training.report import write_comparison, write_report
 from img2img.training.runs import read_run
-
-# By name, so that the type checker does not take the tests for code of the project.
-browser_of, server_of, web_of = (
-    importlib.import_module(f"tests.{name}")
-    for name in ("browser", "test_serve_running", "test_web")
-)
-FLAGS, Tab, chromium = browser_of.FLAGS, browser_of.Tab, browser_of.chromium
-serving = server_of.serving
-DONE, READY, Server = web_of.DONE, web_of.READY, web_of.Server
+from tests.browser import FLAGS, Tab, chromium
+from tests.test_serve_running import serving
+from tests.test_web import DONE, READY, Server
 
 SIZES = {False: (1200, 800), True: (375, 800)}
 _TALLEST = 1600  # of a screenshot; longer pages are cut off there
@@ -58,41 +51,42 @@ def main() -> None:
         browser = api.chromium.launch(
             executable_path=chromium(), args=list(FLAGS), chromium_sandbox=False
         )
-        for page, address in files(options.photos, *options.runs, Path(name)).items():
-            sheet(browser, lambda tab, at=address: tab.open(at), options.out / f"{page}.jpg")  # type: ignore[misc]
-        with serving(models=("painting", "drawing")) as address:
+        for page, address in files(options.photos, options.runs, Path(name)).items():
+            show = functools.partial(Tab.open, url=address)
+            sheet(browser, show, options.out / f"{page}.jpg")
+        with serving(models=("painting", "drawing")) as service:
             sheet(
                 browser,
-                lambda tab: served(tab, address, options.photos),
+                lambda tab: served(tab, service, options.photos),
                 options.out / "server.jpg",
             )
-        with exported(Path(name) / "web") as address:
-            if address:
+        with exported(Path(name) / "web") as page_of_web:
+            if page_of_web:
                 sheet(
                     browser,
-                    lambda tab: in_page(tab, address, options.photos),
+                    lambda tab: in_page(tab, page_of_web, options.photos),
                     options.out / "web.jpg",
                 )
         browser.close()
 
 
-def files(photos: Path, run: Path, other: Path, folder: Path) -> dict[str, str]:
+def files(photos: Path, runs: list[Path], folder: Path) -> dict[str, str]:
     """Addresses of the pages that are files."""
     out = folder / "out"
     img2img("translate", photos, "-o", out, "--gallery", folder / "gallery.html")
     img2img(
         "evaluate", "painting", photos, "-o", folder / "evaluation", "--features", "mobilenetv2"
     )
-    write_comparison(folder / "runs.html", [run, other])
-    pictures = [
+    write_comparison(folder / "runs.html", runs)
+    real, fake = (
         sorted(p for p in d.iterdir() if p.suffix in (".jpg", ".png")) for d in (photos, out)
-    ]
+    )
     found = {
         "gallery": folder / "gallery.html",
         "evaluation": folder / "evaluation" / "report.html",
-        "training": write_report(read_run(run)),
+        "training": write_report(read_run(runs[0])),
         "runs": folder / "runs.html",
-        "human": write_human_page(*pictures, folder / "human.html", 10, 0, title="Paintings"),
+        "human": write_human_page(real, fake, folder / "human.html", 10, 0, title="Paintings"),
     }
     return {name: path.resolve().as_uri() for name, path in found.items()}
 
@@ -106,7 +100,7 @@ def img2img(*arguments: object) -> None:
 def served(tab: Tab, address: str, photos: Path) -> None:
     """The server's page with pictures translated."""
     tab.open(address)
-    tab.wait("document.querySelector('#status').textContent === 'Ready.'")
+    tab.wait(READY)
     some = sorted(photos.glob("*.jpg"))[:2]
     tab.page.locator("#file").set_input_files(some)
     tab.wait(
@@ -145,7 +139,7 @@ def sheet(browser: Browser, show: Callable[[Tab], None], path: Path) -> None:
         tab.page.set_viewport_size({"width": width, "height": height})
         show(tab)
         for scheme in ("light", "dark"):
-            tab.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            tab.page.emulate_media(color_scheme=scheme)
             tab.settle()
             shot = Image.open(io.BytesIO(tab.page.screenshot(full_page=True))).convert("RGB")
             shots.append(shot.crop((0, 0, shot.width, min(shot.height, _TALLEST))))

@@ -4,7 +4,7 @@ the help of one need no other."""
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
@@ -68,7 +68,7 @@ COMMANDS = {
 }  # fmt: skip
 
 
-class Commands(MutableMapping[str, Any]):
+class Commands(Mapping[str, Any]):
     """The commands of `COMMANDS`; each is made when it is first asked for."""
 
     def __init__(self) -> None:
@@ -78,12 +78,6 @@ class Commands(MutableMapping[str, Any]):
         if name not in self._made:
             self._made[name] = _made(name, COMMANDS[name])
         return self._made[name]
-
-    def __setitem__(self, name: str, command: Any) -> None:
-        self._made[name] = command
-
-    def __delitem__(self, name: str) -> None:
-        del self._made[name]
 
     def __contains__(self, name: object) -> bool:
         return name in COMMANDS
@@ -99,7 +93,7 @@ class Program(Group):  # type: ignore[misc]  # mypy knows cli by another name
     """The whole program, which imports a command when it is called."""
 
     def __init__(self, **given: Any) -> None:
-        super().__init__(**given | {"commands": None})
+        super().__init__(**given)
         self.commands = Commands()
 
     def list_commands(self, ctx: Context) -> list[str]:

@@ -46,7 +46,7 @@ def here(
                     for text in write(translated, work)["end"].to_pylist():
                         yield json.loads(text)
     finally:
-        cpu.share(None)  # it is this process's, which goes on with other tests
+        cpu.share(None)  # the next tests run in this process
 
 
 def run(
