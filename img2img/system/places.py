@@ -24,7 +24,7 @@ from img2img.errors import (
     is_environment_fault,
 )
 from img2img.system.atomic import atomic_path
-from img2img.system.refusals import Vanished, refused, vanishing, words_of
+from img2img.system.refusals import DiskFault, Vanished, refused, vanishing, words_of
 
 # What the drivers of fsspec for these addresses are called; each is a package of its own.
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs",
@@ -182,14 +182,13 @@ class Place:
 
     def download(self, name: str, target: Path) -> None:
         """Copy a file into the file `target` of this machine, piece by piece. Raises Vanished,
-        EnvironmentFault."""
+        EnvironmentFault; DiskFault where it is this machine's disk that has no room."""
         with vanishing(self.full(name)):
             try:
                 self.fs.get_file(self.path(name), str(target))
             except OSError as error:
                 if is_environment_fault(error):  # only the disk of this machine says such
-                    words = describe_os_error(error)
-                    raise EnvironmentFault(f"{target.parent}: {words}") from None
+                    raise DiskFault(f"{target.parent}: {describe_os_error(error)}") from None
                 raise
 
     def upload(self, source: Path, name: str) -> None:

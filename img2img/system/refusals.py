@@ -15,6 +15,10 @@ class Vanished(Exception):
     """The file is not there (any more)."""
 
 
+class DiskFault(EnvironmentFault):
+    """The disk of this machine is in the way, not the storage."""
+
+
 def words_of(error: BaseException) -> str:
     """What a storage refused, in a few words."""
     if isinstance(error, PermissionError):
