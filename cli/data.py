@@ -230,7 +230,7 @@ img2img data split faces -o parted --share 0.2
 """,
 )
 def split_command(
-    data: Data,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of training pictures.")],
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FOLDER", help="New folder for train and test.")
     ],

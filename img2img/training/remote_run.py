@@ -86,6 +86,8 @@ class RemoteRun:
         address = self.place.address
         there = {entry.name: entry for entry in self.place.entries() if _of_run(entry.name)}
         theirs, ours = _newest(there), _newest(self._local())
+        if ours is None:
+            self._files = {}
         if theirs is None:
             if any(map(_STATE.fullmatch, self._files)):
                 raise UsageError(
