@@ -336,8 +336,8 @@ class Run:
             if step:  # an untrained network is no model
                 with averaged(self.average):
                     self._publish("")
-            self.listen(Saved(step))
             self._write_record("running")
+            self.listen(Saved(step))
         self.processes.wait()
 
     def _write_record(self, state: State) -> None:
