@@ -197,7 +197,7 @@ class Processes:
         value, failure = answer
         if failure is not None:
             _raise(failure, "")
-        return value  # type: ignore[no-any-return]
+        return value
 
     def equalise(self, nets: Iterable[nn.Module]) -> None:
         """Parameters and buffers become those of the first process, to the bit: another kind of
