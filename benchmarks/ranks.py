@@ -118,6 +118,7 @@ def run_one(method: str, data: Path, out: Path, options: argparse.Namespace) -> 
             "sample_every": 10**6,
             "save_every": 10**6,
             "held_out": 1,
+            "side_by_side": True,
             "device": "cpu",
             "threads": 1,
             "precision": "fp32",

@@ -299,12 +299,14 @@ def test_two_nodes_learn_what_one_process_learns_and_outlive_a_lost_one(
         for step, (x, y) in enumerate(pairs):
             for name in x:
                 assert x[name] == pytest.approx(y[name], rel=1e-5, abs=1e-5), (step, name)
-        weights = [
-            dict(load_model(f / "model.safetensors")[0].state_dict())
-            for f in (tmp_path / "one", out)
-        ]
-        for name, tensor in weights[0].items():
-            assert torch.allclose(tensor, weights[1][name], atol=1e-4), name
+        # Not weights: Adam moves a bias before instance norm, whose gradient is rounding noise, as
+        # far as any other, and the picture does not depend on it.
+        with torch.no_grad():
+            models = (
+                load_model(f / "model.safetensors")[0].eval() for f in (tmp_path / "one", out)
+            )
+            one, other = (model(torch.linspace(-1, 1, 3072).view(1, 3, 32, 32)) for model in models)
+        assert torch.allclose(one, other, atol=1e-3)
 
 
 @distributed
