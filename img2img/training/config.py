@@ -16,6 +16,7 @@ from img2img.metrics import DEFAULT_METRICS
 from img2img.settings import Settings
 from img2img.system.places import is_address
 from img2img.training.devices import Compile, CudaGraphs, MemoryFormat, Precision
+from img2img.training.processes import TIMEOUT
 
 Schedule = Literal["linear", "cosine", "step", "constant", "time"]
 
@@ -89,6 +90,9 @@ class TrainConfig(Settings):
     )
     cache_mb: int = Field(4096, ge=0, description="memory for decoded pictures, in MB")
     on_device: OnDevice = Field("auto", description="keep all pictures on the device")
+    process_timeout: float = Field(
+        TIMEOUT, gt=0, description="seconds that one of several processes waits for the others"
+    )
     workers: int = Field(0, ge=0, le=64, description="processes that prepare batches")
     albumentations: Path | None = Field(None, description="file of an Albumentations pipeline")
     jpeg_decoder: JpegDecoder = Field("pillow", description="what decodes JPEG files")
