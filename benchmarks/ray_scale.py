@@ -38,12 +38,12 @@ from watched import statuses
 from img2img.inference import Started, Summary, TranslateRequest, translate_folder
 from img2img.inference.naming import Naming
 from img2img.inference.scale import Cluster, Place, Record, Records, translate_on_ray
-from img2img.inference.scale.places import Entry
 from img2img.inference.scale.plan import Plan
 from img2img.inference.scale.sources import Inputs, Source
 from img2img.inference.translator import Translator
 from img2img.model_format.info import ModelInfo
 from img2img.system import cpu
+from img2img.system.places import Entry
 
 _RECORDED = 1000  # rows of a part in `names`
 

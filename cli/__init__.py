@@ -42,7 +42,8 @@ def _run() -> None:
     except Img2ImgError as error:
         if debug:
             raise
-        one_line(f"img2img: {error}")
+        if not error.everywhere or os.environ.get("LOCAL_RANK", "0") == "0":
+            one_line(f"img2img: {error}")
         sys.exit(error.exit_code)
     except Stopped as stopped:
         sys.exit(stopped.exit_code)

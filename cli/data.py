@@ -26,7 +26,12 @@ img2img data demo paired -o demo
 """,
 )
 
-Data = Annotated[Path, typer.Argument(metavar="DATA", help="Folder of training pictures.")]
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA", help="Folder of training pictures, or an address such as s3://bucket/data."
+    ),
+]
 Method = Annotated[
     str,
     typer.Option(
@@ -78,19 +83,27 @@ def check_command(
     with extra("train", "data check"):
         from img2img.cli.train import write_png
         from img2img.data.checks import check_data, check_sheet
+        from img2img.data.mirror import mirror
+        from img2img.system.places import is_address
 
-    checked = check_data(data, method, settings=set_ or [])
+    root = Path(data)
+    shown = data if is_address(data) else str(root)
+    if is_address(data):
+        folders = (text[13:] for text in set_ or [] if text.startswith("cache_folder="))
+        cache = next(map(Path, folders), None)
+        root = mirror(data, cache, note=note).folder
+    checked = check_data(root, method, settings=set_ or [], name=shown)
     report = checked.report
     if sheet is not None:
         write_png(sheet, check_sheet(checked))
     if json:
-        row = dataclasses.asdict(report) | {"root": str(report.root), "refused": report.refused}
+        row = dataclasses.asdict(report) | {"root": shown, "refused": report.refused}
         row["findings"] = [
             dataclasses.asdict(f) | {"paths": [str(p) for p in f.paths]} for f in report.findings
         ]
         say_json(row)
     else:
-        _print(report)
+        _print(shown, report)
     if report.refused:
         raise typer.Exit(5)
 
@@ -129,7 +142,7 @@ def preview_command(
     """
     from img2img.cli.train import run
 
-    run(method, data, Path("preview"), preset, None, set_ or [], {}, False, True, out)
+    run(method, data, "preview", preset, None, set_ or [], {}, False, True, out)
 
 
 @data_app.command(
@@ -218,7 +231,7 @@ img2img data split faces -o parted --share 0.2
 """,
 )
 def split_command(
-    data: Data,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of training pictures.")],
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FOLDER", help="New folder for train and test.")
     ],
@@ -242,9 +255,9 @@ def split_command(
     )
 
 
-def _print(report: Report) -> None:
+def _print(name: str, report: Report) -> None:
     counts = ", ".join(f"{name}: {count}" for name, count in report.counts.items())
-    say(f"{report.root}: {report.layout}")
+    say(f"{name}: {report.layout}")
     rows = {
         "pictures": f"{report.total}" + (f" ({counts})" if counts else ""),
         "looked at": f"{report.examined}" if report.examined < report.total else "",
@@ -254,9 +267,9 @@ def _print(report: Report) -> None:
         "pairs": _measured(report),
         "method": report.method + (f", preset {report.preset}" if report.preset else ""),
     }
-    for name, text in rows.items():
+    for row, text in rows.items():
         if text:
-            say(f"  {name + ':':11}{text}")
+            say(f"  {row + ':':11}{text}")
     stops = sum(finding.stops for finding in report.findings)
     for finding in report.findings:
         say(f"{'stops' if finding.stops else 'look'}  {finding.text}")

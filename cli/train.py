@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from img2img.settings import SettingHelp
+    from img2img.training import TrainConfig
 
 
 def run(
     method: str,
-    data: Path,
-    out: Path,
+    data: str,
+    out: str,
     preset: str | None,
     config: Path | None,
     sets: list[str],
@@ -35,11 +36,9 @@ def run(
 ) -> None:
     with extra("train", "train"):
         from img2img.cli.train_progress import Reporter
+        from img2img.data.mirror import FetchStopped
         from img2img.training import TrainConfig, resolve, train
-        from img2img.training.data_check import data_warnings
-        from img2img.training.events import Warned
         from img2img.training.preview import preview_sheet
-        from img2img.training.setup import check
 
     values = _from_file(config) if config else {}
     values |= {name: value for name, value in flags.items() if value is not None}
@@ -54,28 +53,31 @@ def run(
         if dry_run:
             return
     with stop_flag() as stop, Reporter(json) as report:
-        check(chosen, dry_run)  # refused before any picture is read
-        if os.environ.get("RANK", "0") == "0":
-            for text in data_warnings(chosen):
-                report(Warned(text))
-        model = train(chosen, report, stop, dry_run)
+        try:
+            model = train(chosen, report, stop, dry_run, examine=True)
+        except FetchStopped as error:
+            note(str(error))
+            stop.leave()
+            raise
     if not json and not dry_run and os.environ.get("RANK", "0") == "0":
         if not stop():
-            _print_end(chosen.out)
-        say(str(model))
+            _print_end(chosen)
+        say(chosen.address_of(model.name))
     stop.leave()
 
 
-def _print_end(out: Path) -> None:
+def _print_end(config: TrainConfig) -> None:
     """What was learned, and what to type next."""
     from img2img.training.report import PAGE, next_commands
     from img2img.training.runs import read_run
 
-    run = read_run(out)
+    run = read_run(config.out)
     best = run.best()
     if best:
         note(f"best {best.name}: {best.value:.4g} at step {best.step}")
-    note(f"what happened, with samples: {out / PAGE}")
+    note(f"what happened, with samples: {config.address_of(PAGE)}")
+    if config.remote_out:
+        note(f"a copy of the run: {config.out}")
     for why, command in next_commands(run):
         note(f"{why[0].lower()}{why[1:]}: {command}")
 
@@ -95,7 +97,7 @@ def print_settings(method: str) -> None:
     if method not in METHODS:
         raise ConfigError(f"unknown method '{method}'.{proposal(method, METHODS)}")
     kind = METHODS[method]
-    given = ("method", "data", "out", "preset", "settings")
+    given = ("method", "data", "out", "remote_data", "remote_out", "preset", "settings")
     own, loop = described(kind.Config), described(TrainConfig, kind.defaults, leave_out=given)
     clashes = {row.name for row in own} & {row.name for row in loop}
     say(f"Settings of {method}, for --set NAME=VALUE:\n")

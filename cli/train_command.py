@@ -55,14 +55,22 @@ def train_command(
             help="pix2pix, cyclegan, cut, stargan or stylize.",
         ),
     ],
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of training pictures.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="Folder of training pictures, or an address such as s3://bucket/data, of which a "
+            "verified copy is kept.",
+        ),
+    ],
     out: Annotated[
-        Path,
+        str,
         typer.Option(
             "-o",
             "--out",
             metavar="RUN",
-            help="Run folder for the model, its samples and the state to resume from.",
+            help="Run folder for the model, its samples and the state to resume from; or an "
+            "address such as s3://bucket/runs/one, which any machine resumes.",
         ),
     ],
     preset: Annotated[

@@ -10,6 +10,8 @@ from img2img.cli.console import duration, is_quiet, note, say, say_json
 from img2img.training.events import (
     DataRead,
     DryRun,
+    Fetched,
+    Fetching,
     Finished,
     HealthNote,
     Progress,
@@ -65,7 +67,8 @@ class Reporter:
         self._close()
 
     def __call__(self, event: TrainingEvent) -> None:
-        if isinstance(event, DataRead) and event.done < event.total and not self._due("data", 5):
+        some = isinstance(event, (DataRead, Fetching)) and event.done < event.total
+        if some and not self._due(event.kind, 5):
             return
         if self.json:
             if not isinstance(event, Progress) or self._due("progress", _SECONDS):
@@ -162,6 +165,11 @@ def _in_words(event: TrainingEvent) -> str:
     match event:
         case DataRead(done, total):
             return f"read {done} of {total} pictures"
+        case Fetching(address, done, total, came, amount):
+            return f"{address}: fetched {done} of {total} files, {_megabytes(came, amount)}"
+        case Fetched(address, files, fetched, removed):
+            gone = f", {removed} removed" if removed else ""
+            return f"{address}: {files} files, {fetched} of them fetched now{gone}"
         case Warned(text):
             return f"warning: {text}"
         case Started():
@@ -181,6 +189,10 @@ def _in_words(event: TrainingEvent) -> str:
         case Finished(_, seconds):
             return f"done after {duration(seconds)}"
     return ""
+
+
+def _megabytes(done: int, total: int) -> str:
+    return f"{done / 2**20:.1f} of {total / 2**20:.1f} MB"
 
 
 def _start(e: Started) -> str:

@@ -25,9 +25,14 @@ from collections.abc import Iterable
 
 
 class Img2ImgError(Exception):
-    """Base of every error a user can fix; its text is one line: what, which file, what to do."""
+    """Base of every error a user can fix; its text is one line: what, which file, what to do.
+
+    Attributes:
+        everywhere: all processes of a training raise it, so that one of a machine says it.
+    """
 
     exit_code = 2
+    everywhere = False
 
 
 class UsageError(Img2ImgError):

@@ -21,8 +21,7 @@ import pyarrow.parquet as pq
 from img2img.errors import EnvironmentFault, UsageError
 from img2img.inference import PictureEvent, TranslateRequest, load, translate_folder
 from img2img.inference.naming import Naming, plan
-from img2img.inference.scale import places, records, spill
-from img2img.inference.scale.places import Place, same_stamp
+from img2img.inference.scale import records, spill
 from img2img.inference.scale.plan import Plan, Task
 from img2img.inference.scale.records import Record, Records
 from img2img.inference.scale.rows import tasks_table
@@ -30,7 +29,8 @@ from img2img.inference.scale.run import ScaleSummary, translate_remote
 from img2img.inference.scale.sources import Inputs
 from img2img.inference.scale.spill import Spill, key_of
 from img2img.inference.scale.stages import Translate, Work, decode, write
-from img2img.system import cpu
+from img2img.system import cpu, places
+from img2img.system.places import Place, same_stamp
 from tests.conftest import picture
 
 

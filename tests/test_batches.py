@@ -197,7 +197,7 @@ def test_several_processes_are_told_to_give_a_number(
 ) -> None:
     from img2img.training.processes import Processes
 
-    monkeypatch.setattr(Processes, "join", staticmethod(lambda: Processes(0, 0, 2)))
+    monkeypatch.setattr(Processes, "join", staticmethod(lambda timeout: Processes(0, 0, 2)))
     with pytest.raises(ConfigError, match="give `batch_size=8`"):
         choose_hardware(open_config(tmp_path, tmp_path))
 

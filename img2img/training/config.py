@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -10,9 +11,12 @@ from pydantic import Field, field_validator, model_validator
 
 from img2img.data import OnDevice
 from img2img.data.jpeg import JpegDecoder
+from img2img.data.mirror import copy_of
 from img2img.metrics import DEFAULT_METRICS
 from img2img.settings import Settings
+from img2img.system.places import is_address
 from img2img.training.devices import Compile, CudaGraphs, MemoryFormat, Precision
+from img2img.training.processes import TIMEOUT
 
 Schedule = Literal["linear", "cosine", "step", "constant", "time"]
 
@@ -26,11 +30,16 @@ class TrainConfig(Settings):
     second half decays. `warm_up` steps rise linearly to the full rate before any of these.
 
     `batch_size` 0 or "auto" is measured before the first step (`training.batches`).
+
+    `data` and `out` may be addresses that fsspec knows. Each becomes the folder of this machine
+    that stands for it (`data.mirror.copy_of`), and `remote_data` and `remote_out` the address.
     """
 
     method: str = Field(description="name of the method")
-    data: Path = Field(description="folder of training data")
-    out: Path = Field(description="run folder")
+    data: Path = Field(description="folder of training data, or an address such as s3://...")
+    out: Path = Field(description="run folder, or an address such as s3://...")
+    remote_data: str = Field("", description="the address that `data` is a copy of, if it is one")
+    remote_out: str = Field("", description="the address that `out` is a copy of, if it is one")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
     preset: str = Field("", description="preset that the settings began with, as a record only")
     name: str = Field("", description="name in the model file; by default that of the run folder")
@@ -74,8 +83,16 @@ class TrainConfig(Settings):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     precision: Precision = Field("auto", description="number format of the networks")
     threads: int | None = Field(None, ge=1, description="CPU threads; by default measured")
+    cache_folder: Path | None = Field(
+        None,
+        description="where copies of remote data and runs are kept; by default img2img's folder in "
+        "the cache of this system",
+    )
     cache_mb: int = Field(4096, ge=0, description="memory for decoded pictures, in MB")
     on_device: OnDevice = Field("auto", description="keep all pictures on the device")
+    process_timeout: float = Field(
+        TIMEOUT, gt=0, description="seconds that one of several processes waits for the others"
+    )
     workers: int = Field(0, ge=0, le=64, description="processes that prepare batches")
     albumentations: Path | None = Field(None, description="file of an Albumentations pipeline")
     jpeg_decoder: JpegDecoder = Field("pillow", description="what decodes JPEG files")
@@ -107,6 +124,23 @@ class TrainConfig(Settings):
     def per_step(self) -> int:
         """Pictures that make one step."""
         return self.batch_size * self.accumulate
+
+    def address_of(self, name: str) -> str:
+        """Where a file of the run folder is found, by anybody."""
+        return f"{self.remote_out}/{name}" if self.remote_out else str(self.out / name)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _copies(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        cache = values.get("cache_folder")
+        for name, kind in (("data", "data"), ("out", "run")):
+            given = values.get(name)
+            if isinstance(given, str) and is_address(given):
+                copy = copy_of(given, kind, Path(cache) if cache else None)
+                values = {**values, name: copy, f"remote_{name}": given.rstrip("/")}
+        return values
 
     @field_validator("batch_size", mode="before")
     @classmethod

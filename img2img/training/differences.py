@@ -11,7 +11,7 @@ from img2img.training.config import TrainConfig
 from img2img.training.presets import presets_of
 
 # These say what a run is, not how it differs from others.
-_OWN = {"method", "data", "out", "name", "preset", "settings", "augment"}
+_OWN = {"method", "data", "out", "name", "preset", "settings", "augment", "cache_folder"}
 
 
 def changed_settings(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:

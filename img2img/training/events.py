@@ -28,6 +28,31 @@ class DataRead(TrainingEvent):
 
 
 @dataclass(frozen=True)
+class Fetching(TrainingEvent):
+    """`done` of `total` files of a remote folder are here, `bytes` of `total_bytes`."""
+
+    kind = "fetching"
+    address: str
+    done: int
+    total: int
+    bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True)
+class Fetched(TrainingEvent):
+    """The copy of a remote folder is up to date: it has so many `files`, of which some were
+    `fetched` now, and others were `removed`."""
+
+    kind = "fetched"
+    address: str
+    files: int
+    fetched: int
+    removed: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Warned(TrainingEvent):
     """Something that the user should know and that does not stop the run."""
 

@@ -9,6 +9,7 @@ uninterrupted one to the bit on the same machine with the same number of threads
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from img2img.errors import Img2ImgError, MemoryFault
 from img2img.system.out_of_memory import is_memory_error
 from img2img.training import run_folder
 from img2img.training.config import TrainConfig
+from img2img.training.data_check import data_warnings
 from img2img.training.devices import settle_device
-from img2img.training.events import Listener
+from img2img.training.events import Listener, Warned
+from img2img.training.remote import at_hand
 from img2img.training.run import Run
 from img2img.training.setup import check, choose_hardware, set_up
 from img2img.training.warm_start import warm_start
@@ -28,22 +31,33 @@ def train(
     listen: Listener = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     dry_run: bool = False,
+    examine: bool = False,
 ) -> Path:
     """Train, or resume a training, until the configured end; return the path of the (first) model.
 
     `listen` receives the events of `img2img.training.events`. `should_stop` is asked between
     steps; when it says yes the state is saved and the models written. `dry_run` takes a few steps
-    to measure time and memory, and writes nothing.
+    to measure time and memory, and writes nothing but copies of remote data. `examine` looks at the
+    data first and warns of what may spoil the training (`training.data_check`).
+
+    Remote data are fetched and verified first. A remote run is taken over from where it was left,
+    on whichever machine, and published after each save (`training.remote`).
 
     Raises:
         ConfigError, DataError: before anything is written, but for decoded pictures in out/cache.
         ModelError: the run folder holds another run.
-        EnvironmentFault: the run folder cannot be written, or data workers die (saved before).
+        EnvironmentFault: the run folder cannot be written, or data workers die (saved before); or
+            a remote place refuses, or not everything could be published by the end.
         MemoryFault: the memory does not suffice, of the device or of the machine.
         Diverged: NaN or Inf; the last saved state is finite. Or a collapse, with on_collapse=stop.
     """
     with _memory_named(config):
-        return _train(config, listen, should_stop, dry_run)
+        check(config, dry_run)  # refused before any picture is read
+        with at_hand(config, listen, should_stop, dry_run) as hear:
+            if examine and os.environ.get("RANK", "0") == "0":
+                for text in data_warnings(config):
+                    hear(Warned(text))
+            return _train(config, hear, should_stop, dry_run)
 
 
 def _train(

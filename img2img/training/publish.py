@@ -124,8 +124,10 @@ def resolved_settings(method: Method, settings: Settings) -> dict[str, Any]:
 
 
 def as_toml(config: TrainConfig, settings: Mapping[str, Any]) -> bytes:
-    """The resolved configuration, as config.toml has it."""
+    """The resolved configuration, as config.toml has it: with addresses, not their copies."""
     table = config.model_dump(mode="json", exclude_none=True) | {"settings": settings}
+    for name in ("data", "out"):
+        table[name] = table.pop(f"remote_{name}") or table[name]
     return tomli_w.dumps(table).encode()
 
 

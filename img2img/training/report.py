@@ -18,10 +18,12 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from img2img._version import __version__
+from img2img.data.mirror import copy_of
 from img2img.errors import EnvironmentFault, describe_os_error
 from img2img.system.atomic import write_atomic
 from img2img.system.pages import asset, fill, head, scrolled
 from img2img.system.pages import shown_text as _text
+from img2img.system.places import is_address
 from img2img.training.curves import GROUPS, curves_of, evenly, number
 from img2img.training.differences import changed_settings
 from img2img.training.runs import RunFiles, read_run
@@ -123,11 +125,17 @@ def comparison_of(runs: Sequence[RunFiles]) -> str:
     return _page(" / ".join(run.name for run in runs), "", "", parts, data)
 
 
-def next_commands(run: RunFiles) -> list[tuple[str, str]]:
-    """What to type after a training: a sentence and a command for each."""
+def next_commands(run: RunFiles, elsewhere: bool = False) -> list[tuple[str, str]]:
+    """What to type after a training: a sentence and a command for each. Of data that are an
+    address their copy is named; `elsewhere`, on another machine, neither the data nor more of the
+    run folder than its name."""
+    data = str(run.config.get("data", "DATA"))
+    if is_address(data):
+        cache = run.config.get("cache_folder")
+        data = "DATA" if elsewhere else str(copy_of(data, "data", Path(cache) if cache else None))
     values = {
-        "run": shlex.quote(str(run.folder)),
-        "data": shlex.quote(str(run.config.get("data", "DATA"))),
+        "run": shlex.quote(run.folder.name if elsewhere else str(run.folder)),
+        "data": shlex.quote(data),
         "name": shlex.quote(run.name),
     }
     return [(why, command.format(**values)) for why, command in _COMMANDS]
@@ -215,10 +223,14 @@ def _samples(sheets: Sequence[Mapping[str, Any]], newest: Mapping[str, Any] | No
 
 
 def _next(run: RunFiles) -> str:
+    address = str(run.config.get("out", ""))
+    elsewhere = is_address(address)  # the page is read wherever the run is fetched to
     lines = "".join(
         f"<p>{_text(why)}:</p><pre tabindex='0'>{_text(command)}</pre>"
-        for why, command in next_commands(run)
+        for why, command in next_commands(run, elsewhere)
     )
+    if elsewhere:
+        lines = f"<p>In a folder to which <bdi>{_text(address)}</bdi> is copied.</p>{lines}"
     return f"<section><h2>What to type next</h2>{lines}</section>"
 
 

@@ -37,7 +37,7 @@ from img2img.training.progress import Meter
 from img2img.training.publish import as_toml, publish
 from img2img.training.record import Record
 from img2img.training.runs import State
-from img2img.training.schedule import lr_factor
+from img2img.training.schedule import dry_steps, lr_factor
 from img2img.training.setup import Setup, parameter_counts
 from img2img.training.state import restore, state_of
 from img2img.training.tally import Tally
@@ -85,9 +85,11 @@ class Run:
         """
         config, method, pace = self.config, self.method, self.hardware.pace
         state = None
-        if not self.dry_run:
-            compared = pace.compared(self.facts)
-            state = run_folder.newest_state(config.out, compared, self.listen)
+        if not self.dry_run:  # of the first process alone: others may have a disk of their own
+            now = pace.compared(self.facts)
+            state = self.processes.from_first(
+                lambda: run_folder.newest_state(config.out, now, self.listen)
+            )
         if state is not None:
             self.step = restore(state, method, self.average, self.setup.view, self.processes.rank)
             self._minutes_before = float(state.get("minutes", 0.0))
@@ -99,8 +101,9 @@ class Run:
             if config.init is not None:
                 for text in warm_start(method, config.init):
                     self.listen(Warned(text))
-                if self.average:
-                    self.average = Average(method, config.ema)
+            self.processes.equalise(method.nets.values())
+            if self.average:
+                self.average = Average(method, config.ema)
             method.prepare(self.setup.data)
         generator = next(iter(method.generators.values()))
         self._one_pass = probe(
@@ -336,8 +339,8 @@ class Run:
             if step:  # an untrained network is no model
                 with averaged(self.average):
                     self._publish("")
-            self.listen(Saved(step))
             self._write_record("running")
+            self.listen(Saved(step))
         self.processes.wait()
 
     def _write_record(self, state: State) -> None:
@@ -384,13 +387,6 @@ class Run:
                 config=self.facts,
             )
         )
-
-
-def dry_steps(total: int, period: int) -> tuple[int, int]:
-    """How many steps warm up, and how many are taken in all: a period and at least five more, in
-    whole periods, for what a step costs differs within one; fewer in shorter runs."""
-    steps = min(period + -(-5 // period) * period, total // period * period) or total
-    return (period if steps > period else 0), steps
 
 
 def mix(seed: int, step: int, part: int = 0, rank: int = 0) -> int:

@@ -1,4 +1,4 @@
-"""The learning rate over a run."""
+"""The learning rate over a run, and how few steps tell what one costs."""
 
 from __future__ import annotations
 
@@ -36,3 +36,10 @@ def _scheduled(config: TrainConfig, step: int, steps_per_epoch: int, minutes: fl
         return 1.0 - max(0.0, step - half) / half
     epoch = step // steps_per_epoch
     return 1.0 - max(0, epoch + 1 - config.epochs) / (config.epochs_decay + 1)
+
+
+def dry_steps(total: int, period: int) -> tuple[int, int]:
+    """How many steps warm up, and how many are taken in all: a period and at least five more, in
+    whole periods, for what a step costs differs within one; fewer in shorter runs."""
+    steps = min(period + -(-5 // period) * period, total // period * period) or total
+    return (period if steps > period else 0), steps

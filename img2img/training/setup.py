@@ -19,6 +19,7 @@ from img2img.methods import METHODS, Method
 from img2img.methods.base import GeneratorSettings
 from img2img.nets import ProjectedDiscriminator, build_generator
 from img2img.settings import Settings
+from img2img.training.agreement import check_same
 from img2img.training.batches import Trial, fitting_batch, recorded, release
 from img2img.training.compiling import compile_generators
 from img2img.training.config import TrainConfig
@@ -161,9 +162,9 @@ def choose_hardware(config: TrainConfig) -> Hardware:
 
     Raises:
         ConfigError: the batch cannot be shared by the processes.
-        EnvironmentFault: the device is absent.
+        EnvironmentFault: the device is absent, or the other processes do not come.
     """
-    processes = Processes.join()
+    processes = Processes.join(config.process_timeout)
     device = processes.device(choose_device(config.device))
     precision, precision_reason = choose_precision(config.precision, device)
     layout, layout_reason = choose_memory_format(config.memory_format, device, precision)
@@ -204,8 +205,10 @@ def set_up(
     if albument:
         albument.check(config.load_size, kind.channels(settings))
     loading = _loading(config, kind, settings, h.device, dry_run)
-    data: Dataset = kind.open(
-        settings, config.data, "train", loading(config.load_size, albument), progress
+    data: Dataset = h.processes.together(
+        lambda: kind.open(
+            settings, config.data, "train", loading(config.load_size, albument), progress
+        )
     )
     workers = 0 if settle(data.stores, config.on_device, h.device) else config.workers
     pin = h.device.type == "cuda" and data.stores[0].kind != "device"
@@ -216,9 +219,10 @@ def set_up(
     view = _connect(config, method, h)
     average = Average(method, config.ema) if config.ema else None
 
-    held_out: Dataset = kind.open(
-        settings, config.data, "held-out", loading(config.crop_size), progress
+    held_out: Dataset = h.processes.together(
+        lambda: kind.open(settings, config.data, "held-out", loading(config.crop_size), progress)
     )
+    check_same(h.processes, config, settings, data, held_out)
     per_step = config.per_step
     whole = len(data) // per_step if h.processes.count > 1 else -(-len(data) // per_step)
     per_epoch = max(1, whole)

@@ -41,6 +41,7 @@ def check_data(
     seconds: float | None = None,
     on_progress: Progress | None = None,
     settings: Sequence[str] = (),
+    name: str = "",
 ) -> Checked:
     """Look at every picture of a folder of training data and say what is wrong, all at once.
 
@@ -50,6 +51,7 @@ def check_data(
         seconds: stop decoding after that time; pictures are then taken from all over the folder.
         settings: NAME=VALUE that are given to the training; `pairs=degrade`, `pairs=edges` and
             `side_by_side=true` change what is expected.
+        name: of the folder in the command that trains on it; by default its path.
 
     Raises:
         DataError: there is no such folder.
@@ -83,7 +85,7 @@ def check_data(
         WORDS[layout.kind],
         layout.method,
         layout.preset,
-        _command(root, layout),
+        _command(root, layout, name),
         {" ".join(filter(None, key)): len(group) for key, group in layout.groups.items()},
         _counted(f"{s.width}x{s.height}" for s in good),
         _counted(s.mode for s in good),
@@ -112,10 +114,11 @@ def _counted(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
 
 
-def _command(root: Path, layout: Layout) -> str:
+def _command(root: Path, layout: Layout, name: str) -> str:
     if not layout.method:
         return ""
-    words = ["img2img", "train", layout.method, str(root), "-o", f"runs/{root.resolve().name}"]
+    words = ["img2img", "train", layout.method, name or str(root)]
+    words += ["-o", f"runs/{root.resolve().name}"]
     words += ["--preset", layout.preset] if layout.preset else []
     for text in layout.settings:
         words += ["--set", text]

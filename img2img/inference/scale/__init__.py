@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from img2img.inference.events import Event
 from img2img.inference.request import TranslateRequest
 from img2img.inference.scale.cluster import Cluster, check_room, connected, execute, room
-from img2img.inference.scale.places import Place
 from img2img.inference.scale.records import Record, Records
 from img2img.inference.scale.run import WAVE, ScaleSummary, check_remote, translate_remote
+from img2img.system.places import Place
 
 # Tasks of a wave: so many for each core, that opening the models anew costs little, and at most.
 _EACH, _MOST = 2000, 10**6

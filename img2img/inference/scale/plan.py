@@ -17,7 +17,6 @@ from img2img.errors import EnvironmentFault, UsageError, describe_os_error
 from img2img.inference.manifest import FOLDER, THERE
 from img2img.inference.naming import Naming, fit_name
 from img2img.inference.request import TranslateRequest
-from img2img.inference.scale.places import Place, same_stamp
 from img2img.inference.scale.records import Entry, Records
 from img2img.inference.scale.sources import Inputs
 from img2img.inference.scale.spill import Spill, key_of
@@ -25,6 +24,7 @@ from img2img.model_format.domains import ALL, folders_of, name_key, targets_of, 
 from img2img.model_format.info import ModelInfo
 from img2img.model_format.labels import Labels
 from img2img.system.atomic import sweep_stale
+from img2img.system.places import Place, same_stamp
 
 _OTHER = "the output was made by another model or with other settings; `overwrite` replaces it"
 _SOURCE, _FOLDER, _THERE = 0, 1, 2

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from img2img.errors import EnvironmentFault, first_line
 from img2img.inference.manifest import FOLDER, settings_hash
-from img2img.inference.scale.places import Place, Vanished
+from img2img.system.places import Place
+from img2img.system.refusals import Vanished
 
 if TYPE_CHECKING:
     import pyarrow as pa

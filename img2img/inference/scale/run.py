@@ -19,7 +19,6 @@ from img2img.inference.folder import options_of, settings_of, translator_of
 from img2img.inference.manifest import FOLDER
 from img2img.inference.naming import Naming
 from img2img.inference.request import TranslateRequest
-from img2img.inference.scale.places import Place
 from img2img.inference.scale.plan import Plan, Task
 from img2img.inference.scale.records import Records
 from img2img.inference.scale.sources import Inputs
@@ -27,6 +26,7 @@ from img2img.inference.scale.stages import Work
 from img2img.inference.translator import Translator, model_path
 from img2img.model_format.find import default_name, taken_for_granted
 from img2img.system.digest import file_sha256
+from img2img.system.places import Place
 
 WAVE = 50_000  # tasks that are given out at a time
 Ends = Iterator[dict[str, Any]]

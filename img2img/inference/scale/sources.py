@@ -10,7 +10,8 @@ from pathlib import Path
 from img2img.errors import EnvironmentFault, UsageError
 from img2img.images import NO_RAW, RAW, is_picture_name, sniff, survey
 from img2img.inference.planning import expand
-from img2img.inference.scale.places import Entry, Place, Vanished
+from img2img.system.places import Entry, Place
+from img2img.system.refusals import Vanished
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,12 +31,13 @@ from img2img.inference.folder import translator_of
 from img2img.inference.network import Network
 from img2img.inference.output import Options, format_of, strangeness
 from img2img.inference.request import TranslateRequest
-from img2img.inference.scale.places import Draft, Place, Vanished, is_digest, same_stamp
 from img2img.inference.scale.records import Record, Records
 from img2img.inference.scale.rows import Row, pack, unpack
 from img2img.inference.translator import Translator
 from img2img.system import cpu
 from img2img.system.digest import file_sha256
+from img2img.system.places import Draft, Place, is_digest, same_stamp
+from img2img.system.refusals import Vanished
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,20 +9,30 @@ import importlib.util
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from img2img.errors import EnvironmentFault, MissingExtra, UsageError, describe_os_error, first_line
+from img2img.errors import (
+    EnvironmentFault,
+    MissingExtra,
+    UsageError,
+    describe_os_error,
+    first_line,
+    is_environment_fault,
+)
+from img2img.system.atomic import atomic_path
+from img2img.system.refusals import DiskFault, Vanished, refused, vanishing, words_of
 
 # What the drivers of fsspec for these addresses are called; each is a package of its own.
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs",
              "abfs": "adlfs", "abfss": "adlfs", "http": "aiohttp", "https": "aiohttp"}  # fmt: skip
 _READ_ONLY = ("http", "https", "zip", "tar")
 _PAGE = 1000  # names in one answer of an object store
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _MD5 = re.compile(r"[0-9a-f]{32}")
-_VANISHED = (errno.ENOENT, errno.ENOTDIR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +46,6 @@ class Entry:
     name: str
     size: int
     stamp: str
-
-
-class Vanished(Exception):
-    """The file is not there (any more)."""
 
 
 class Place:
@@ -79,7 +85,7 @@ class Place:
         self.root = root.rstrip("/") if root.strip("/") else root
         self.local = isinstance(self.fs, fsspec.implementations.local.LocalFileSystem)
         self.scheme = "file" if self.local else scheme
-        if not self.local:
+        if is_address(self.address):
             self.address = self.address.rstrip("/")
 
     def __reduce__(self) -> tuple[type[Place], tuple[str]]:
@@ -94,7 +100,7 @@ class Place:
         """The address of a file of this place."""
         if not name:
             return self.address
-        if self.local:
+        if self.local and not is_address(self.address):
             return str(Path(self.address) / name)
         head, chain, tail = self.address.partition("::")
         return f"{head}{'' if head.endswith('/') else '/'}{name}{chain}{tail}"
@@ -113,7 +119,7 @@ class Place:
                 return self._is_prefix()
             return bool(self.fs.isdir(self.root)) or not self._is_file()
         except Exception as error:
-            raise _refused(self.address, error) from None
+            raise refused(self.address, error) from None
 
     def entries(self, below: str = "") -> Iterator[Entry]:
         """Yield every file below the folder `below`, as the storage lists them, page by page; what
@@ -140,15 +146,15 @@ class Place:
     def entry(self, name: str) -> Entry:
         """What the storage says of the file now. Raises Vanished, EnvironmentFault."""
         if self.local:
-            with _vanishing(self.full(name)):
+            with vanishing(self.full(name)):
                 return _of_status(name, os.stat(self.path(name)))
-        with _vanishing(self.full(name)):
+        with vanishing(self.full(name)):
             self.fs.invalidate_cache()
             return _of_info(name, self.fs.info(self.path(name)))
 
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         """The bytes of a file. Raises Vanished, EnvironmentFault."""
-        with _vanishing(self.full(name)):
+        with vanishing(self.full(name)):
             if self.local:
                 with open(self.path(name), "rb") as file:
                     file.seek(start or 0)
@@ -171,8 +177,31 @@ class Place:
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there. Raises EnvironmentFault."""
-        with contextlib.suppress(Vanished), _vanishing(self.full(name)):
+        with contextlib.suppress(Vanished), vanishing(self.full(name)):
             self.fs.rm_file(self.path(name))
+
+    def download(self, name: str, target: Path) -> None:
+        """Copy a file into the file `target` of this machine, piece by piece. Raises Vanished,
+        EnvironmentFault; DiskFault where it is this machine's disk that has no room."""
+        with vanishing(self.full(name)):
+            try:
+                self.fs.get_file(self.path(name), str(target))
+            except OSError as error:
+                if is_environment_fault(error):  # only the disk of this machine says such
+                    raise DiskFault(f"{target.parent}: {describe_os_error(error)}") from None
+                raise
+
+    def upload(self, source: Path, name: str) -> None:
+        """Copy the file `source` of this machine here, piece by piece; it appears whole or not at
+        all. Raises Vanished where the bucket is not there, EnvironmentFault."""
+        with vanishing(self.full(name)):
+            if not self.local:
+                self.fs.put_file(str(source), self.path(name))
+                return
+            target = Path(self.path(name))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(target) as temporary:
+                shutil.copyfile(source, temporary)
 
     def _is_file(self) -> bool:
         if self.fs.isfile(self.root):
@@ -249,7 +278,7 @@ class Draft:
             self.stamp = f"{len(data)}:{digest}"
             return
         path = Path(place.path(name))
-        with _vanishing(place.full(name)):
+        with vanishing(place.full(name)):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.parent / f".i2i-{os.getpid()}-{secrets.token_hex(4)}.tmp"
             try:
@@ -263,7 +292,7 @@ class Draft:
     def publish(self) -> None:
         """Give the file its name. Raises EnvironmentFault."""
         place = self._place
-        with _vanishing(place.full(self.name)):
+        with vanishing(place.full(self.name)):
             if self._temporary is not None:
                 os.replace(self._temporary, place.path(self.name))
                 self._temporary = None
@@ -280,47 +309,16 @@ class Draft:
             self._temporary = None
 
 
+def is_address(text: str) -> bool:
+    """True for `s3://bucket/folder` and the like, which is no path of this machine."""
+    return _ADDRESS.match(text) is not None
+
+
 def same_stamp(one: str, other: str) -> bool:
     """True when two stamps may be of the same content: equal sizes, and equal marks unless one is
     not known."""
     (size, _, mark), (size_2, _, mark_2) = one.partition(":"), other.partition(":")
     return size == size_2 and (mark == mark_2 or not mark or not mark_2)
-
-
-def words_of(error: BaseException) -> str:
-    """What a storage refused, in a few words."""
-    if isinstance(error, PermissionError):
-        return "access denied"
-    if isinstance(error, FileNotFoundError):
-        return "no such file, folder or bucket"
-    name = type(error).__name__
-    if name in ("NoCredentialsError", "PartialCredentialsError"):
-        return "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role"
-    if name in ("EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError"):
-        return "the storage does not answer; is its address right?"
-    if isinstance(error, OSError) and error.errno is not None:
-        return describe_os_error(error)
-    return first_line(error)
-
-
-@contextlib.contextmanager
-def _vanishing(address: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) or error.errno in _VANISHED:
-            raise Vanished(address) from None
-        raise EnvironmentFault(f"{address}: {words_of(error)}") from None
-    except (Vanished, EnvironmentFault):
-        raise
-    except Exception as error:
-        raise EnvironmentFault(f"{address}: {words_of(error)}") from None
-
-
-def _refused(address: str, error: Exception) -> Exception:
-    if isinstance(error, FileNotFoundError):
-        return UsageError(f"{address}: no such file, folder or bucket")
-    return EnvironmentFault(f"{address}: {words_of(error)}")
 
 
 def _scheme(address: str) -> str:
@@ -347,7 +345,8 @@ def _of_info(name: str, info: dict[str, Any]) -> Entry:
     mark = str(info.get("ETag") or info.get("etag") or info.get("md5Hash") or "").strip('"')
     if not mark:
         # The time, where the storage tells no digest (archives, some web servers).
-        mark = str(info.get("mtime") or info.get("last_modified") or info.get("date_time") or "")
+        times = ("mtime", "last_modified", "Last-Modified", "date_time")
+        mark = str(next((info[name] for name in times if info.get(name)), ""))
     return Entry(name, size, f"{size}:{mark}")
 
 
@@ -364,4 +363,4 @@ def _installed() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("img2img"):
             raise
-        raise MissingExtra("translating remote pictures", "scale") from None
+        raise MissingExtra("an address such as s3://", "scale") from None
