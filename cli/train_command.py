@@ -43,6 +43,25 @@ _PRESETS = (
     "stargan-128",
 )  # fmt: skip
 
+_Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="Folder of training pictures, or an address such as s3://bucket/data, of which a "
+        "verified copy is kept.",
+    ),
+]
+_Run = Annotated[
+    str,
+    typer.Option(
+        "-o",
+        "--out",
+        metavar="RUN",
+        help="Run folder for the model, its samples and the state to resume from; or an "
+        "address such as s3://bucket/runs/one, which any machine resumes.",
+    ),
+]
+
 
 def train_command(
     method: Annotated[
@@ -55,24 +74,8 @@ def train_command(
             help="pix2pix, cyclegan, cut, stargan or stylize.",
         ),
     ],
-    data: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATA",
-            help="Folder of training pictures, or an address such as s3://bucket/data, of which a "
-            "verified copy is kept.",
-        ),
-    ],
-    out: Annotated[
-        str,
-        typer.Option(
-            "-o",
-            "--out",
-            metavar="RUN",
-            help="Run folder for the model, its samples and the state to resume from; or an "
-            "address such as s3://bucket/runs/one, which any machine resumes.",
-        ),
-    ],
+    data: _Data,
+    out: _Run,
     preset: Annotated[
         str | None,
         typer.Option(
