@@ -19,6 +19,7 @@ from img2img.cli.options import (
     Model,
     Quiet,
     Range,
+    listed,
     one_of,
 )
 from img2img.errors import UsageError
@@ -62,8 +63,7 @@ def bench_command(
             metavar="NAME",
             autocompletion=one_of(*RUNNERS),
             rich_help_panel=HARDWARE,
-            help="auto, onnxruntime, openvino, tensorrt, torch or torch-compile. Repeatable. "
-            "[default: all but torch-compile]",
+            help=f"{listed(RUNNERS)}. Repeatable. [default: all but torch-compile]",
         ),
     ] = None,
     precision: Annotated[

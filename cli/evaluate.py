@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from img2img.cli.console import escaped, is_quiet, note, say, say_json
-from img2img.cli.options import Debug, Device, Direction, Json, Quiet
+from img2img.cli.options import (
+    METRICS,
+    Debug,
+    Device,
+    Direction,
+    Json,
+    Quiet,
+    listed,
+    one_of,
+)
 from img2img.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +33,16 @@ img2img evaluate --video clip-painted.mp4 --source clip.mp4
 """
 
 _SECONDS = 5.0  # between two lines of progress
+
+_Metric = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        autocompletion=one_of(*METRICS),
+        help=f"Figure of pairs: {listed(METRICS)}. Repeatable. "
+        "[default: all whose weights are installed]",
+    ),
+]
 
 
 def evaluate_command(
@@ -67,14 +86,7 @@ def evaluate_command(
             help="Another model to judge on the same DATA, beside the first. Repeatable.",
         ),
     ] = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Figure of pairs: l1, psnr, ssim, ms_ssim, vgg19_distance or lpips. Repeatable. "
-            "[default: all whose weights are installed]",
-        ),
-    ] = None,
+    metric: _Metric = None,
     features: Annotated[
         list[str] | None,
         typer.Option(

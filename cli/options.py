@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -21,10 +21,15 @@ BROWSER = "Web page"
 TRITON = "Triton server"
 GENERAL = "General"
 
+# The names in the library's tables: to print help, the command line imports none of them.
+METHODS = ("pix2pix", "cyclegan", "cut", "stargan", "stylize")
+METRICS = ("l1", "psnr", "ssim", "ms_ssim", "vgg19_distance", "lpips")
 RUNNERS = ("auto", "onnxruntime", "openvino", "tensorrt", "torch", "torch-compile")
 
 
-METHODS = ("pix2pix", "cyclegan", "cut", "stargan", "stylize")
+def listed(names: Sequence[str]) -> str:
+    """The names as a text: a, b or c."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def one_of(*values: str) -> Callable[[str], list[str]]:
@@ -103,7 +108,7 @@ Runner = Annotated[
         metavar="NAME",
         autocompletion=one_of(*RUNNERS),
         rich_help_panel=HARDWARE,
-        help="auto, onnxruntime, openvino, tensorrt, torch or torch-compile.",
+        help=f"{listed(RUNNERS)}.",
     ),
 ]
 

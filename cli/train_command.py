@@ -14,6 +14,7 @@ from img2img.cli.options import (
     Debug,
     Json,
     Quiet,
+    listed,
     one_of,
 )
 from img2img.errors import UsageError
@@ -71,7 +72,7 @@ def train_command(
             autocompletion=one_of(*METHODS),
             is_eager=True,
             callback=_list_settings,
-            help="pix2pix, cyclegan, cut, stargan or stylize.",
+            help=f"{listed(METHODS)}.",
         ),
     ],
     data: _Data,

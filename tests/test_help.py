@@ -11,7 +11,9 @@ import typer
 from img2img.cli import commands as program
 from img2img.cli.app import app
 from img2img.methods import METHODS
+from img2img.metrics import METRICS
 from img2img.model_format.find import shipped
+from img2img.runners import RUNNERS
 from img2img.training.presets import presets_of
 from tests.conftest import Cli, Main
 
@@ -115,10 +117,12 @@ def test_completion_knows_the_models() -> None:
     assert model_names("nothing") == []
 
 
-def test_completion_knows_every_method() -> None:
+def test_the_command_line_knows_every_method_runner_and_metric() -> None:
     from img2img.cli import options
 
-    assert set(options.METHODS) == set(METHODS)
+    assert (*METHODS,) == options.METHODS
+    assert (*METRICS,) == options.METRICS
+    assert ("auto", *RUNNERS) == options.RUNNERS
 
 
 def _help_of(command: str, option: str) -> str:

@@ -86,7 +86,8 @@ def test_one_for_a_gpu_is_the_same_task_with_more_of_everything(
 def test_discriminators_are_narrow_on_a_laptop(method: str, preset: str) -> None:
     config = config_of(method, preset)
     settings = METHODS[method].Config.parse(config.settings)
-    assert isinstance(settings, GanSettings)
+    if not isinstance(settings, GanSettings):
+        return  # no discriminator
     weight = getattr(settings, "lambda_gan", 1.0)
     if weight and "gpu" not in preset and method != "stylize":  # whose own default is narrow
         assert settings.discriminator_options["width"] <= 32

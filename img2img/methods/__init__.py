@@ -10,9 +10,9 @@ from img2img.methods.stylize import Stylize, StylizeConfig
 METHODS: dict[str, type[Method]] = {
     Pix2Pix.name: Pix2Pix,
     CycleGAN.name: CycleGAN,
+    CUT.name: CUT,
     StarGAN.name: StarGAN,
     Stylize.name: Stylize,
-    CUT.name: CUT,
 }
 
 __all__ = [

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from img2img.data import OnDevice
 from img2img.data.jpeg import JpegDecoder
 from img2img.data.mirror import copy_of
-from img2img.metrics import DEFAULT_METRICS
+from img2img.metrics import DEFAULT_METRICS, METRICS
 from img2img.settings import Settings
 from img2img.system.places import is_address
 from img2img.training.devices import Compile, CudaGraphs, MemoryFormat, Precision
@@ -104,8 +104,8 @@ class TrainConfig(Settings):
     max_minutes: float | None = Field(None, gt=0, description="end after so many minutes")
     metrics: tuple[str, ...] = Field(
         DEFAULT_METRICS,
-        description="figures of the held-out pictures: l1, psnr, ssim, ms_ssim, vgg19_distance, "
-        "lpips, and of sets fd_NETWORK and kd_NETWORK (lite0, mobilenetv2, vgg19), fid and kid",
+        description=f"figures of the held-out pictures: {', '.join(METRICS)}, and of sets "
+        "fd_NETWORK and kd_NETWORK (lite0, mobilenetv2, vgg19), fid and kid",
     )
     best: str = Field("", description="figure by which the best model is kept as best.safetensors")
     patience: int = Field(
