@@ -445,7 +445,7 @@ def last():
             names.add(path.read_text().strip())
     print("of the group at the end:", sorted(n for n in names if "gloo" in n), flush=True)
 
-from img2img.training import TrainConfig, run_folder, train
+from img2img.training import TrainConfig, train
 {more}
 train(TrainConfig.parse(json.loads(sys.argv[1])))
 """
@@ -537,16 +537,17 @@ def test_processes_with_nothing_left_to_do_leave_together(
     train(config)
     more = """
 import os, time
+from img2img.training import run
 marks, rank = Path(sys.argv[0]).parent, os.environ["RANK"]
-newest_state = run_folder.newest_state
+restore = run.restore
 
 def late(*arguments):
     if rank == "1":
         time.sleep(2)
     print("left already:", [p.name for p in marks.glob("left-*")])
-    return newest_state(*arguments)
+    return restore(*arguments)
 
-run_folder.newest_state = late
+run.restore = late
 atexit.register(lambda: (marks / f"left-{rank}").touch())
 """
     for said in in_two_processes(config, tmp_path / "ranks", more):
