@@ -128,6 +128,17 @@ def test_the_same_seed_gives_the_same_report(plain: None, tmp_path: Path) -> Non
     assert any("say little under 200" in warning for warning in report["warnings"])
 
 
+def test_no_picture_is_kept_that_nobody_asked_for(plain: None, tmp_path: Path) -> None:
+    """So that memory stays flat: rows of features alone, and copies for a critic alone."""
+    fake, real = (crops(tmp_path / name, 8, 0, lambda x: x) for name in ("fake", "real"))
+    found = evaluate(EvaluateRequest(fake=fake, real=real, metrics=("l1",))).found
+    for part in (found.fakes, found.reals):
+        assert len(part.names) == 8 and len(part.features["lite0"]) == 8
+        assert part.small.numel() == 0 and not part.logits
+    found = evaluate(EvaluateRequest(fake=fake, real=real, metrics=("l1",), critic=True)).found
+    assert found.fakes.small.shape == found.reals.small.shape == (8, 3, 64, 64)
+
+
 def test_what_cannot_be_read_is_listed_and_left_out(plain: None, tmp_path: Path) -> None:
     real = crops(tmp_path / "real", 8, 0, lambda x: x)
     fake = crops(tmp_path / "fake", 8, 0, jpeg)

@@ -160,7 +160,9 @@ def evaluate(
     with subject(request) as (material, side, translate, facts, info):
         some = material.some(request.most, request.seed)
         _check_truths(request, some)
-        found = gather(some, Asked(side, metrics, networks), translate, progress)
+        edits = info is not None and bool(info.domains) and request.data is not None
+        asked = Asked(side, metrics, networks, small=request.critic or edits)
+        found = gather(some, asked, translate, progress)
         figures, warnings = figures_of(found, request.seed)
         sections = sections_of(some, found, side, translate, request.seed)
         more = _Extras(request, some, found, side, translate, networks, info)

@@ -13,7 +13,15 @@ from torch import Tensor
 
 from img2img.errors import DataError, PictureError
 from img2img.evaluation.figures import Figure
-from img2img.evaluation.gather import Collected, Extractor, Gathered, Translate, collect, planes
+from img2img.evaluation.gather import (
+    Asked,
+    Collected,
+    Extractor,
+    Gathered,
+    Translate,
+    collect,
+    planes,
+)
 from img2img.evaluation.page import Row, Section
 from img2img.evaluation.sources import Item, Material, folder_of, training_rows
 from img2img.images import Pixels
@@ -110,7 +118,7 @@ def edit_figures(
     ]
     order = np.random.default_rng([seed, 37]).permutation(len(rows))[:_TRAINING]
     chosen = [rows[k] for k in sorted(order)]
-    learned, places = collect(chosen)
+    learned, places = collect(chosen, Asked(small=True))
     if not places:
         raise DataError(f"{data}: no training picture can be read")
     labels = torch.tensor([chosen[k].label for k in places])
@@ -187,7 +195,7 @@ def memory_figures(
         UsageError, DataError: no such folder, or no pictures in it.
     """
     items = Material(reals=folder_of(training)).some(most, seed).reals
-    known, places = collect(items, side, networks, found.problems)
+    known, places = collect(items, Asked(side, networks=networks), found.problems)
     figures: dict[str, Figure] = {}
     sections: list[Section] = []
     if not found.reals.features:

@@ -1,7 +1,8 @@
 """One pass over the pictures: figures of each picture, features of the sets, small copies.
 
-Nothing whole is kept but what the sets' figures need: `most` rows of features for each network and
-`most` copies of 64 pixels, so that memory does not grow with the folder.
+Of each picture its figures are kept, its row of features for each network, and, where a critic or
+a classifier will learn from them, a copy of 64 pixels. So memory does not grow with the number of
+pairs, and with that of sets by five kilobytes or so for each picture and network.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Collected:
         names: of the pictures that were read, in order.
         features: (N, D) by network.
         logits: (N, classes) by network that has classes.
-        small: uint8 (N, 3, 64, 64).
+        small: uint8 (N, 3, 64, 64); of no pictures unless they were asked for.
     """
 
     names: list[str] = field(default_factory=list)
@@ -94,11 +95,13 @@ class Asked:
         side: long side in pixels to which pictures are reduced; 0: their own size.
         paired: names in METRICS, where there is a truth.
         networks: for the features of the sets.
+        small: keep copies of 64 pixels.
     """
 
     side: int = 0
     paired: Sequence[str] = ()
     networks: Sequence[Extractor] = ()
+    small: bool = False
 
 
 def gather(
@@ -133,7 +136,7 @@ def gather(
         if not material.paired:
             for item, pixels in _read(material.reals, asked.side, found.problems, "real "):
                 if pixels is not None:
-                    take(lookers.submit(_look_at, item.name, {"reals": pixels}, asked.networks, {}))
+                    take(lookers.look(item.name, None, None, pixels, asked))
                 done += 1
                 progress(done, total)
         take(lookers.rest())
@@ -148,7 +151,7 @@ def gather(
 class _Seen:
     """What is kept of a picture."""
 
-    small: Tensor
+    small: Tensor | None
     features: dict[str, Tensor]
     logits: dict[str, Tensor]
 
@@ -174,16 +177,17 @@ class _Lookers:
         self._most = count + 1
 
     def look(
-        self, name: str, source: Pixels | None, fake: Pixels, truth: Pixels | None, asked: Asked
+        self,
+        name: str,
+        source: Pixels | None,
+        fake: Pixels | None,
+        truth: Pixels | None,
+        asked: Asked,
     ) -> Iterator[_Look]:
-        """Give one judged picture; what has been found meanwhile."""
+        """Give one item's pictures; what has been found meanwhile."""
         pictures = {"inputs": source, "fakes": fake, "reals": truth}
         there = {name: pixels for name, pixels in pictures.items() if pixels is not None}
-        return self.submit(_look_at, name, there, asked.networks, {"paired": asked.paired})
-
-    def submit(self, work: Callable[..., _Look], *arguments: object) -> Iterator[_Look]:
-        """The same for any work."""
-        self._waiting.append(self._pool.submit(work, *arguments))
+        self._waiting.append(self._pool.submit(_look_at, name, there, asked))
         while len(self._waiting) > self._most:
             yield self._waiting.popleft().result()
 
@@ -200,38 +204,32 @@ class _Lookers:
         torch.set_num_threads(self._before)
 
 
-def _look_at(
-    name: str,
-    pictures: Mapping[str, Pixels],
-    networks: Sequence[Extractor],
-    wanted: Mapping[str, Sequence[str]],
-) -> _Look:
+def _look_at(name: str, pictures: Mapping[str, Pixels], asked: Asked) -> _Look:
     row: dict[str, float] = {}
     source, fake, truth = (pictures.get(n) for n in ("inputs", "fakes", "reals"))
     if fake is not None and truth is not None:
-        row |= _paired(fake, truth, wanted["paired"])
+        row |= _paired(fake, truth, asked.paired)
         if source is not None and source.shape == truth.shape:
             row |= edit(source, fake, truth)
         elif source is not None:
-            row |= plainly_enlarged(source, truth, wanted["paired"])
+            row |= plainly_enlarged(source, truth, asked.paired)
     elif fake is not None and source is not None:
         row |= faithfulness(source, fake)
-    return _Look(name, row, {n: _see(pixels, networks) for n, pixels in pictures.items()})
+    return _Look(name, row, {n: _see(pixels, asked) for n, pixels in pictures.items()})
 
 
-def _see(pixels: Pixels, networks: Sequence[Extractor]) -> _Seen:
-    x = planes(pixels)
-    small = F.interpolate(x.float(), (SMALL, SMALL), mode="bilinear", antialias=True)
-    features = {network.name: network.features(x) for network in networks}
-    logits = {n.name: n.logits_of(features[n.name]) for n in networks if n.classes}
-    return _Seen(small.round().clamp(0, 255).byte(), features, logits)
+def _see(pixels: Pixels, asked: Asked) -> _Seen:
+    x, small = planes(pixels), None
+    if asked.small:
+        small = F.interpolate(x.float(), (SMALL, SMALL), mode="bilinear", antialias=True)
+        small = small.round().clamp(0, 255).byte()
+    features = {network.name: network.features(x) for network in asked.networks}
+    logits = {n.name: n.logits_of(features[n.name]) for n in asked.networks if n.classes}
+    return _Seen(small, features, logits)
 
 
 def collect(
-    items: Sequence[Item],
-    side: int = 0,
-    networks: Sequence[Extractor] = (),
-    problems: dict[str, str] | None = None,
+    items: Sequence[Item], asked: Asked, problems: dict[str, str] | None = None
 ) -> tuple[Collected, list[int]]:
     """One set alone, and the places of the items that could be read; why the others could not goes
     into `problems`."""
@@ -243,9 +241,11 @@ def collect(
             filling.add(look.name, look.seen["reals"])
 
     with _Lookers() as lookers:
-        for place, (item, pixels) in enumerate(_read(items, side, problems, "training picture ")):
+        for place, (item, pixels) in enumerate(
+            _read(items, asked.side, problems, "training picture ")
+        ):
             if pixels is not None:
-                take(lookers.submit(_look_at, item.name, {"reals": pixels}, networks, {}))
+                take(lookers.look(item.name, None, None, pixels, asked))
                 places.append(place)
         take(lookers.rest())
     return filling.end(), places
@@ -364,7 +364,7 @@ def _luminance(pixels: Pixels) -> Tensor:
 
 
 class _Filling:
-    """A set that grows picture by picture; no picture is kept but as features and a small copy."""
+    """A set that grows picture by picture."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
@@ -374,7 +374,8 @@ class _Filling:
 
     def add(self, name: str, seen: _Seen) -> None:
         self._names.append(name)
-        self._small.append(seen.small)
+        if seen.small is not None:
+            self._small.append(seen.small)
         for kept, new in ((self._features, seen.features), (self._logits, seen.logits)):
             for network, rows in new.items():
                 kept.setdefault(network, []).append(rows)
