@@ -101,9 +101,13 @@ def config_of(method: str, data: dict[str, Path], out: Path, **more: Any) -> Tra
     return resolve(values | more)
 
 
-def losses(out: Path) -> list[dict[str, float]]:
+def logged(out: Path, event: str) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [row["losses"] for row in rows if row["event"] == "step"]
+    return [row for row in rows if row["event"] == event]
+
+
+def losses(out: Path) -> list[dict[str, float]]:
+    return [row["losses"] for row in logged(out, "step")]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -515,6 +519,10 @@ def test_two_processes_learn_what_one_learns(
         assert x.keys() == y.keys()
         for name in x:
             assert x[name] == pytest.approx(y[name], rel=1e-5, abs=1e-5), (step, name)
+    first, other = (logged(tmp_path / n, "validation") for n in ("one", "two"))
+    assert [row.keys() for row in first] == [row.keys() for row in other] and len(first) == 1
+    for name in first[0].keys() - {"event"}:  # whose pictures the two have shared
+        assert first[0][name] == pytest.approx(other[0][name], rel=1e-4, abs=1e-4), name
     one, state = (load_state(states_of(tmp_path / n)[0]) for n in ("one", "two"))
     assert state["facts"]["processes"] == 2 and len(state["trainer"]) == 2
     assert state["view"] == one["view"] and state["view"]["p"] >= 0

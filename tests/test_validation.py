@@ -6,16 +6,27 @@ import functools
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+import torch
 
 from img2img.errors import ConfigError
 from img2img.model_format.find import find_model
 from img2img.training import train
 from img2img.training.config import TrainConfig
 from img2img.training.events import Finished, Warned
-from img2img.training.validation import Best, Validation, is_better, validate
+from img2img.training.processes import Processes
+from img2img.training.validation import (
+    Best,
+    Validation,
+    _in_order,
+    _Look,
+    is_better,
+    sheet_of,
+    validate,
+)
+from tests.conftest import picture
 from tests.test_training import Stop, config_of
 
 
@@ -110,6 +121,55 @@ def _counting(seen: list[int], *arguments: Any) -> tuple[dict[str, float], int]:
     figures, count = validate(*arguments)
     seen.append(count)
     return figures, count
+
+
+class _Third(Processes):
+    """One of three processes, run one after the other, the first one last."""
+
+    parts: ClassVar[list[Any]] = []
+
+    def gather(self, value: Any) -> list[Any]:
+        self.parts.insert(0, value)
+        return self.parts if self.first else [value]
+
+
+@pytest.mark.parametrize("most", [None, 8])
+def test_processes_share_the_pictures_and_find_the_same(
+    most: int | None, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three processes look at each of ten pairs once, and the first one has the figures, the sheet
+    and the number of pictures that one process alone has, to the bit."""
+    for k in range(2, 10):
+        picture(96, 48, k).save(pairs / "val" / f"{k}.png")
+    looked: dict[int, list[str]] = {}
+
+    def compared(*arguments: Any) -> tuple[dict[str, float], int]:
+        *before, processes, _, see = arguments
+        alone = validate(*before, processes, most, see)
+        sheet = sheet_of(arguments[0], arguments[3])
+        drawn = sheet.read_bytes()
+        sheet.unlink()
+        for rank in (2, 1, 0):
+            said = looked.setdefault(rank, [])
+            shared = validate(
+                *before, _Third(rank, rank, 3), most, lambda batch, _, said=said: said.append(batch)
+            )
+        assert shared == alone and alone[1] == (most or 10) and {"l1", "psnr"} <= alone[0].keys()
+        assert sheet.read_bytes() == drawn
+        return alone
+
+    monkeypatch.setattr("img2img.training.run.validate", compared)
+    monkeypatch.setattr(_Third, "parts", [])
+    train(config_of(pairs, tmp_path / "run", steps=1, sample_every=1))
+    assert [len(looked[rank]) for rank in range(3)] == ([4, 3, 3] if most is None else [3, 3, 2])
+
+
+def test_what_time_left_out_in_one_process_counts_in_none() -> None:
+    first, second = ([_Look({}, {"l1": torch.tensor([v])}, {}) for v in x] for x in ([1, 3], [2]))
+    third = [_Look({}, {"l1": torch.tensor([4.0])}, {})]
+    looks = _in_order([first, second, third])
+    assert [float(look.figures["l1"]) for look in looks] == [1, 2, 4, 3]
+    assert [float(look.figures["l1"]) for look in _in_order([second, [], third])] == [2]
 
 
 def test_a_best_that_cannot_be_computed_is_said(pairs: Path, tmp_path: Path) -> None:

@@ -282,29 +282,32 @@ class Run:
         """Write the sample sheet and log the figures of the held-out pictures and of the health;
         keep the model where they are the best so far; end the run where the patience is over.
 
+        The processes share the pictures; the health is that of the first one's.
+
         Raises Diverged for a collapse, with `on_collapse=stop`.
         """
-        out, held_out = self.config.out, self.setup.held_out
-        if self._recorded:
-            health = self._recorded.health
-            verdicts = Verdicts(self.method, self.setup.comparable, self.device)
+        record = self._recorded
+        verdicts = Verdicts(self.method, self.setup.comparable, self.device)
 
-            def see(batch: Batch, columns: Mapping[str, Tensor]) -> None:
-                health.see(columns)
+        def see(batch: Batch, columns: Mapping[str, Tensor]) -> None:
+            if record:
+                record.health.see(columns)
                 verdicts.add(batch, columns)
 
-            with averaged(self.average), uncompiled(self.hardware.compilation):
-                self.figures, self.best.pictures = validate(
-                    out, self.method, held_out, self.step, self.device, self._what,
-                    self.best.pictures, see,
-                )  # fmt: skip
-                health.take(verdicts.scores())
+        with averaged(self.average), uncompiled(self.hardware.compilation):
+            self.figures, self.best.pictures = validate(
+                self.config.out, self.method, self.setup.held_out, self.step, self.device,
+                self._what, self.processes, self.best.pictures, see,
+            )  # fmt: skip
+            if record:
+                record.health.take(verdicts.scores())
                 if text := self.best.missing(self.figures):
                     self.listen(Warned(text))
                 if self.best.better(self.step, self.figures):
                     self._publish("best")
-            self._record(Validated(self.step, self.figures), sheet_of(out, self.step))
-            self._judge_health(self._recorded)
+        if record:
+            self._record(Validated(self.step, self.figures), sheet_of(self.config.out, self.step))
+            self._judge_health(record)
         if self.config.on_collapse == "stop":
             self._end_where_collapsed()
         if self.processes.agree(self.best.spent):

@@ -19,6 +19,7 @@ from img2img.images import Picture, Pixels, contact_sheet, from_network, write_p
 from img2img.methods import Method
 from img2img.metrics import METRICS
 from img2img.metrics.sets import frechet_distance, kernel_distance
+from img2img.training.processes import Processes
 
 # Figures of sets: their short names, with Inception's established ones.
 _DISTANCES = {"fd": "Frechet distance", "kd": "kernel distance"}
@@ -78,6 +79,16 @@ def sheet_of(out: Path, step: int) -> Path:
     return out / "samples" / f"step-{step:08d}.jpg"
 
 
+@dataclass
+class _Look:
+    """What one held-out picture gave: its row of the sheet, if it is shown, by title; its figures,
+    (1,) each; its features by (column, network)."""
+
+    row: dict[str, Pixels]
+    figures: dict[str, Tensor]
+    features: dict[tuple[str, str], Tensor]
+
+
 def validate(
     out: Path,
     method: Method,
@@ -85,6 +96,7 @@ def validate(
     step: int,
     device: torch.device,
     what: Validation,
+    processes: Processes,
     most: int | None = None,
     see: Callable[[Batch, Mapping[str, Tensor]], None] = lambda batch, columns: None,
 ) -> tuple[dict[str, float], int]:
@@ -92,42 +104,69 @@ def validate(
     where a column has a `truth` beside it, and distances between the sets that the method names.
     Without any only the shown ones are run.
 
+    The pictures are shared among the processes, and the first one writes the sheet and gets the
+    figures; the others get none.
+
     Where `most` is None the time decides how many pictures are looked at, which is returned too:
     figures of another number of pictures do not compare, so later validations take as many. `see`
-    gets each picture as a batch, and its columns.
+    gets each picture of this process as a batch, and its columns.
     """
     began = time.monotonic()
-    figures: dict[str, list[Tensor]] = {}
     sets = _Sets(method.compared if what.distances else {}, what.distances)
     shown = [int(i) for i in np.linspace(0, len(held_out) - 1, min(6, len(held_out)))]
-    rows: list[list[Pixels]] = []
-    titles: list[str] = []
-    count = 0
-    rest = [i for i in range(len(held_out)) if i not in shown]
-    for index in [*shown, *rest]:
-        late = time.monotonic() - began > what.seconds if most is None else count >= most
-        if index not in shown and late:
+    order = [*shown, *(i for i in range(len(held_out)) if i not in shown)]
+    mine: list[_Look] = []
+    for place in range(processes.rank, len(order), processes.count):
+        late = time.monotonic() - began > what.seconds if most is None else place >= most
+        if place >= len(shown) and late:
             break
-        count += 1
-        batch = held_out.batch([index]).on(device)
+        batch = held_out.batch([order[place]]).on(device)
         columns = method.columns(batch)
         see(batch, columns)
-        compared = [n for n in columns if f"truth {n}" in columns and what.metrics]
-        if index in shown:
-            titles = list(columns)
-            rows.append([to_pixels(column)[0] for column in columns.values()])
-        elif not compared and not sets:
+        compared = what.metrics and any(f"truth {n}" in columns for n in columns)
+        if place >= len(shown) and not compared and not sets:
             break
-        sets.add(columns)
-        for name in compared:
-            x, y = (_levels(columns[n]) for n in (name, f"truth {name}"))
-            prefix = "" if name == "output" else f"{name}: "
-            for short in what.metrics:
-                if min(x.shape[2:]) >= METRICS[short].least_side:
-                    figures.setdefault(prefix + short, []).append(METRICS[short].of(x, y))
-    sheet = Picture(contact_sheet(rows, titles), format="JPEG")
-    write_picture(sheet_of(out, step), sheet, quality=92)
-    return {n: float(torch.cat(v).mean()) for n, v in figures.items()} | sets.figures(), count
+        pixels = {n: to_pixels(x)[0] for n, x in columns.items()} if place < len(shown) else {}
+        mine.append(_Look(pixels, _figures(columns, what.metrics), sets.of(columns)))
+    looks = _in_order(processes.gather(mine))
+    if processes.first:
+        titles = list(looks[0].row)
+        rows = [[look.row[title] for title in titles] for look in looks[: len(shown)]]
+        sheet = Picture(contact_sheet(rows, titles), format="JPEG")
+        write_picture(sheet_of(out, step), sheet, quality=92)
+        return _means(looks) | sets.figures(looks), len(looks)
+    return {}, len(looks)
+
+
+def _in_order(parts: Sequence[Sequence[_Look]]) -> list[_Look]:
+    """What the processes took in turns, up to the first picture that one of them did not reach."""
+    looks: list[_Look] = []
+    for turn in range(max(map(len, parts))):
+        for part in parts:
+            if turn >= len(part):
+                return looks
+            looks.append(part[turn])
+    return looks
+
+
+def _figures(columns: Mapping[str, Tensor], metrics: Sequence[str]) -> dict[str, Tensor]:
+    """Of the columns that have a truth."""
+    found = {}
+    for name in (n for n in columns if f"truth {n}" in columns):
+        x, y = (_levels(columns[n]) for n in (name, f"truth {name}"))
+        prefix = "" if name == "output" else f"{name}: "
+        for short in metrics:
+            if min(x.shape[2:]) >= METRICS[short].least_side:
+                found[prefix + short] = METRICS[short].of(x, y).cpu()
+    return found
+
+
+def _means(looks: Sequence[_Look]) -> dict[str, float]:
+    found: dict[str, list[Tensor]] = {}
+    for look in looks:
+        for name, value in look.figures.items():
+            found.setdefault(name, []).append(value)
+    return {name: float(torch.cat(values).mean()) for name, values in found.items()}
 
 
 def _levels(x: Tensor) -> Tensor:
@@ -142,27 +181,34 @@ class _Sets:
         self._networks: dict[str, Features] = {}
         if compared:
             self._networks = {net: open_features(net) for _, net in distances.values()}
-        self._rows: dict[tuple[str, str], list[Tensor]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._networks)
 
-    def add(self, columns: Mapping[str, Tensor]) -> None:
+    def of(self, columns: Mapping[str, Tensor]) -> dict[tuple[str, str], Tensor]:
+        """The features of a picture, (1, D) by (column, network)."""
+        found = {}
         wanted = {*self._compared, *self._compared.values()} & columns.keys()
         for name in wanted:
             for net, network in self._networks.items():
                 x = _levels(columns[name]).byte().cpu()
                 x = x.repeat(1, 3, 1, 1) if x.shape[1] == 1 else x
-                self._rows.setdefault((name, net), []).append(network.features(x))
+                found[name, net] = network.features(x)
+        return found
 
-    def figures(self) -> dict[str, float]:
+    def figures(self, looks: Sequence[_Look]) -> dict[str, float]:
+        """Between the sets, without those that have too few pictures."""
         found = {}
+        rows: dict[tuple[str, str], list[Tensor]] = {}
+        for look in looks:
+            for key, row in look.features.items():
+                rows.setdefault(key, []).append(row)
         for fake, real in self._compared.items():
             prefix = "" if fake == "output" else f"{fake}: "
             for name, (kind, net) in self._distances.items():
-                if (fake, net) not in self._rows or (real, net) not in self._rows:
+                if (fake, net) not in rows or (real, net) not in rows:
                     continue
-                a, b = torch.cat(self._rows[real, net]), torch.cat(self._rows[fake, net])
+                a, b = torch.cat(rows[real, net]), torch.cat(rows[fake, net])
                 try:
                     found[prefix + name] = (
                         frechet_distance(a, b) if kind == "fd" else kernel_distance(a, b).value
