@@ -115,9 +115,11 @@ def test_distances_do_not_depend_on_the_parts_they_are_computed_in(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real, fake = normal(40, 5, 10), normal(30, 5, 11, 0.2)
-    whole = manifolds(real, fake)
-    monkeypatch.setattr("img2img.metrics.sets._ROWS", 7)
+    whole, distance = manifolds(real, fake), frechet_distance(real, fake)
+    monkeypatch.setattr("img2img.metrics.sets._BLOCK", 7 * 40)
     assert manifolds(real, fake) == whole
+    monkeypatch.setattr("img2img.metrics.sets._BLOCK", 7 * 5)
+    assert frechet_distance(real, fake) == pytest.approx(distance, rel=1e-12)
 
 
 def test_intervals() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from img2img.errors import EnvironmentFault
 from img2img.inference.video import ClipProgress, VideoOptions
+from img2img.inference.video.ahead import Ahead
 from tests.clip_makers import Seen, apart, clip, coarse, ended, panning, translated
 
 pytest.importorskip("av")
@@ -100,6 +101,30 @@ def test_a_killed_job_does_only_the_rest(onnx_file: Path, tmp_path: Path) -> Non
     translated(source, tmp_path / "whole.mp4", onnx_file, video=video)
     assert Seen(out).packets == Seen(tmp_path / "whole.mp4").packets
     assert not (tmp_path / ".img2img").exists()
+
+
+def test_how_many_frames_go_at_once_does_not_depend_on_how_fast_they_are_read(
+    onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since the number decides the rounding: eight to a segment, also where one frame at a time is
+    read ahead."""
+    from img2img.inference.network import Network
+
+    source, inner, sizes = clip(tmp_path / "a.mp4", panning(20)), Network.run, []
+
+    def run(self: Network, pictures: list[np.ndarray], *more: object) -> object:
+        sizes.append(len(pictures))
+        return inner(self, pictures, *more)
+
+    monkeypatch.setattr(Network, "run", run)
+    for ahead in (64, 1):
+        monkeypatch.setattr(
+            "img2img.inference.video.work.Ahead", lambda items, most, n=ahead: Ahead(items, n)
+        )
+        out = tmp_path / f"{ahead}.mp4"
+        translated(source, out, onnx_file, video=VideoOptions(segment=8))
+    assert sizes == [8, 8, 4, 8, 8, 4]
+    assert Seen(out).packets == Seen(tmp_path / "64.mp4").packets
 
 
 def test_other_options_begin_anew(onnx_file: Path, tmp_path: Path) -> None:

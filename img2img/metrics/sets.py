@@ -17,7 +17,7 @@ from img2img.errors import DataError
 from img2img.metrics.intervals import wilson
 
 _Z = 1.959964  # of the normal distribution: 95 % lie within
-_ROWS = 2048  # of a matrix of distances that is never whole in memory
+_BLOCK = 2**22  # numbers in a part of what is never whole in memory
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,32 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
         DataError: fewer than two pictures in a set.
     """
     _need(2, a, b)
-    a, b = a.double(), b.double()
-    mu_a, mu_b = a.mean(0), b.mean(0)
-    x, y = a - mu_a, b - mu_b
-    da, db = len(a) - 1, len(b) - 1
+    mu_a, mu_b = (z.mean(0, dtype=torch.float64) for z in (a, b))
     if max(len(a), len(b)) <= a.shape[1]:
-        root = torch.linalg.svdvals(x @ y.T).sum() / (da * db) ** 0.5
+        x, y = ((z - mu) / (len(z) - 1) ** 0.5 for z, mu in ((a, mu_a), (b, mu_b)))
+        spread = x.square().sum() + y.square().sum()
+        root = torch.linalg.svdvals(x @ y.T).sum()
     else:
-        values, vectors = torch.linalg.eigh(x.T @ x / da)
+        A, B = _covariance(a, mu_a), _covariance(b, mu_b)
+        spread = A.trace() + B.trace()
+        values, vectors = torch.linalg.eigh(A)
         half = vectors * values.clamp(min=0).sqrt()
-        product = half.T @ (y.T @ y / db) @ half
-        root = torch.linalg.eigvalsh(product).clamp(min=0).sqrt().sum()
-    spread = x.square().sum() / da + y.square().sum() / db
+        root = torch.linalg.eigvalsh(half.T @ B @ half).clamp(min=0).sqrt().sum()
     return max(0.0, float((mu_a - mu_b).square().sum() + spread - 2 * root))
+
+
+def _covariance(x: Tensor, mu: Tensor) -> Tensor:
+    """Of the rows, unbiased, in double precision."""
+    total = x.new_zeros(x.shape[1], x.shape[1], dtype=torch.float64)
+    for part in x.split(_rows(x.shape[1])):
+        centred = part - mu
+        total += centred.T @ centred
+    return total / (len(x) - 1)
+
+
+def _rows(width: int) -> int:
+    """How many rows of `width` numbers are computed at once."""
+    return max(1, _BLOCK // width)
 
 
 def kernel_distance(a: Tensor, b: Tensor, seed: int = 0, most: int = 2000) -> Estimate:
@@ -110,8 +123,8 @@ def inception_score(logits: Tensor, seed: int = 0, splits: int = 10) -> Estimate
         raise DataError(f"{len(logits)} pictures are too few for an Inception score; 4 are needed")
     order = torch.randperm(len(logits), generator=torch.Generator().manual_seed(seed))
     scores = []
-    for part in logits.double()[order].tensor_split(splits):
-        log_p = part.log_softmax(1)
+    for rows in order.tensor_split(splits):
+        log_p = logits[rows].double().log_softmax(1)
         p = log_p.exp()
         scores.append((p * (log_p - p.mean(0).log())).sum(1).mean().exp())
     values = torch.stack(scores)
@@ -145,12 +158,11 @@ def manifolds(real: Tensor, fake: Tensor, k: int = 5) -> Manifolds:
         DataError: a set has no more than k pictures.
     """
     _need(k + 1, real, fake)
-    real, fake = real.double(), fake.double()
     reach_real, reach_fake = _reach(real, k), _reach(fake, k)
     counts, held, covered = [], [], torch.zeros(len(real), dtype=torch.bool)
     recalled = torch.zeros(len(real), dtype=torch.bool)
-    for part in fake.split(_ROWS):
-        distances = torch.cdist(part, real)
+    for part in fake.split(_rows(len(real))):
+        distances = _distances(part, real)
         within = distances <= reach_real
         counts.append(within.sum(1))
         held.append(within.any(1))
@@ -166,8 +178,14 @@ def manifolds(real: Tensor, fake: Tensor, k: int = 5) -> Manifolds:
 
 
 def _reach(x: Tensor, k: int) -> Tensor:
-    parts = [torch.cdist(part, x).kthvalue(k + 1, dim=1).values for part in x.split(_ROWS)]
+    parts = [_distances(part, x).kthvalue(k + 1, dim=1).values for part in x.split(_rows(len(x)))]
     return torch.cat(parts)
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    """Of each row of `x` from each of `y`, in double precision."""
+    parts = (part.double() for part in y.split(_rows(y.shape[1])))
+    return torch.cat([torch.cdist(x.double(), part) for part in parts], 1)
 
 
 def share_of(hits: Tensor) -> Estimate:

@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+
 from img2img.errors import EnvironmentFault, PictureError, UsageError, describe_os_error
 from img2img.images import Pixels
 from img2img.inference.events import Note
@@ -24,7 +26,7 @@ from img2img.inference.video.state import State
 from img2img.inference.video.survey import Survey, survey
 
 _LOOK = 0.2  # seconds between two looks at the stop flag
-_READ, _WRITTEN = 4, 4  # frames that wait for the network and for the encoder
+_READ, _WRITTEN = 4, 4  # frames at least that wait for the network, and those for the encoder
 _BATCH_BYTES = 64 * 2**20
 Value = TypeVar("Value")
 
@@ -93,7 +95,10 @@ class ClipWork:
         began, total = self._state.done, len(found.times)
         with ExitStack() as stack:
             reader = stack.enter_context(Reader(self._job.source))
-            ahead = Ahead(_from(reader, found, began), _READ)
+            kind = np.uint16 if reader.clip.depth == 16 else np.uint8
+            blank = np.broadcast_to(kind(0), (reader.clip.height, reader.clip.width, 3))
+            most = max(_READ, self._together(blank))
+            ahead = Ahead(_from(reader, found, began), most)
             stack.callback(ahead.close)
             writer = _Writer(reader.clip, self._coding, self._options, self._state, found)
             stack.callback(writer.discard)
@@ -127,7 +132,13 @@ class ClipWork:
     def _batches(
         self, ahead: Ahead[_Frame], found: Survey
     ) -> Iterator[tuple[list[_Frame], Network]]:
-        """Frames of one shot, with the network that holds its statistics."""
+        """Frames of one shot, with the network that holds its statistics.
+
+        A network's rounding depends on how many frames it is given. So that is a matter of their
+        numbers alone, never of how fast they are read, and begins anew with each segment: a clip
+        that is resumed there is the same to the bit.
+        """
+        segment, began = self._options.segment, self._state.done
         shot, network, left = -1, self._network, None
         while True:
             first = left or self._next(ahead)
@@ -138,15 +149,20 @@ class ClipWork:
                 shot = number
                 given = found.shots[shot].given
                 network = self._network.held(given) if given else self._network
-            size = first.pixels.nbytes
-            most = max(1, min(network.limit(first.pixels), _BATCH_BYTES // size))
+            most = self._together(first.pixels)
             batch = [first]
-            while len(batch) < most and (more := ahead.take(0)) is not None:
+            while len(batch) < most and (batch[-1].index + 1 - began) % segment:
+                if (more := self._next(ahead)) is None:
+                    break
                 if found.shot_of(more.index) != shot:
                     left = more
                     break
                 batch.append(more)
             yield batch, network
+
+    def _together(self, pixels: Pixels) -> int:
+        """How many frames like this go through the network at once, at most."""
+        return max(1, min(self._network.limit(pixels), _BATCH_BYTES // pixels.nbytes))
 
     def _next(self, ahead: Ahead[_Frame]) -> _Frame | None:
         while True:
