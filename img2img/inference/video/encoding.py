@@ -21,7 +21,7 @@ from img2img.errors import (
 )
 from img2img.images import Pixels
 from img2img.inference.video.reading import Clip, pyav, scaling
-from img2img.system.cpu import cores
+from img2img.system.cpu import cores, flags
 
 _THREADS = 4  # at most, that encode
 _GOP = 250  # frames between two from which a player can start, at most
@@ -59,11 +59,17 @@ def _crf(quality: int, most: int) -> str:
     return str(round(most * part))
 
 
+def _repeatable() -> dict[str, str]:
+    """libx264 with AVX-512, beside a network's threads, wrote other bytes of the same frames in one
+    clip of 25 (its macroblock tree; docs/explanation/log.md, 2026-11-28); with AVX2 in none."""
+    return {"x264-params": "asm=AVX2"} if "avx512f" in (flags() or ()) else {}
+
+
 # Without B-frames, so that packets stand in the order of the frames and segments can be joined.
 CODECS: Mapping[str, Codec] = {
     "h264": Codec(
         "libx264",
-        lambda q: {"preset": "veryfast", "crf": _crf(q, 51), "bf": "0"},
+        lambda q: {"preset": "veryfast", "crf": _crf(q, 51), "bf": "0"} | _repeatable(),
         "yuv420p",
         "yuv420p10le",
         True,
