@@ -29,7 +29,7 @@ from img2img.metrics.edits import changed_outside
 from img2img.metrics.paired import ssim, ssim_and_ms_ssim
 from img2img.system import cpu
 
-SMALL = 64  # side of the copies for the critic and the collapse figures
+SMALL = 64  # side of the copies for the critic and the classifier of edits
 _READERS = 3
 _AHEAD = 8
 _NONE = torch.zeros(0, 3, SMALL, SMALL, dtype=torch.uint8)

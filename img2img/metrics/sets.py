@@ -184,8 +184,8 @@ def _reach(x: Tensor, k: int) -> Tensor:
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
     """Of each row of `x` from each of `y`, in double precision."""
-    parts = (part.double() for part in y.split(_rows(y.shape[1])))
-    return torch.cat([torch.cdist(x.double(), part) for part in parts], 1)
+    x, parts = x.double(), y.split(_rows(y.shape[1]))
+    return torch.cat([torch.cdist(x, part.double()) for part in parts], 1)
 
 
 def share_of(hits: Tensor) -> Estimate:

@@ -123,11 +123,11 @@ def validate(
         batch = held_out.batch([order[place]]).on(device)
         columns = method.columns(batch)
         see(batch, columns)
-        compared = what.metrics and any(f"truth {n}" in columns for n in columns)
+        compared = [n for n in columns if f"truth {n}" in columns and what.metrics]
         if place >= len(shown) and not compared and not sets:
             break
         pixels = {n: to_pixels(x)[0] for n, x in columns.items()} if place < len(shown) else {}
-        mine.append(_Look(pixels, _figures(columns, what.metrics), sets.of(columns)))
+        mine.append(_Look(pixels, _figures(columns, compared, what.metrics), sets.of(columns)))
     looks = _in_order(processes.gather(mine))
     if processes.first:
         titles = list(looks[0].row)
@@ -149,10 +149,12 @@ def _in_order(parts: Sequence[Sequence[_Look]]) -> list[_Look]:
     return looks
 
 
-def _figures(columns: Mapping[str, Tensor], metrics: Sequence[str]) -> dict[str, Tensor]:
-    """Of the columns that have a truth."""
+def _figures(
+    columns: Mapping[str, Tensor], compared: Sequence[str], metrics: Sequence[str]
+) -> dict[str, Tensor]:
+    """Of the columns `compared` with their truths."""
     found = {}
-    for name in (n for n in columns if f"truth {n}" in columns):
+    for name in compared:
         x, y = (_levels(columns[n]) for n in (name, f"truth {name}"))
         prefix = "" if name == "output" else f"{name}: "
         for short in metrics:
