@@ -12,6 +12,7 @@ import pytest
 from benchmarks.watched import write_pictures
 from tests.counted import growth
 from tests.faults import ROWS, all_rows, run_row
+from tests.powerfaults import no_power
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="faults are injected the POSIX way")
 
@@ -38,6 +39,8 @@ def test_row(row: str, onnx_file: Path) -> None:
 def test_row_of_training_or_serving(row: str, onnx_file: Path) -> None:
     if row == "workers" and sys.platform != "linux":
         pytest.skip("looks into /proc")
+    if row == "power" and (why := no_power()):
+        pytest.skip(why)
     seen = run_row(row, onnx_file, all_rows()[row].few)
     assert seen.trials > 0
     assert seen.wrong == [], seen.figure

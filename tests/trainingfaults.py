@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from img2img.errors import Img2ImgError, ModelError
+from tests import powerfaults
 from tests.conftest import picture
 from tests.faults import Place, Row, Seen, _unless, _within
 
@@ -103,7 +104,7 @@ def differs(out: Path, whole: dict[str, Any]) -> str | None:
     return f"another {', '.join(wrong)}" if wrong else None
 
 
-def _undisturbed(place: Place, **more: Any) -> tuple[Path, dict[str, Any], float]:
+def undisturbed(place: Place, **more: Any) -> tuple[Path, dict[str, Any], float]:
     """Data, the end of a run without a fault, and how long it took."""
     data = pictures(place.inside("data"))
     began = time.monotonic()
@@ -120,7 +121,7 @@ def _left_behind(out: Path) -> str | None:
 def kills(place: Place) -> Seen:
     """SIGKILL at random moments of a loop that saves at every step; then the same training."""
     seen = Seen()
-    data, whole, seconds = _undisturbed(place)
+    data, whole, seconds = undisturbed(place)
     amid = 0
     for trial in range(place.count):
         out = place.folder / f"run{trial}"
@@ -148,7 +149,7 @@ def renames(place: Place) -> Seen:
     """A kill before and one after the n-th rename of a run, for n = 1, 2, ... up to all of them (or
     `count`, spread over the run)."""
     seen = Seen()
-    data, whole, _ = _undisturbed(place)
+    data, whole, _ = undisturbed(place)
     counted = place.folder / "renames"
 
     def replacing(at: int, after: bool) -> None:
@@ -199,7 +200,7 @@ def full_disk(place: Place) -> Seen:
     """No file may grow beyond a random size from the fourth step on: the run ends with 4, what was
     saved stays whole, and with room again it goes on."""
     seen = Seen()
-    data, whole, _ = _undisturbed(place)
+    data, whole, _ = undisturbed(place)
     for trial in range(place.count):
         out = place.folder / f"run{trial}"
         run = config(data, out)
@@ -269,7 +270,7 @@ def flips(place: Place) -> Seen:
     from tests.test_training import same
 
     seen = Seen()
-    _undisturbed(place)
+    undisturbed(place)
     state, model = (
         states_of(place.folder / "whole")[0],
         place.folder / "whole" / "model.safetensors",
@@ -310,7 +311,7 @@ def older(place: Place) -> Seen:
     from img2img.training.run_folder import states_of
 
     seen = Seen()
-    data, whole, _ = _undisturbed(place)
+    data, whole, _ = undisturbed(place)
     for trial in range(place.count):
         out = place.folder / f"run{trial}"
         run = config(data, out)
@@ -394,7 +395,7 @@ def workers_killed(place: Place) -> Seen:
     """One of two data workers killed at a random moment: started again at the same batch, and the
     run ends as if nothing had been."""
     seen = Seen()
-    data, whole, seconds = _undisturbed(place, workers=2)
+    data, whole, seconds = undisturbed(place, workers=2)
     hit = 0
     for trial in range(place.count):
         out = place.folder / f"run{trial}"
@@ -489,4 +490,6 @@ ROWS: dict[str, Row] = {
     "cuts": Row(cuts, "same end to the bit", 1, 40),
     "workers": Row(workers_killed, "replaced at the same batch, same end", 1, 50),
     "signals": Row(signals, "130 or 143 within 10 s, same end", 1, 50),
+    "power": Row(powerfaults.power, "what was saved is there, same end", 2, 65),
+    "clock": Row(powerfaults.clock, "the newest state is the last, same end", 2, 40),
 }
