@@ -67,7 +67,7 @@ ROWS = {
     ),
     "edits": RowOf(
         StarGAN, "stargan", "laptop", {},
-        ("fd_mobilenetv2", "structure", "unchanged"), size=128,
+        ("came_right", "spoiled", "fd_mobilenetv2", "structure", "unchanged"), size=128,
     ),
 }  # fmt: skip
 
