@@ -90,6 +90,19 @@ def test_the_inception_score_of_certain_and_uncertain_classifiers() -> None:
     assert inception_score(torch.eye(10)[[3]].repeat(100, 1) * 99).value == pytest.approx(1)
 
 
+@pytest.mark.filterwarnings("ignore:Metric `InceptionScore`:UserWarning")
+def test_the_inception_score_is_that_of_torchmetrics() -> None:
+    inception = pytest.importorskip("torchmetrics.image.inception", reason="no torchmetrics")
+    logits = normal(300, 12, 14, scale=2.0)
+    theirs = inception.InceptionScore(feature=torch.nn.Identity(), splits=10)
+    theirs.update(logits)
+    torch.manual_seed(3)  # of the order, which the parts follow
+    mean, deviation = map(float, theirs.compute())
+    ours = inception_score(logits, seed=3)
+    assert ours.value == pytest.approx(mean, rel=1e-5)
+    assert ours.high - ours.value == pytest.approx(1.96 * deviation / 10**0.5, rel=1e-4)
+
+
 def test_precision_is_quality_and_recall_is_diversity() -> None:
     real = normal(600, 8, 8)
     alike = manifolds(real, normal(500, 8, 9))
