@@ -104,8 +104,9 @@ class TrainConfig(Settings):
     max_minutes: float | None = Field(None, gt=0, description="end after so many minutes")
     metrics: tuple[str, ...] = Field(
         DEFAULT_METRICS,
-        description=f"figures of the held-out pictures: {', '.join(METRICS)}, and of sets "
-        "fd_NETWORK and kd_NETWORK (lite0, mobilenetv2, vgg19), fid and kid",
+        description=f"figures of the held-out pictures: {', '.join(METRICS)}; of an output and its "
+        "input structure and unchanged; of sets fd_NETWORK and kd_NETWORK (lite0, mobilenetv2, "
+        "vgg19), fid and kid",
     )
     best: str = Field("", description="figure by which the best model is kept as best.safetensors")
     patience: int = Field(

@@ -18,12 +18,16 @@ from img2img.features import FEATURES, Features, find_features, open_features
 from img2img.images import Picture, Pixels, contact_sheet, from_network, write_picture
 from img2img.methods import Method
 from img2img.metrics import METRICS
+from img2img.metrics.faithful import faithfulness
 from img2img.metrics.sets import frechet_distance, kernel_distance
+from img2img.training.health import made_from
 from img2img.training.processes import Processes
 
 # Figures of sets: their short names, with Inception's established ones.
 _DISTANCES = {"fd": "Frechet distance", "kd": "kernel distance"}
 _ESTABLISHED = {"fid": ("fd", "inception"), "kid": ("kd", "inception")}
+# Figures of an output beside its input, and whether more is better.
+FAITHFUL = {"structure": True, "unchanged": False}
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,13 @@ class Validation:
 
     Attributes:
         metrics: of pairs, names in METRICS.
+        faithful: of an output and its input, names in FAITHFUL.
         distances: of sets, (`fd` or `kd`, network) by the figure's name.
         seconds: after which no further pictures are looked at; the sheet is always whole.
     """
 
     metrics: tuple[str, ...]
+    faithful: tuple[str, ...]
     distances: Mapping[str, tuple[str, str]]
     seconds: float
 
@@ -49,21 +55,20 @@ class Validation:
         known = {f"{kind}_{net}": (kind, net) for kind in _DISTANCES for net in FEATURES}
         known = {n: v for n, v in known.items() if v[1] != "inception"} | _ESTABLISHED
         for name in names:
-            if name not in METRICS and name not in known:
-                raise ConfigError(
-                    f"metrics: unknown figure '{name}'.{proposal(name, [*METRICS, *known])}"
-                )
-            networks = METRICS[name].networks if name in METRICS else (known[name][1],)
-            for network in filter(None, networks):
+            if name not in {*METRICS, *FAITHFUL, *known}:
+                every = [*METRICS, *FAITHFUL, *known]
+                raise ConfigError(f"metrics: unknown figure '{name}'.{proposal(name, every)}")
+            networks = METRICS[name].networks if name in METRICS else ()
+            for network in networks if name not in known else (known[name][1],):
                 find_features(network)
-        pairs = tuple(n for n in names if n in METRICS)
-        return cls(pairs, {n: known[n] for n in names if n in known}, seconds)
+        pairs, faithful = (tuple(n for n in names if n in table) for table in (METRICS, FAITHFUL))
+        return cls(pairs, faithful, {n: known[n] for n in names if n in known}, seconds)
 
 
 def is_better(name: str, new: float, old: float) -> bool:
     """Whether the figure `name` is better with `new` than with `old`."""
     short = name.rpartition(": ")[2]
-    higher = short in METRICS and METRICS[short].higher_is_better
+    higher = METRICS[short].higher_is_better if short in METRICS else FAITHFUL.get(short, False)
     return new > old if higher else new < old
 
 
@@ -101,8 +106,8 @@ def validate(
     see: Callable[[Batch, Mapping[str, Tensor]], None] = lambda batch, columns: None,
 ) -> tuple[dict[str, float], int]:
     """Write the sample sheet of up to 6 held-out pictures; return mean figures over all of them
-    where a column has a `truth` beside it, and distances between the sets that the method names.
-    Without any only the shown ones are run.
+    where a column has a `truth` beside it, of outputs beside their inputs, and distances between
+    the sets that the method names. Without any only the shown ones are run.
 
     The pictures are shared among the processes, and the first one writes the sheet and gets the
     figures; the others get none.
@@ -124,10 +129,13 @@ def validate(
         columns = method.columns(batch)
         see(batch, columns)
         compared = [n for n in columns if f"truth {n}" in columns and what.metrics]
-        if place >= len(shown) and not compared and not sets:
+        if place >= len(shown) and not (compared or what.faithful or sets):
             break
         pixels = {n: to_pixels(x)[0] for n, x in columns.items()} if place < len(shown) else {}
-        mine.append(_Look(pixels, _figures(columns, compared, what.metrics), sets.of(columns)))
+        figures = _figures(columns, compared, what.metrics)
+        figures |= _kept(columns, method.compared, what.faithful)
+        reals = method.reals(held_out, order[place]) if sets else {}
+        mine.append(_Look(pixels, figures, sets.of({**columns, **reals})))
     looks = _in_order(processes.gather(mine))
     if processes.first:
         titles = list(looks[0].row)
@@ -161,6 +169,25 @@ def _figures(
             if min(x.shape[2:]) >= METRICS[short].least_side:
                 found[prefix + short] = METRICS[short].of(x, y).cpu()
     return found
+
+
+def _kept(
+    columns: Mapping[str, Tensor], compared: Mapping[str, str], names: Sequence[str]
+) -> dict[str, Tensor]:
+    """Of each output beside its input, where they have one size. Several outputs of one input, such
+    as edits, have one figure, their mean."""
+    pairs = made_from(list(columns), compared) if names else []
+    found: dict[str, list[Tensor]] = {}
+    for name, source in pairs:
+        x, y = _levels(columns[source]), _levels(columns[name])
+        if x.shape[2:] != y.shape[2:]:
+            continue
+        several = sum(other == source for _, other in pairs) > 1
+        prefix = "" if several or name == "output" else f"{name}: "
+        for short, value in faithfulness(x, y).items():
+            if short in names:
+                found.setdefault(prefix + short, []).append(value.cpu())
+    return {name: torch.stack(values).mean(0) for name, values in found.items()}
 
 
 def _means(looks: Sequence[_Look]) -> dict[str, float]:
