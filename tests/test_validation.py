@@ -263,6 +263,10 @@ def test_a_best_that_cannot_be_computed_is_said(pairs: Path, tmp_path: Path) -> 
         ({"metrics": ("psnr", "psnrr")}, "metrics: unknown figure 'psnrr'.*psnr"),
         ({"metrics": ("fd_inception",)}, "unknown figure 'fd_inception'"),
         ({"best": "fd_lite0"}, "best 'fd_lite0' is not computed"),
+        (
+            {"metrics": ("kd_mobilenetv2",), "best": "kd_mobilenetv2"},
+            "mobilenetv2 judges models.*give `best=kd_lite0`",
+        ),
         ({"patience": 3}, "patience needs the figure to wait for"),
     ],
 )

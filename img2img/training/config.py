@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from img2img.data import OnDevice
 from img2img.data.jpeg import JpegDecoder
 from img2img.data.mirror import copy_of
+from img2img.features import JUDGE
 from img2img.metrics import DEFAULT_METRICS, METRICS
 from img2img.settings import Settings
 from img2img.system.places import is_address
@@ -154,6 +155,12 @@ class TrainConfig(Settings):
             raise ValueError(
                 f"best '{self.best}' is not computed; give "
                 f"`metrics={json.dumps([*self.metrics, self.best])}`"
+            )
+        if self.best.endswith(f"_{JUDGE}"):
+            other = self.best.replace(JUDGE, "lite0")
+            raise ValueError(
+                f"best '{self.best}': {JUDGE} judges models, and none is chosen by its judge; give "
+                f"`best={other}`, which `metrics` must name too"
             )
         if self.patience and not self.best:
             raise ValueError("patience needs the figure to wait for, e.g. `best=ssim`")
