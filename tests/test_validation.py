@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from img2img.errors import ConfigError
-from img2img.evaluation.gather import faithfulness as evaluated
+from img2img.evaluation.rows import faithfulness as evaluated
 from img2img.metrics.faithful import faithfulness
 from img2img.model_format.find import find_model
 from img2img.training import train

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from img2img.errors import (
     ConfigError,
     DataError,
     MemoryFault,
+    MissingFeatures,
     PictureError,
     UsageError,
     proposal,
@@ -41,10 +42,11 @@ from img2img.evaluation.sources import (
     for_model,
     two_folders,
 )
-from img2img.features import FEATURES, PARTS, open_features
+from img2img.features import FEATURES, PARTS, missing_features, open_features
 from img2img.images import Pixels
 from img2img.inference.translator import Translator, model_path
 from img2img.metrics import METRICS
+from img2img.metrics.small_nets import one_thread
 from img2img.model_format.info import ModelInfo
 from img2img.system.digest import file_sha256
 
@@ -62,9 +64,11 @@ class EvaluateRequest:
         model, data: a model (name, run folder or file) and a folder in a layout of training, of
             which the held-out part is used; or
         fake, real: translated pictures and real ones, of any tool.
-        paired: whether pictures of the same name belong together; None: where all names agree.
+        paired: whether pictures of the same name belong together; None: where all names agree, and
+            where `metrics` of pairs or `labels` are asked for.
         metrics: of pairs, names in METRICS; empty: all whose networks are there.
-        networks: for sets; empty: the default ones that are found; `none`: none.
+        networks: for sets; empty: the default ones that are found, with a warning for each other
+            one that says what to install; `none`: none.
         size: long side in pixels to which pictures are reduced; None: what the model states, for
             folders their own size; 0: their own size.
         most: at most so many pictures of each set, chosen by the seed; 0: all.
@@ -163,7 +167,10 @@ def evaluate(
         edits = info is not None and bool(info.domains) and request.data is not None
         asked = Asked(side, metrics, networks, small=request.critic or edits)
         found = gather(some, asked, translate, progress)
-        figures, warnings = figures_of(found, request.seed)
+        with one_thread():  # so that they do not depend on the number of cores either
+            figures, warnings = figures_of(found, request.seed)
+        warnings += some.notes
+        warnings += _left_out(request, networks, metrics if some.paired else None)
         sections = sections_of(some, found, side, translate, request.seed)
         more = _Extras(request, some, found, side, translate, networks, info)
         more.run()
@@ -243,10 +250,11 @@ class _Extras:
     def _copies(self) -> dict[str, Figure]:
         request, material, found, side, translate, networks, _ = self._given
         assert request.training is not None
-        figures, self.sections = extras.memory_figures(
+        figures, self.sections, warnings = extras.memory_figures(
             Path(request.training), found, networks, material, side, translate, request.most,
             request.seed,
         )  # fmt: skip
+        self.warnings += warnings
         return figures
 
     def _take(self, what: str, compute: Callable[[], dict[str, Figure]]) -> None:
@@ -260,7 +268,8 @@ def networks_of(names: tuple[str, ...]) -> list[Extractor]:
     """The feature networks to use: those named, or the default ones that are found.
 
     Raises:
-        ConfigError: the weights of a named one are missing or not the known ones.
+        ConfigError: the weights of a named one are missing; or a file of weights that is given or
+            found cannot be read or is not the known one.
     """
     if names == ("none",):
         return []
@@ -270,9 +279,26 @@ def networks_of(names: tuple[str, ...]) -> list[Extractor]:
     for name in DEFAULT_NETWORKS:
         try:
             found.append(open_features(name))
-        except ConfigError:
-            continue
+        except MissingFeatures:
+            continue  # said by `_left_out`
     return found
+
+
+def _left_out(
+    request: EvaluateRequest, networks: Sequence[Extractor], metrics: Sequence[str] | None
+) -> list[str]:
+    """What to install for the figures of a default evaluation that are missing; `metrics` are those
+    of the pairs, None where there are none."""
+    wanted: dict[str, tuple[str, ...]] = {}
+    if not request.networks:
+        opened = {network.name for network in networks}
+        for name in DEFAULT_NETWORKS:
+            figures = "fid and kid" if name == "inception" else f"figures of {name}"
+            wanted[figures] = () if name in opened else (name,)
+    if metrics is not None and not request.metrics:
+        wanted |= {name: METRICS[name].networks for name in METRICS if name not in metrics}
+    texts = {what: missing_features(*names) for what, names in wanted.items()}
+    return [f"no {what}: {text}" for what, text in texts.items() if text]
 
 
 @contextmanager
@@ -283,7 +309,8 @@ def subject(
     facts for the protocol, and what the model says of itself. It is closed at the end."""
     if request.fake is not None and request.real is not None:
         fake, real = Path(request.fake), Path(request.real)
-        material = two_folders(fake, real, request.paired)
+        asked = True if request.metrics or request.labels else None
+        material = two_folders(fake, real, asked if request.paired is None else request.paired)
         title = f"{fake.resolve().name} against {real.resolve().name}"
         yield material, request.size or 0, None, {"title": title, "model": None}, None
         return
@@ -300,7 +327,7 @@ def subject(
         data = Path(request.data)
         material = _material(request, info, data)
         if info.domains:
-            material = extras.expand(material, info)
+            material = extras.expand(material, info, data)
 
         def translate(pixels: Pixels, item: Item) -> Pixels:
             return coloured(translator(pixels, domains=item.target or None))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from img2img.errors import DataError, PictureError
-from img2img.evaluation.figures import Figure
+from img2img.evaluation.figures import FAITHFUL, FAITHFUL_TO_TRUTH, Figure, figure_of
 from img2img.evaluation.gather import (
     Asked,
     Collected,
@@ -20,16 +20,23 @@ from img2img.evaluation.gather import (
     Gathered,
     Translate,
     collect,
-    planes,
 )
 from img2img.evaluation.page import Row, Section
-from img2img.evaluation.sources import Item, Material, folder_of, training_rows
+from img2img.evaluation.rows import planes
+from img2img.evaluation.sources import (
+    Item,
+    Material,
+    folder_of,
+    training_rows,
+    truth_of_edit,
+)
 from img2img.images import Pixels
 from img2img.metrics.collapse import diversity_ratio, duplicates, memorising, nearest
 from img2img.metrics.critic import judge_apart
 from img2img.metrics.edits import train_classifier
 from img2img.metrics.intervals import wilson
 from img2img.metrics.labels import confusion, palette_of, scores_of, to_classes
+from img2img.metrics.sets import mean_of
 from img2img.model_format.domains import Target, vector_of
 from img2img.model_format.info import ModelInfo
 
@@ -76,9 +83,10 @@ def critic_figures(found: Gathered, seed: int) -> dict[str, Figure]:
     }  # fmt: skip
 
 
-def expand(material: Material, info: ModelInfo) -> Material:
+def expand(material: Material, info: ModelInfo, data: Path) -> Material:
     """Each input to each domain that it is not in: items with a `target`, which is what the model
-    is given, and with the labels `wanted` of the answer."""
+    is given, with the labels `wanted` of the answer, and with the `truth` that the folder `data`
+    has of it."""
     items = []
     stated = dataclasses.replace(info, relative=False)
     for item in material.inputs:
@@ -96,6 +104,8 @@ def expand(material: Material, info: ModelInfo) -> Material:
                     name=f"{item.name} to {target.name}",
                     target=vector_of(info, target, own),
                     wanted=vector_of(stated, target, own),
+                    edit=domain,
+                    truth=truth_of_edit(data, item.name, domain),
                 )
             )
     return dataclasses.replace(material, inputs=tuple(items))
@@ -112,7 +122,7 @@ def edit_figures(
     groups = [tuple(range(len(info.domains)))] if info.one_hot else _groups(info)
     rows = [
         row
-        for row in training_rows(data, info.domains)
+        for row in training_rows(data, info.domains, info.training.get("held_out"))
         # Two hair colours at once are a mistake of the table.
         if all(sum(row.label[place] for place in group) <= 1 for group in groups)
     ]
@@ -139,7 +149,23 @@ def edit_figures(
         figures[f"kept_{domain}"] = _share(
             read[stays, place], "edits of others that leave it as it was"
         )
+    figures |= _of_truths(used, found, info.domains)
     return {name: figure for name, figure in figures.items() if not math.isnan(figure.value)}
+
+
+def _of_truths(edits: Sequence[Item], found: Gathered, domains: Sequence[str]) -> dict[str, Figure]:
+    """`came_right` and `spoiled` of the edits of each domain whose truths are known."""
+    figures = {}
+    for name in FAITHFUL_TO_TRUTH:
+        for domain in domains:
+            rows = (found.rows[item.name] for item in edits if item.edit == domain)
+            values = torch.tensor([row[name] for row in rows if name in row]).double()
+            if len(values):
+                unit, better, about = FAITHFUL[name]
+                figures[f"{name}_{domain}"] = figure_of(
+                    mean_of(values), len(values), unit, better, about=about
+                )
+    return figures
 
 
 def _groups(info: ModelInfo) -> list[tuple[int, ...]]:
@@ -187,9 +213,9 @@ def label_figures(material: Material, side: int, translate: Translate | None) ->
 def memory_figures(
     training: Path, found: Gathered, networks: Sequence[Extractor], material: Material, side: int,
     translate: Translate | None, most: int, seed: int,
-) -> tuple[dict[str, Figure], list[Section]]:  # fmt: skip
-    """Whether outputs lie nearer to the training pictures than real held-out ones do, and the
-    nearest neighbours of the outputs that lie nearest.
+) -> tuple[dict[str, Figure], list[Section], list[str]]:  # fmt: skip
+    """Whether outputs lie nearer to the training pictures than real held-out ones do, the nearest
+    neighbours of the outputs that lie nearest, and what could not be computed.
 
     Raises:
         UsageError, DataError: no such folder, or no pictures in it.
@@ -198,10 +224,20 @@ def memory_figures(
     known, places = collect(items, Asked(side, networks=networks), found.problems)
     figures: dict[str, Figure] = {}
     sections: list[Section] = []
-    if not found.reals.features:
-        raise DataError("there are no held-out real pictures to compare with")
+    warnings: list[str] = []
     for name, features in known.features.items():
-        test = memorising(found.fakes.features[name], found.reals.features[name], features)
+        if not sections:
+            sections = [
+                _neighbours(found.fakes, features, name, material, items, places, side, translate)
+            ]
+        if name not in found.reals.features:
+            warnings = ["copies: there are no held-out real pictures to compare with"]
+            continue
+        try:
+            test = memorising(found.fakes.features[name], found.reals.features[name], features)
+        except DataError as error:
+            warnings = [f"copies: {error}"]
+            continue
         figures[f"nearer_{name}"] = _plain(
             test.nearer, test.outputs, "",
             "chance that an output lies nearer to a training picture than a held-out real one does",
@@ -210,11 +246,7 @@ def memory_figures(
             test.copies, math.nan, math.nan, test.outputs, "share", "lower", test.rate,
             "outputs nearer to a training picture than 95 % of the held-out reals",
         )  # fmt: skip
-        if not sections:
-            sections = [
-                _neighbours(found.fakes, features, name, material, items, places, side, translate)
-            ]
-    return figures, sections
+    return figures, sections, warnings
 
 
 def _neighbours(

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from img2img.errors import DataError
-from img2img.evaluation.gather import BICUBIC, Collected, Gathered
+from img2img.evaluation.gather import Collected, Gathered
+from img2img.evaluation.rows import BICUBIC
 from img2img.metrics import METRICS
 from img2img.metrics.sets import (
     Estimate,
@@ -73,7 +74,8 @@ def figures_of(found: Gathered, seed: int = 0) -> tuple[dict[str, Figure], list[
     return figures, warnings
 
 
-_FAITHFUL = {
+# Of what a model did to its inputs: unit, which way is better, and what it tells.
+FAITHFUL = {
     "came_right": (
         "share",
         "higher",
@@ -84,6 +86,8 @@ _FAITHFUL = {
     "change": ("8-bit levels", "", "mean absolute difference to the input"),
     "unchanged": ("share", "lower", "pictures that differ from the input by under 4 levels"),
 }
+# Those that compare what an edit did with its truth.
+FAITHFUL_TO_TRUTH = ("came_right", "spoiled")
 
 
 def _of_rows(found: Gathered) -> dict[str, Figure]:
@@ -104,14 +108,15 @@ def _of_rows(found: Gathered) -> dict[str, Figure]:
             if name.startswith(BICUBIC):
                 better, about = "", "the same of the input enlarged by the bicubic filter"
         else:
-            unit, better, about = _FAITHFUL[name]
-        figures[name] = _figure(shown, len(values), unit, better, about=about)
+            unit, better, about = FAITHFUL[name]
+        figures[name] = figure_of(shown, len(values), unit, better, about=about)
     return figures
 
 
-def _figure(
+def figure_of(
     shown: Estimate, n: int, unit: str, better: str, floor: float = math.nan, about: str = ""
 ) -> Figure:
+    """An estimate as a figure; a bound that is not finite is none."""
     low, high = (x if math.isfinite(x) else math.nan for x in (shown.low, shown.high))
     return Figure(shown.value, low, high, n, unit, better, floor, about)
 
@@ -126,14 +131,14 @@ def _of_sets(network: str, reals: Collected, fakes: Collected, seed: int) -> dic
         return distance(half_a, half_b) if len(half_a) > 3 else math.nan
 
     figures = {
-        named["fd"]: _figure(
+        named["fd"]: figure_of(
             _not_negative(bootstrap(frechet_distance, real, fake, seed)), n, "", "lower",
             floor(frechet_distance), "Frechet distance of the features",
         )
     }  # fmt: skip
     if n < _NEIGHBOURHOOD:
         return figures
-    figures[named["kd"]] = _figure(
+    figures[named["kd"]] = figure_of(
         kernel_distance(real, fake, seed), n, "", "lower",
         floor(lambda a, b: kernel_distance(a, b, seed).value),
         "kernel distance of the features, unbiased",
@@ -146,9 +151,9 @@ def _of_sets(network: str, reals: Collected, fakes: Collected, seed: int) -> dic
         ("coverage", spread.coverage, real, "reals with a fake near by: diversity"),
     ):
         unit = "" if name == "density" else "share"
-        figures[f"{name}_{network}"] = _figure(estimate, len(among), unit, "higher", about=about)
+        figures[f"{name}_{network}"] = figure_of(estimate, len(among), unit, "higher", about=about)
     if network in fakes.logits:
-        figures[named["is"]] = _figure(
+        figures[named["is"]] = figure_of(
             inception_score(fakes.logits[network], seed), len(fake), "", "higher",
             inception_score(reals.logits[network], seed).value,
             "certainty and variety of the classes seen; the floor is that of the reals",
@@ -170,7 +175,7 @@ def _names(network: str) -> dict[str, str]:
 def _likeness(network: str, inputs: Collected, fakes: Collected) -> dict[str, Figure]:
     like = F.cosine_similarity(inputs.features[network], fakes.features[network])
     about = "cosine similarity of input and output in the network's features: subject kept"
-    return {f"likeness_{network}": _figure(mean_of(like), len(like), "", "", about=about)}
+    return {f"likeness_{network}": figure_of(mean_of(like), len(like), "", "", about=about)}
 
 
 def _careful(found: Gathered, compared: list[str]) -> list[str]:

@@ -7,7 +7,6 @@ pairs, and with that of sets by five kilobytes or so for each picture and networ
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,24 +16,19 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from img2img.errors import DataError, MemoryFault, PictureError
+from img2img.evaluation.rows import edit, faithfulness, paired, plainly_enlarged, planes
 from img2img.evaluation.sources import Item, Material
-from img2img.images import LUMA, Pixels, resize_pixels
-from img2img.metrics import METRICS
-from img2img.metrics.edits import changed_outside
-from img2img.metrics.paired import ssim, ssim_and_ms_ssim
+from img2img.images import Pixels
 from img2img.system import cpu
 
 SMALL = 64  # side of the copies for the critic and the classifier of edits
 _READERS = 3
 _AHEAD = 8
 _NONE = torch.zeros(0, 3, SMALL, SMALL, dtype=torch.uint8)
-BICUBIC = "bicubic_"
-UNCHANGED = 4.0  # mean difference in 8-bit levels under which a picture counts as left alone
 
 Translate = Callable[[Pixels, Item], Pixels]
 
@@ -130,7 +124,8 @@ def gather(
     with _Lookers() as lookers:
         for item, source, fake, truth in _judged(material, asked.side, translate, found.problems):
             if fake is not None:
-                take(lookers.look(item.name, source, fake, truth, asked))
+                edited = _truth_of(item, fake, asked.side, found.problems)
+                take(lookers.look(item.name, source, fake, truth, asked, edited))
             done += 1
             progress(done, total)
         if not material.paired:
@@ -183,11 +178,12 @@ class _Lookers:
         fake: Pixels | None,
         truth: Pixels | None,
         asked: Asked,
+        edited: Pixels | None = None,
     ) -> Iterator[_Look]:
-        """Give one item's pictures; what has been found meanwhile."""
+        """Give one item's pictures, of an edit also its truth; what has been found meanwhile."""
         pictures = {"inputs": source, "fakes": fake, "reals": truth}
         there = {name: pixels for name, pixels in pictures.items() if pixels is not None}
-        self._waiting.append(self._pool.submit(_look_at, name, there, asked))
+        self._waiting.append(self._pool.submit(_look_at, name, there, asked, edited))
         while len(self._waiting) > self._most:
             yield self._waiting.popleft().result()
 
@@ -204,17 +200,21 @@ class _Lookers:
         torch.set_num_threads(self._before)
 
 
-def _look_at(name: str, pictures: Mapping[str, Pixels], asked: Asked) -> _Look:
+def _look_at(
+    name: str, pictures: Mapping[str, Pixels], asked: Asked, edited: Pixels | None
+) -> _Look:
     row: dict[str, float] = {}
     source, fake, truth = (pictures.get(n) for n in ("inputs", "fakes", "reals"))
     if fake is not None and truth is not None:
-        row |= _paired(fake, truth, asked.paired)
+        row |= paired(fake, truth, asked.paired)
         if source is not None and source.shape == truth.shape:
             row |= edit(source, fake, truth)
         elif source is not None:
             row |= plainly_enlarged(source, truth, asked.paired)
     elif fake is not None and source is not None:
         row |= faithfulness(source, fake)
+        if edited is not None:
+            row |= edit(source, fake, edited)
     return _Look(name, row, {n: _see(pixels, asked) for n, pixels in pictures.items()})
 
 
@@ -280,6 +280,25 @@ def _judged(
         yield item, source, fake, truth
 
 
+def _truth_of(item: Item, fake: Pixels, side: int, problems: dict[str, str]) -> Pixels | None:
+    """The truth of an edit, where it has one of the size of the answer; otherwise why not."""
+    if item.truth is None:
+        return None
+    what = f"the truth {item.truth.name}"
+    try:
+        pixels = Item(item.truth.name, item.truth).read(side)
+    except (PictureError, MemoryFault, OSError) as error:
+        problems[what] = str(error)
+        return None
+    if pixels.shape != fake.shape:
+        problems[what] = (
+            f"{pixels.shape[1]}x{pixels.shape[0]} pixels, the edited picture has "
+            f"{fake.shape[1]}x{fake.shape[0]}"
+        )
+        return None
+    return pixels
+
+
 def coloured(pixels: Pixels) -> Pixels:
     """(H, W, 3) of a picture of one or three channels."""
     return np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels
@@ -306,61 +325,6 @@ def _read(
             if isinstance(made, str):
                 problems[what + item.name] = made
             yield item, None if isinstance(made, str) else made
-
-
-def _paired(fake: Pixels, truth: Pixels, names: Sequence[str]) -> dict[str, float]:
-    x, y = (planes(pixels).float() for pixels in (fake, truth))
-    fitting = [name for name in names if min(x.shape[2:]) >= METRICS[name].least_side]
-    row = {}
-    if {"ssim", "ms_ssim"} <= {*fitting}:
-        row = dict(zip(("ssim", "ms_ssim"), map(float, ssim_and_ms_ssim(x, y)), strict=True))
-    return {n: row[n] if n in row else float(METRICS[n].of(x, y)) for n in fitting}
-
-
-def plainly_enlarged(source: Pixels, truth: Pixels, names: Sequence[str]) -> dict[str, float]:
-    """What the bicubic filter alone would reach, for those of `names` that need no network: figures
-    named `bicubic_psnr` and so on."""
-    height, width = truth.shape[:2]
-    made = resize_pixels(source, width, height)
-    plain = [name for name in names if not METRICS[name].networks]
-    return {BICUBIC + name: value for name, value in _paired(made, truth, plain).items()}
-
-
-def planes(pixels: Pixels) -> Tensor:
-    """uint8 (H, W, 3) as a tensor (1, 3, H, W) of its own."""
-    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
-
-
-def faithfulness(source: Pixels, fake: Pixels) -> dict[str, float]:
-    """How much of a photograph is left, and how much was done to it.
-
-    `structure`: SSIM of the luminance at a quarter of the size, which looks at shapes and not at
-    texture; absent under 44 pixels. `change`: mean absolute difference in 8-bit levels.
-    `unchanged`: 1 where that is under 4 levels, else 0.
-    """
-    row = {"change": float(np.abs(source.astype(np.int16) - fake).mean())}
-    row["unchanged"] = float(row["change"] < UNCHANGED)
-    if min(source.shape[:2]) >= 44:
-        x, y = (F.avg_pool2d(_luminance(p), 4) for p in (source, fake))
-        row["structure"] = float(ssim(x, y))
-    return row
-
-
-def edit(source: Pixels, fake: Pixels, truth: Pixels) -> dict[str, float]:
-    """What was to change, and what was to stay: see `img2img.metrics.edits.changed_outside`.
-
-    `came_right`: share of the pixels to be changed that are within 16 levels of the truth.
-    `spoiled`: share of the pixels to stay that were changed by more. Each is absent where there is
-    no such pixel.
-    """
-    change = changed_outside(planes(source), planes(fake), planes(truth))
-    row = {"came_right": change.came_right, "spoiled": change.spoiled}
-    return {name: value for name, value in row.items() if not math.isnan(value)}
-
-
-def _luminance(pixels: Pixels) -> Tensor:
-    grey: NDArray[np.float32] = (pixels.astype(np.float32) @ LUMA).astype(np.float32)
-    return torch.from_numpy(grey)[None, None]
 
 
 class _Filling:

@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image
 
 from img2img._version import __version__
-from img2img.evaluation.figures import Figure
-from img2img.evaluation.report import Report, interval, shown
+from img2img.evaluation.report import Report, best_of, comparable, interval, shown
 from img2img.images import Pixels, resize_pixels
 from img2img.metrics import METRICS
 from img2img.system.atomic import write_atomic
@@ -150,31 +149,6 @@ def _comparison(reports: Sequence[Report]) -> str:
         "</thead>"
         f"<tbody>{''.join(body)}</tbody></table></div></section>"
     )
-
-
-def comparable(reports: Sequence[Report]) -> bool:
-    """Whether the reports judge the same pictures in the same way."""
-    facts = ("long_side", "paired", "judged", "reals")
-    return len({tuple(report.protocol.get(f) for f in facts) for report in reports}) == 1
-
-
-def best_of(figures: Sequence[Figure | None]) -> set[int]:
-    """The places of the best figure and of those whose interval overlaps its interval; none where
-    that is all of them, no direction is better, or a figure has no interval."""
-    there = {k: f for k, f in enumerate(figures) if f is not None and math.isfinite(f.value)}
-    if len(there) < 2 or not next(iter(there.values())).better:
-        return set()
-    higher = next(iter(there.values())).better == "higher"
-    top = (max if higher else min)(there.values(), key=lambda f: f.value)
-
-    if any(math.isnan(f.low) or math.isnan(f.high) for f in there.values()):
-        return set()
-
-    def reaches(f: Figure) -> bool:
-        return f.high >= top.low if higher else f.low <= top.high
-
-    winners = {k for k, f in there.items() if reaches(f)}
-    return winners if len(winners) < len(there) else set()
 
 
 def _plots(report: Report) -> str:

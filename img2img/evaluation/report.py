@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -71,6 +71,53 @@ class Report:
             parts.append(", ".join(p for p in (figure.unit, floor, arrow) if p))
             lines.append("  ".join(parts).rstrip())
         return lines
+
+
+def comparable(reports: Sequence[Report]) -> bool:
+    """Whether the reports judge the same pictures in the same way."""
+    facts = ("long_side", "paired", "judged", "reals")
+    return len({tuple(report.protocol.get(f) for f in facts) for report in reports}) == 1
+
+
+def best_of(figures: Sequence[Figure | None]) -> set[int]:
+    """The places of the best figure and of those whose interval overlaps its interval; none where
+    that is all of them, no direction is better, or a figure has no interval."""
+    there = {k: f for k, f in enumerate(figures) if f is not None and math.isfinite(f.value)}
+    if len(there) < 2 or not next(iter(there.values())).better:
+        return set()
+    higher = next(iter(there.values())).better == "higher"
+    top = (max if higher else min)(there.values(), key=lambda f: f.value)
+
+    if any(math.isnan(f.low) or math.isnan(f.high) for f in there.values()):
+        return set()
+
+    def reaches(f: Figure) -> bool:
+        return f.high >= top.low if higher else f.low <= top.high
+
+    winners = {k for k, f in there.items() if reaches(f)}
+    return winners if len(winners) < len(there) else set()
+
+
+def comparison_lines(reports: Sequence[Report]) -> list[str]:
+    """One table of several models: a line for each figure, with `*` beside what is best, as
+    `best_of` says; a last line says why there is none."""
+    alike = comparable(reports)
+    table = [["", *(report.title for report in reports)]]
+    for name in dict.fromkeys(name for report in reports for name in report.figures):
+        figures = [report.figures.get(name) for report in reports]
+        winners = best_of(figures) if alike else set()
+        table.append([name, *(
+            f"{shown(f.value)} {interval(f)}".rstrip() + ("*" if k in winners else "") if f else "-"
+            for k, f in enumerate(figures)
+        )])  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+    if not alike:
+        lines.append("not judged on the same pictures, so that nothing is marked as best")
+    return lines
 
 
 def shown(value: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,8 @@ class Item:
         label: of its domains, one number each, for labelled pictures.
         target: the domain vector that a model of several domains is given.
         wanted: the labels that the answer should have.
+        edit: the domain that is to be changed.
+        truth: file of the same picture with that edit, where there is one.
         multiple: the sides are cut to multiples of it, at the right and the bottom.
         part: and reduced to one part in it, by the antialiased bicubic filter.
     """
@@ -38,6 +40,8 @@ class Item:
     label: tuple[float, ...] = ()
     target: tuple[float, ...] = ()
     wanted: tuple[float, ...] = ()
+    edit: str = ""
+    truth: Path | None = None
     multiple: int = 1
     part: int = 1
 
@@ -72,6 +76,7 @@ class Material:
         reals: of the target domain.
         paired: picture k of `reals` is the truth of picture k of the inputs or fakes.
         domains: names of the labels' entries.
+        notes: what to tell about the choice.
     """
 
     inputs: tuple[Item, ...] = ()
@@ -79,6 +84,7 @@ class Material:
     reals: tuple[Item, ...] = ()
     paired: bool = False
     domains: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def judged(self) -> tuple[Item, ...]:
@@ -94,15 +100,19 @@ class Material:
             order = np.random.default_rng([seed, 17]).permutation(len(items))[:most]
             return tuple(items[k] for k in sorted(order))
 
-        return Material(
-            chosen(self.inputs), chosen(self.fakes), chosen(self.reals), self.paired, self.domains
+        return replace(
+            self,
+            inputs=chosen(self.inputs),
+            fakes=chosen(self.fakes),
+            reals=chosen(self.reals),
         )
 
 
 def two_folders(fake: Path, real: Path, paired: bool | None) -> Material:
     """Translated pictures and real ones, as files of any tool.
 
-    With `paired` None they are pairs where both folders hold the same names (without suffix).
+    With `paired` None they are pairs where both folders hold the same names (without suffix);
+    where only most names agree they are sets, and the others are noted.
 
     Raises:
         UsageError: no such folder.
@@ -111,12 +121,12 @@ def two_folders(fake: Path, real: Path, paired: bool | None) -> Material:
     """
     fakes, reals = _by_stem(fake), _by_stem(real)
     same = fakes.keys() == reals.keys()
+    lacking = [f"{real}: no partner for {fakes[s].name}" for s in fakes.keys() - reals.keys()]
+    lacking += [f"{fake}: no partner for {reals[s].name}" for s in reals.keys() - fakes.keys()]
+    alone = listing(f"{len(lacking)} pictures without a partner of the same name", sorted(lacking))
     if paired and not same:
-        lacking = [f"{real}: no partner for {fakes[s].name}" for s in fakes.keys() - reals.keys()]
-        lacking += [f"{fake}: no partner for {reals[s].name}" for s in reals.keys() - fakes.keys()]
-        raise DataError(
-            listing(f"{len(lacking)} pictures without a partner of the same name", sorted(lacking))
-        )
+        raise DataError(alone)
+    likely = paired is None and len(fakes.keys() & reals.keys()) > len(lacking)
     if same:
         stems = sorted(fakes)
         fakes, reals = ({stem: side[stem] for stem in stems} for side in (fakes, reals))
@@ -124,6 +134,7 @@ def two_folders(fake: Path, real: Path, paired: bool | None) -> Material:
         fakes=tuple(fakes.values()),
         reals=tuple(reals.values()),
         paired=same if paired is None else paired,
+        notes=(f"judged as sets, not as pairs: {alone}",) if likely else (),
     )
 
 
@@ -231,10 +242,22 @@ def for_enlarging(
     return _checked(data, Material(inputs, reals=reals, paired=True))
 
 
-def training_rows(data: Path, attributes: Sequence[str]) -> list[Item]:
-    """The labelled training pictures of a folder. Raises DataError as the training would."""
-    _, rows, _ = rows_of(data, "train", attributes)
+def training_rows(data: Path, attributes: Sequence[str], held_out: int | None = None) -> list[Item]:
+    """The labelled training pictures of a folder: none of those that `for_model` judges, given the
+    same `held_out`. Raises DataError as the training would."""
+    _, rows, _ = rows_of(data, "train", attributes, held_out)
     return [Item(row.name, row.path, None, row.label) for row in rows]
+
+
+def truth_of_edit(data: Path, name: str, domain: str) -> Path | None:
+    """Where a folder keeps the true result of an edit: for the picture `name` and the domain that
+    is set (of an exclusive group) or toggled, `truth/NAME_DOMAIN` with any suffix."""
+    stem = data / "truth" / Path(name).with_suffix("")
+    for suffix in (".png", Path(name).suffix):
+        path = stem.with_name(f"{stem.name}_{domain}{suffix}")
+        if path.is_file():
+            return path
+    return None
 
 
 def _are_pairs(data: Path, pairs: Sequence[Pair]) -> bool:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from img2img.features.extract import Features, load_lite0, open_features
-from img2img.features.found import FEATURES, JUDGE, PARTS, FeatureFile, find_features
+from img2img.features.found import (
+    FEATURES,
+    JUDGE,
+    PARTS,
+    FeatureFile,
+    find_features,
+    missing_features,
+)
 from img2img.features.lite0 import Lite0
 from img2img.features.vgg19 import VGG19, load_vgg19
 
@@ -18,5 +25,6 @@ __all__ = [
     "find_features",
     "load_lite0",
     "load_vgg19",
+    "missing_features",
     "open_features",
 ]

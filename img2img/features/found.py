@@ -7,7 +7,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from img2img.errors import ConfigError, MissingExtra, describe_os_error, proposal
+from img2img.errors import (
+    ConfigError,
+    MissingExtra,
+    MissingFeatures,
+    describe_os_error,
+    proposal,
+)
 from img2img.system import installed
 from img2img.system.cache import cache_folder
 from img2img.system.digest import file_sha256
@@ -101,8 +107,9 @@ def find_features(name: str, path: Path | str | None = None) -> Path:
     whose code is not imported. The first of these that is given, or has the file, decides.
 
     Raises:
+        MissingFeatures: none of them has it.
         ConfigError: the name is unknown; a path or variable that is given leads to no readable
-            file; the file is not the known one (SHA-256); or none of them has it.
+            file; or the file is not the known one (SHA-256).
     """
     if name not in FEATURES and name not in PARTS:
         raise ConfigError(f"unknown feature network '{name}'.{proposal(name, FEATURES)}")
@@ -120,7 +127,18 @@ def find_features(name: str, path: Path | str | None = None) -> Path:
         found = Path(folder) / wanted.file
         if found.is_file():
             return _verified(found, wanted, name)
-    raise ConfigError(_missing(wanted, name, cached.parent))
+    raise MissingFeatures(_missing(wanted, name, cached.parent))
+
+
+def missing_features(*names: str) -> str:
+    """What to install for the first of these networks whose weights are nowhere; empty where all
+    are here. Raises ConfigError as `find_features` for a file that is not the right one."""
+    try:
+        for name in names:
+            find_features(name)
+    except MissingFeatures as error:
+        return str(error)
+    return ""
 
 
 def _hub() -> Path:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from img2img.errors import ConfigError
-from img2img.features import find_features
+from img2img.features import missing_features
 from img2img.metrics.paired import l1, ms_ssim, psnr, ssim
 from img2img.metrics.perceptual import lpips, vgg19_distance
 
@@ -35,13 +34,9 @@ class Metric:
     networks: tuple[str, ...] = ()
 
     def available(self) -> bool:
-        """Whether the weights that it needs are here."""
-        try:
-            for network in self.networks:
-                find_features(network)
-        except ConfigError:
-            return False
-        return True
+        """Whether the weights that it needs are here. Raises ConfigError for a file that is given
+        or found and cannot be read or is not the known one."""
+        return not missing_features(*self.networks)
 
 
 METRICS: dict[str, Metric] = {
