@@ -41,6 +41,7 @@ def rows(out: Path, kind: str = "validation") -> list[dict[str, float]]:
 
 def test_which_way_is_better() -> None:
     assert is_better("psnr", 2, 1) and is_better("A to B: ssim", 0.9, 0.5)
+    assert is_better("A to B: coverage_lite0", 0.9, 0.5) and is_better("fid", 1, 2)
     assert is_better("A to B: structure", 0.9, 0.5) and is_better("unchanged", 0, 1)
     assert is_better("l1", 1, 2) and is_better("fd_lite0", 1, 2) and not is_better("kd_lite0", 2, 1)
 

@@ -14,6 +14,7 @@ from img2img.data.jpeg import JpegDecoder
 from img2img.data.mirror import copy_of
 from img2img.features import JUDGE
 from img2img.metrics import DEFAULT_METRICS, METRICS
+from img2img.metrics.set_figures import SET_METRICS
 from img2img.settings import Settings
 from img2img.system.places import is_address
 from img2img.training.devices import Compile, CudaGraphs, MemoryFormat, Precision
@@ -106,8 +107,8 @@ class TrainConfig(Settings):
     metrics: tuple[str, ...] = Field(
         DEFAULT_METRICS,
         description=f"figures of the held-out pictures: {', '.join(METRICS)}; of an output and its "
-        "input structure and unchanged; of sets fd_NETWORK and kd_NETWORK (lite0, mobilenetv2, "
-        "vgg19), fid and kid",
+        f"input structure and unchanged; of sets {', '.join(SET_METRICS)}, each followed by "
+        "_NETWORK (lite0, mobilenetv2, vgg19), fid and kid",
     )
     best: str = Field("", description="figure by which the best model is kept as best.safetensors")
     patience: int = Field(
