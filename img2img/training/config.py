@@ -161,7 +161,7 @@ class TrainConfig(Settings):
             other = self.best.replace(JUDGE, "lite0")
             raise ValueError(
                 f"best '{self.best}': {JUDGE} judges models, and none is chosen by its judge; give "
-                f"`best={other}`, which `metrics` must name too"
+                f"`best={other}`, which is to be among the metrics too"
             )
         if self.patience and not self.best:
             raise ValueError("patience needs the figure to wait for, e.g. `best=ssim`")
