@@ -3,6 +3,7 @@
     Img2ImgError                 anything below; one line for the user, no traceback
     +- UsageError         (2)    a wrong argument or a wrong combination of arguments
     |  +- ConfigError     (2)    an unknown or impossible setting
+    |  |  +- MissingFeatures (2) a network's weights are nowhere
     |  +- DataError       (2)    a training folder that cannot be learned from
     +- ModelError         (3)    a model file or checkpoint that is refused
     +- EnvironmentFault   (4)    disk full, device absent, package missing

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from img2img.cli.commands import COMMANDS
+from img2img.features import JUDGE
 
 ROOT = Path(__file__).resolve().parent.parent
 # A package imports only from levels below its own; a module with a level of its own stands there.
@@ -199,6 +200,26 @@ def test_a_planted_import_is_found(tmp_path: Path, module: str, line: str, compl
     before = planted.read_text() if planted.exists() else ""
     planted.write_text(before + "\n" + line + "\n")
     assert any(complaint in text for text in violations(tmp_path))
+
+
+def using_the_judge(root: Path) -> list[str]:
+    """Modules of what learns that name the network which judges models, or open one by a name."""
+    words = {JUDGE, "JUDGE", "MobileNetV2", "open_features"}
+    found = []
+    for module, path in sources(root).items():
+        if module.split(".")[0] in {"losses", "nets", "augment", "methods"}:
+            tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            names = [getattr(n, at, None) for n in tree for at in ("id", "name", "value")]
+            found += [module] if words.intersection(x for x in names if isinstance(x, str)) else []
+    return found
+
+
+def test_nothing_that_learns_uses_the_judge(tmp_path: Path) -> None:
+    assert using_the_judge(ROOT) == []
+    (tmp_path / "img2img" / "losses").mkdir(parents=True)
+    for line in ("from img2img.features import JUDGE", 'net = load("mobilenetv2")'):
+        (tmp_path / "img2img" / "losses" / "mine.py").write_text(line)
+        assert using_the_judge(tmp_path) == ["losses.mine"]
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

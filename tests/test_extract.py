@@ -15,6 +15,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
+from img2img.evaluation.evaluate import EvaluateRequest, evaluate
+from img2img.evaluation.figures import figures_of
+from img2img.evaluation.gather import Collected, Gathered
 from img2img.features import FEATURES, Features, extract, open_features
 from img2img.features.extract import resize
 from img2img.features.inception import InceptionV3
@@ -189,6 +192,58 @@ def test_inception_is_that_of_torch_fidelity(inception: Path) -> None:
     network = open_features("inception", inception)
     assert torch.allclose(network.features(x), features, rtol=1e-4, atol=1e-4)
     assert torch.allclose(network.logits(x), logits, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_fid_and_kid_are_inceptions_alone_and_those_of_a_plain_computation(
+    inception: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From two folders to the report, against Pillow's resizing, the network by itself and numpy."""
+    monkeypatch.setenv(FEATURES["inception"].variable, str(inception))
+    sets: list[np.ndarray] = []
+    net = InceptionV3().eval()
+    net.load_state_dict(torch.load(inception, weights_only=True))
+    for name, first in (("fake", 0), ("real", 10)):
+        (tmp_path / name).mkdir()
+        rows = []
+        for k in range(6):
+            made = picture(60 + k, 44, first + k)
+            made.save(tmp_path / name / f"{k}.png")
+            channels = [
+                Image.fromarray(z.astype(np.float32)) for z in np.moveaxis(np.array(made), 2, 0)
+            ]
+            large = np.stack([z.resize((299, 299), Image.Resampling.BICUBIC) for z in channels])
+            with torch.no_grad():
+                rows.append(
+                    net((torch.from_numpy(large.clip(0, 255))[None] - 128) / 128)[0].numpy()
+                )
+        sets.append(np.stack(rows).astype(np.float64))
+    request = EvaluateRequest(
+        fake=tmp_path / "fake", real=tmp_path / "real", paired=False, networks=("inception",)
+    )
+    figures = evaluate(request).report.figures
+    shares = {f"{name}_inception" for name in ("precision", "density", "recall", "coverage")}
+    assert set(figures) == {"fid", "kid", "inception_score"} | shares
+    fake, real = sets
+    a, b = ((z - z.mean(0)) / 5**0.5 for z in (fake, real))  # so that a.T @ a is the covariance
+    roots = np.linalg.eigvals((a @ b.T) @ (b @ a.T)).real.clip(0) ** 0.5
+    expected = (
+        ((fake.mean(0) - real.mean(0)) ** 2).sum() + (a**2).sum() + (b**2).sum() - 2 * roots.sum()
+    )
+    assert figures["fid"].value == pytest.approx(expected, rel=1e-3)
+    kernel = lambda x, y: (x @ y.T / 2048 + 1) ** 3  # noqa: E731
+    own = [kernel(z, z) for z in sets]
+    expected = sum((k.sum() - np.trace(k)) / 30 for k in own) - 2 * kernel(fake, real).mean()
+    assert figures["kid"].value == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("network", [name for name in FEATURES if name != "inception"])
+def test_no_other_network_gives_an_established_name(network: str) -> None:
+    row = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    sets = [Collected(features={network: row + k}, logits={network: row}) for k in (0, 1)]
+    figures, _ = figures_of(Gathered(fakes=sets[0], reals=sets[1]))
+    assert {f"fd_{network}", f"kd_{network}", f"is_{network}"} < set(figures)
+    assert all(name.endswith(f"_{network}") for name in figures)
 
 
 def other(name: str) -> ModuleType:

@@ -111,6 +111,22 @@ def losses(out: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_followed_by_a_figure(
+    method: str, data: dict[str, Path], tmp_path: Path
+) -> None:
+    """Without truths too: the first model is the best, and the second, which is no better, ends the
+    run. Untrained networks leave no picture as it was."""
+    more = {"metrics": ("unchanged",), "best": "unchanged", "patience": 1, "sample_every": 1}
+    train(config_of(method, data, tmp_path / "run", **more))
+    validations = logged(tmp_path / "run", "validation")
+    assert [row["step"] for row in validations] == [1, 2]
+    for row in validations:
+        figures = {name: value for name, value in row.items() if name.endswith("unchanged")}
+        assert figures and set(figures.values()) == {0}
+    assert [*(tmp_path / "run").glob("best*.safetensors")]
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_publishes_and_shows(
     method: str, data: dict[str, Path], tmp_path: Path
 ) -> None:

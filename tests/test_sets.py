@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from img2img.errors import DataError
+from img2img.evaluation.figures import figures_of
+from img2img.evaluation.gather import Collected, Gathered
+from img2img.metrics.set_figures import SET_METRICS, SetMetric, Sets
 from img2img.metrics.sets import (
+    DRAWN,
+    Estimate,
     bootstrap,
     frechet_distance,
     halves,
@@ -90,6 +95,19 @@ def test_the_inception_score_of_certain_and_uncertain_classifiers() -> None:
     assert inception_score(torch.eye(10)[[3]].repeat(100, 1) * 99).value == pytest.approx(1)
 
 
+@pytest.mark.filterwarnings("ignore:Metric `InceptionScore`:UserWarning")
+def test_the_inception_score_is_that_of_torchmetrics() -> None:
+    inception = pytest.importorskip("torchmetrics.image.inception", reason="no torchmetrics")
+    logits = normal(300, 12, 14, scale=2.0)
+    theirs = inception.InceptionScore(feature=torch.nn.Identity(), splits=10)
+    theirs.update(logits)
+    torch.manual_seed(3)  # of the order, which the parts follow
+    mean, deviation = map(float, theirs.compute())
+    ours = inception_score(logits, seed=3)
+    assert ours.value == pytest.approx(mean, rel=1e-5)
+    assert ours.high - ours.value == pytest.approx(1.96 * deviation / 10**0.5, rel=1e-4)
+
+
 def test_precision_is_quality_and_recall_is_diversity() -> None:
     real = normal(600, 8, 8)
     alike = manifolds(real, normal(500, 8, 9))
@@ -120,6 +138,49 @@ def test_distances_do_not_depend_on_the_parts_they_are_computed_in(
     assert manifolds(real, fake) == whole
     monkeypatch.setattr("img2img.metrics.sets._BLOCK", 7 * 5)
     assert frechet_distance(real, fake) == pytest.approx(distance, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", SET_METRICS)
+def test_the_contract_of_every_figure_of_sets(name: str) -> None:
+    metric, real = SET_METRICS[name], normal(60, 8, 20)
+    near, far = (Sets(real, normal(50, 8, 21, shift)) for shift in (0.1, 3.0))
+    found = metric.estimate(near)
+    assert found.value == metric.value(near) and found.low <= found.value <= found.high
+    assert (metric.value(near) > metric.value(far)) == metric.higher_is_better
+    assert metric.value(near) != metric.value(far)
+    assert metric.n(near) in (50, 60) and metric.about
+    few = Sets(real[: metric.least], real[-metric.least :])
+    assert math.isfinite(metric.value(few))
+    assert metric.estimate(Sets(real, near.fake, 5)) == metric.estimate(Sets(real, near.fake, 5))
+
+
+def test_a_kernel_distance_says_over_how_many_pictures_it_is() -> None:
+    many = torch.zeros(DRAWN + 5, 1)
+    assert SET_METRICS["kd"].n(Sets(many, many)) == DRAWN
+    assert SET_METRICS["fd"].n(Sets(many, many)) == DRAWN + 5
+
+
+def test_a_further_figure_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`evaluate` reports it, with its floor; its established name is for Inception alone."""
+
+    def apart(sets: Sets) -> float:
+        return float((sets.real.mean() - sets.fake.mean()).abs())
+
+    row = SetMetric(
+        lambda sets: Estimate(apart(sets), 0, 9), apart, lambda sets: sets.fewer, "how far",
+        floor=True, established="gap",
+    )  # fmt: skip
+    monkeypatch.setitem(SET_METRICS, "apart", row)
+    for network, named in (("lite0", "apart_lite0"), ("inception", "gap")):
+        sets = (Collected(features={network: normal(9, 4, k, k)}) for k in (0, 2))
+        reals, fakes = sets
+        figures, _ = figures_of(Gathered(fakes=fakes, reals=reals))
+        found = figures[named]
+        assert found.value == pytest.approx(2, abs=0.9) and found.n == 9
+        assert found.better == "lower" and 0 < found.floor < 1.5 and found.about == "how far"
+        established = {"fid", "kid", "gap"}
+        assert (established <= set(figures)) == (network == "inception")
+        assert not established & set(figures) or network == "inception"
 
 
 def test_intervals() -> None:

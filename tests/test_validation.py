@@ -8,10 +8,13 @@ import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 
 from img2img.errors import ConfigError
+from img2img.evaluation.rows import faithfulness as evaluated
+from img2img.metrics.faithful import faithfulness
 from img2img.model_format.find import find_model
 from img2img.training import train
 from img2img.training.config import TrainConfig
@@ -21,6 +24,7 @@ from img2img.training.validation import (
     Best,
     Validation,
     _in_order,
+    _kept,
     _Look,
     is_better,
     sheet_of,
@@ -37,6 +41,8 @@ def rows(out: Path, kind: str = "validation") -> list[dict[str, float]]:
 
 def test_which_way_is_better() -> None:
     assert is_better("psnr", 2, 1) and is_better("A to B: ssim", 0.9, 0.5)
+    assert is_better("A to B: coverage_lite0", 0.9, 0.5) and is_better("fid", 1, 2)
+    assert is_better("A to B: structure", 0.9, 0.5) and is_better("unchanged", 0, 1)
     assert is_better("l1", 1, 2) and is_better("fd_lite0", 1, 2) and not is_better("kd_lite0", 2, 1)
 
 
@@ -96,6 +102,76 @@ def test_distances_between_sets(pairs: Path, tmp_path: Path) -> None:
     train(config)
     (row,) = rows(config.out)
     assert row["fd_vgg19"] > 0
+
+
+def test_outputs_beside_their_inputs(pairs: Path, tmp_path: Path) -> None:
+    """What a method without truths is followed by; each figure as `evaluate` computes it."""
+    config = config_of(
+        pairs, tmp_path / "run", method="cut", steps=1, sample_every=1, crop_size=48, load_size=48,
+        metrics=("structure", "unchanged"), best="unchanged",
+        settings={
+            "generator_options": {"width": 4, "blocks": 1}, "nce_blocks": [1], "patches": 4,
+            "head_width": 8, "discriminator_options": {"width": 4, "layers": 1},
+        },
+    )  # fmt: skip
+    train(config)
+    (row,) = rows(config.out)
+    assert set(row) == {"event", "step", "A to B: structure", "A to B: unchanged"}
+    assert -1 <= row["A to B: structure"] < 1 and 0 <= row["A to B: unchanged"] <= 1
+    assert find_model(str(config.out)).name == "best.safetensors"
+
+
+def test_the_figures_of_an_output_beside_its_input_are_those_of_evaluate() -> None:
+    a, b = (torch.from_numpy(np.array(picture(60, 52, k))).permute(2, 0, 1) for k in (1, 2))
+    x, y = torch.stack([a, a, a]).float(), torch.stack([a, b, 255 - a]).float()
+    found = faithfulness(x, y)
+    assert found["unchanged"].tolist() == [1, 0, 0] and found["structure"][0] == 1
+    for k in range(3):
+        source, fake = (z[k].permute(1, 2, 0).byte().numpy() for z in (x, y))
+        expected = evaluated(source, fake)
+        assert {n: float(v[k]) for n, v in found.items()} == pytest.approx(expected, rel=1e-5)
+    grey = x.mean(1, keepdim=True)
+    assert faithfulness(grey, y)["change"][1] == pytest.approx(float((grey - y)[1].abs().mean()))
+    assert "structure" not in faithfulness(x[..., :43], y[..., :43])
+
+
+def test_several_outputs_of_an_input_have_one_figure() -> None:
+    """The edits of a StarGAN: two of which one left the picture alone."""
+    x = torch.zeros(1, 3, 48, 48)
+    columns = {"input": x, "Dark": x, "Fair": x + 0.5}
+    assert _kept(columns, {}, ("unchanged",)) == {"unchanged": torch.tensor([0.5])}
+    assert _kept({"input": x, "output": x[..., :24]}, {}, ("unchanged",)) == {}
+
+
+def test_stylize_is_compared_with_its_paintings(tmp_path: Path) -> None:
+    """Four held-out photographs against the three paintings, each of which counts once."""
+    for name, count in (("photos", 8), ("paintings", 3)):
+        (tmp_path / name).mkdir()
+        for k in range(count):
+            picture(60, 44, 2 * k + (name == "paintings")).save(tmp_path / name / f"{k}.png")
+    seen: list[tuple[int, int]] = []
+
+    class Mean:
+        def features(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(tuple(x.shape[2:]))  # type: ignore[arg-type]
+            return x.float().mean((2, 3))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("img2img.training.validation.open_features", lambda name: Mean())
+        patch.setattr("img2img.training.validation.find_features", lambda name: None)
+        config = config_of(
+            tmp_path / "photos", tmp_path / "run", method="stylize", steps=1, sample_every=1,
+            held_out=4, metrics=("fd_lite0", "structure"), best="fd_lite0", patience=3,
+            settings={
+                "style": str(tmp_path / "paintings"), "crops": 4, "lambda_adversarial": 0,
+                "generator_options": {"width": 4, "blocks": 1},
+            },
+        )  # fmt: skip
+        train(config)
+    (row,) = rows(config.out)
+    assert set(row) == {"event", "step", "fd_lite0", "structure"} and row["fd_lite0"] > 0
+    assert sorted(seen) == [(32, 32)] * 3 + [(64, 64)] * 4
+    assert find_model(str(config.out)).name == "best.safetensors"
 
 
 def test_the_time_for_a_validation_is_bounded_and_its_pictures_stay(
@@ -188,6 +264,10 @@ def test_a_best_that_cannot_be_computed_is_said(pairs: Path, tmp_path: Path) -> 
         ({"metrics": ("psnr", "psnrr")}, "metrics: unknown figure 'psnrr'.*psnr"),
         ({"metrics": ("fd_inception",)}, "unknown figure 'fd_inception'"),
         ({"best": "fd_lite0"}, "best 'fd_lite0' is not computed"),
+        (
+            {"metrics": ("kd_mobilenetv2",), "best": "kd_mobilenetv2"},
+            "mobilenetv2 judges models.*give `best=kd_lite0`",
+        ),
         ({"patience": 3}, "patience needs the figure to wait for"),
     ],
 )

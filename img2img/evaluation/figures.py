@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from img2img.errors import DataError
 from img2img.evaluation.gather import Collected, Gathered
 from img2img.evaluation.rows import BICUBIC
 from img2img.metrics import METRICS
-from img2img.metrics.sets import (
-    Estimate,
-    bootstrap,
-    frechet_distance,
-    halves,
-    inception_score,
-    kernel_distance,
-    manifolds,
-    mean_of,
-    share_of,
-)
+from img2img.metrics.set_figures import SET_METRICS, Sets, name_of
+from img2img.metrics.sets import Estimate, halves, inception_score, mean_of, share_of
 
 # Under so many pictures a distance between sets says little.
 FEW = 200
-_NEIGHBOURHOOD = 6  # pictures that neighbourhoods of 5 need
+_SCORED = 6  # pictures that an Inception score needs to be shown
 # With so many pictures a Frechet distance with Inception is the figure that papers print.
 PUBLISHED = 2048
 
@@ -122,54 +111,26 @@ def figure_of(
 
 
 def _of_sets(network: str, reals: Collected, fakes: Collected, seed: int) -> dict[str, Figure]:
-    real, fake = reals.features[network], fakes.features[network]
-    n = min(len(real), len(fake))
-    named = _names(network)
-    half_a, half_b = halves(real, seed)
-
-    def floor(distance: Callable[[Tensor, Tensor], float]) -> float:
-        return distance(half_a, half_b) if len(half_a) > 3 else math.nan
-
-    figures = {
-        named["fd"]: figure_of(
-            _not_negative(bootstrap(frechet_distance, real, fake, seed)), n, "", "lower",
-            floor(frechet_distance), "Frechet distance of the features",
-        )
-    }  # fmt: skip
-    if n < _NEIGHBOURHOOD:
-        return figures
-    figures[named["kd"]] = figure_of(
-        kernel_distance(real, fake, seed), n, "", "lower",
-        floor(lambda a, b: kernel_distance(a, b, seed).value),
-        "kernel distance of the features, unbiased",
-    )  # fmt: skip
-    spread = manifolds(real, fake)
-    for name, estimate, among, about in (
-        ("precision", spread.precision, fake, "fakes that lie among the reals: quality"),
-        ("density", spread.density, fake, "how densely the reals lie around the fakes: quality"),
-        ("recall", spread.recall, real, "reals that lie among the fakes: diversity"),
-        ("coverage", spread.coverage, real, "reals with a fake near by: diversity"),
-    ):
-        unit = "" if name == "density" else "share"
-        figures[f"{name}_{network}"] = figure_of(estimate, len(among), unit, "higher", about=about)
-    if network in fakes.logits:
-        figures[named["is"]] = figure_of(
-            inception_score(fakes.logits[network], seed), len(fake), "", "higher",
+    sets = Sets(reals.features[network], fakes.features[network], seed)
+    parts = Sets(*halves(sets.real, seed), seed)
+    if sets.fewer < 2:
+        raise DataError(f"{sets.fewer} pictures are too few; each set needs at least 2")
+    figures = {}
+    for short, metric in SET_METRICS.items():
+        if sets.fewer >= metric.least:
+            floor = metric.value(parts) if metric.floor and parts.fewer > 3 else math.nan
+            figures[name_of(short, network)] = figure_of(
+                metric.estimate(sets), metric.n(sets), metric.unit,
+                "higher" if metric.higher_is_better else "lower", floor, metric.about,
+            )  # fmt: skip
+    if network in fakes.logits and sets.fewer >= _SCORED:
+        name = "inception_score" if network == "inception" else f"is_{network}"
+        figures[name] = figure_of(
+            inception_score(fakes.logits[network], seed), len(sets.fake), "", "higher",
             inception_score(reals.logits[network], seed).value,
             "certainty and variety of the classes seen; the floor is that of the reals",
         )  # fmt: skip
     return figures
-
-
-def _not_negative(shown: Estimate) -> Estimate:
-    return Estimate(shown.value, max(0.0, shown.low), shown.high)
-
-
-def _names(network: str) -> dict[str, str]:
-    """The established names belong to Inception's features alone."""
-    if network == "inception":
-        return {"fd": "fid", "kd": "kid", "is": "inception_score"}
-    return {short: f"{short}_{network}" for short in ("fd", "kd", "is")}
 
 
 def _likeness(network: str, inputs: Collected, fakes: Collected) -> dict[str, Figure]:

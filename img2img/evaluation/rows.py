@@ -7,17 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
-from img2img.images import LUMA, Pixels, resize_pixels
-from img2img.metrics import METRICS
+from img2img.images import Pixels, resize_pixels
+from img2img.metrics import METRICS, faithful
 from img2img.metrics.edits import changed_outside
-from img2img.metrics.paired import ssim, ssim_and_ms_ssim
+from img2img.metrics.paired import ssim_and_ms_ssim
 
 BICUBIC = "bicubic_"
-UNCHANGED = 4.0  # mean difference in 8-bit levels under which a picture counts as left alone
 
 
 def paired(fake: Pixels, truth: Pixels, names: Sequence[str]) -> dict[str, float]:
@@ -45,18 +42,10 @@ def planes(pixels: Pixels) -> Tensor:
 
 
 def faithfulness(source: Pixels, fake: Pixels) -> dict[str, float]:
-    """How much of a photograph is left, and how much was done to it.
-
-    `structure`: SSIM of the luminance at a quarter of the size, which looks at shapes and not at
-    texture; absent under 44 pixels. `change`: mean absolute difference in 8-bit levels.
-    `unchanged`: 1 where that is under 4 levels, else 0.
-    """
-    row = {"change": float(np.abs(source.astype(np.int16) - fake).mean())}
-    row["unchanged"] = float(row["change"] < UNCHANGED)
-    if min(source.shape[:2]) >= 44:
-        x, y = (F.avg_pool2d(_luminance(p), 4) for p in (source, fake))
-        row["structure"] = float(ssim(x, y))
-    return row
+    """`structure`, `change` and `unchanged` of an output and its input: see
+    `img2img.metrics.faithful`."""
+    found = faithful.faithfulness(planes(source), planes(fake))
+    return {name: float(value) for name, value in found.items()}
 
 
 def edit(source: Pixels, fake: Pixels, truth: Pixels) -> dict[str, float]:
@@ -69,8 +58,3 @@ def edit(source: Pixels, fake: Pixels, truth: Pixels) -> dict[str, float]:
     change = changed_outside(planes(source), planes(fake), planes(truth))
     row = {"came_right": change.came_right, "spoiled": change.spoiled}
     return {name: value for name, value in row.items() if not math.isnan(value)}
-
-
-def _luminance(pixels: Pixels) -> Tensor:
-    grey: NDArray[np.float32] = (pixels.astype(np.float32) @ LUMA).astype(np.float32)
-    return torch.from_numpy(grey)[None, None]

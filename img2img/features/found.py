@@ -76,6 +76,8 @@ FEATURES: dict[str, FeatureFile] = {
     ),
 }
 
+# The network that judges models and that no training uses: neither in a loss nor to choose a model.
+JUDGE = "mobilenetv2"
 
 # What a figure of pairs needs besides.
 PARTS: dict[str, FeatureFile] = {

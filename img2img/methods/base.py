@@ -268,6 +268,11 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
         """For held-out pictures: named columns of a sample sheet, (N, C, H, W) in [-1, 1].
         Figures are computed for every `X` that has a `truth X` beside it (also with X empty)."""
 
+    def reals(self, data: DataT, index: int) -> dict[str, Tensor]:
+        """Real pictures that `compared` names and no column shows, (1, C, H, W) in [-1, 1], beside
+        picture `index` of the held-out `data`. By default none."""
+        return {}
+
     def seen(self, batch: BatchT) -> list[Tensor]:
         """What a step sees of a batch, augmented, for a sheet to look at: (N, C, H, W) in [-1, 1]
         each, from top to bottom. By default two sets, A and B, that move apart."""

@@ -106,6 +106,7 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
     Data = StyledData
     working_size = 704
     upsampling = "guided"
+    compared: ClassVar[dict[str, str]] = {"output": "style"}
     path_settings = ("style", "vgg19")
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "laptop": LAPTOP,
@@ -211,6 +212,13 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
     def columns(self, batch: UnpairedBatch) -> dict[str, Tensor]:
         with evaluating(self.G):
             return {"photograph": batch.a, "output": self.G(batch.a)}
+
+    def reals(self, data: StyledData, index: int) -> dict[str, Tensor]:
+        """The painting of the same number, as far as there are any: each counts once."""
+        if index >= data.paintings:
+            return {}
+        device = next(self.G.parameters()).device
+        return {"style": data.style_batch([index]).on(device).b}
 
     def state_dict(self) -> dict[str, Any]:
         # The name that states had before there were other style terms.

@@ -17,6 +17,7 @@ from img2img.errors import DataError
 from img2img.metrics.intervals import wilson
 
 _Z = 1.959964  # of the normal distribution: 95 % lie within
+DRAWN = 2000  # pictures of each set that a kernel distance looks at
 _BLOCK = 2**22  # numbers in a part of what is never whole in memory
 
 
@@ -68,7 +69,7 @@ def _rows(width: int) -> int:
     return max(1, _BLOCK // width)
 
 
-def kernel_distance(a: Tensor, b: Tensor, seed: int = 0, most: int = 2000) -> Estimate:
+def kernel_distance(a: Tensor, b: Tensor, seed: int = 0, most: int = DRAWN) -> Estimate:
     """The unbiased squared maximum mean discrepancy with the kernel (x.y / D + 1)^3 of up to `most`
     rows of each set, drawn by the seed (arXiv 1801.01401; with Inception's features it is the KID,
     whose mean over random subsets has the same expectation). May be negative for equal sets.

@@ -12,7 +12,9 @@ from pydantic import Field, field_validator, model_validator
 from img2img.data import OnDevice
 from img2img.data.jpeg import JpegDecoder
 from img2img.data.mirror import copy_of
+from img2img.features import JUDGE
 from img2img.metrics import DEFAULT_METRICS, METRICS
+from img2img.metrics.set_figures import SET_METRICS
 from img2img.settings import Settings
 from img2img.system.places import is_address
 from img2img.training.devices import Compile, CudaGraphs, MemoryFormat, Precision
@@ -104,8 +106,9 @@ class TrainConfig(Settings):
     max_minutes: float | None = Field(None, gt=0, description="end after so many minutes")
     metrics: tuple[str, ...] = Field(
         DEFAULT_METRICS,
-        description=f"figures of the held-out pictures: {', '.join(METRICS)}, and of sets "
-        "fd_NETWORK and kd_NETWORK (lite0, mobilenetv2, vgg19), fid and kid",
+        description=f"figures of the held-out pictures: {', '.join(METRICS)}; of an output and its "
+        f"input structure and unchanged; of sets {', '.join(SET_METRICS)}, each followed by "
+        "_NETWORK (lite0, mobilenetv2, vgg19), fid and kid",
     )
     best: str = Field("", description="figure by which the best model is kept as best.safetensors")
     patience: int = Field(
@@ -153,6 +156,12 @@ class TrainConfig(Settings):
             raise ValueError(
                 f"best '{self.best}' is not computed; give "
                 f"`metrics={json.dumps([*self.metrics, self.best])}`"
+            )
+        if self.best.endswith(f"_{JUDGE}"):
+            other = self.best.replace(JUDGE, "lite0")
+            raise ValueError(
+                f"best '{self.best}': {JUDGE} judges models, and none is chosen by its judge; give "
+                f"`best={other}`, which is to be among the metrics too"
             )
         if self.patience and not self.best:
             raise ValueError("patience needs the figure to wait for, e.g. `best=ssim`")

@@ -261,7 +261,7 @@ class Health:
             add("fooled", fooled(said.train if len(said.train) else said.held_out, said.fake))
         alike = {n for n, x in self._seen.items() if len({y.shape[2:] for y in x}) == 1}
         pictures = {name: torch.cat(self._seen[name]) for name in self.columns if name in alike}
-        pairs = self._pairs(list(pictures))
+        pairs = made_from(list(pictures), self._compared)
         self._looks = [*self._looks, {n: thumbnails(pictures[n]) for n, _ in pairs}][-LOOKS:]
         for name, given in pairs:
             x, a = pictures[name], pictures[given]
@@ -292,14 +292,15 @@ class Health:
         lowest = ("discriminator", "diversity", "luminance")
         return {n: (min if n in lowest else max)(v) for n, v in found.items()}
 
-    def _pairs(self, names: Sequence[str]) -> list[tuple[str, str]]:
-        """(output, input): `A to B` is made from A, whatever else from the first column. Cycles and
-        real pictures are no outputs."""
-        real = {names[0], *self._compared.values()} if names else set()
-        pairs = []
-        for name in names:
-            if name in real or name.startswith("truth ") or name.count(" to ") > 1:
-                continue
-            source = name.partition(" to ")[0]
-            pairs.append((name, source if source in real and source != name else names[0]))
-        return pairs
+
+def made_from(columns: Sequence[str], compared: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(output, input) among the names of a method's `columns`: `A to B` is made from A, whatever
+    else from the first. Cycles, truths and the real pictures of `compared` are no outputs."""
+    real = {columns[0], *compared.values()} if columns else set()
+    pairs = []
+    for name in columns:
+        if name in real or name.startswith("truth ") or name.count(" to ") > 1:
+            continue
+        source = name.partition(" to ")[0]
+        pairs.append((name, source if source in real and source != name else columns[0]))
+    return pairs

@@ -149,9 +149,9 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
     check_scale(config, kind, settings)
     check_decoder(config.jpeg_decoder)
     what = Validation.of(config.metrics, config.validate_seconds)
-    if what.distances and not kind.compared:
+    if what.sets and not kind.compared:
         raise ConfigError(
-            f"metrics: {', '.join(what.distances)} compare sets, and {config.method} has no set of "
+            f"metrics: {', '.join(what.sets)} compare sets, and {config.method} has no set of "
             "real pictures beside its held-out ones; judge the model with img2img evaluate"
         )
     return kind, settings

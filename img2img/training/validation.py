@@ -13,17 +13,20 @@ import torch
 from torch import Tensor
 
 from img2img.data import Batch, Dataset
-from img2img.errors import ConfigError, DataError, proposal
+from img2img.errors import ConfigError, proposal
 from img2img.features import FEATURES, Features, find_features, open_features
 from img2img.images import Picture, Pixels, contact_sheet, from_network, write_picture
 from img2img.methods import Method
 from img2img.metrics import METRICS
-from img2img.metrics.sets import frechet_distance, kernel_distance
+from img2img.metrics.faithful import faithfulness
+from img2img.metrics.set_figures import SET_METRICS, Sets, name_of
+from img2img.training.health import made_from
 from img2img.training.processes import Processes
 
-# Figures of sets: their short names, with Inception's established ones.
-_DISTANCES = {"fd": "Frechet distance", "kd": "kernel distance"}
-_ESTABLISHED = {"fid": ("fd", "inception"), "kid": ("kd", "inception")}
+# Figures of sets: (name in SET_METRICS, network) by the name that they have together.
+SETS = {name_of(short, net): (short, net) for short in SET_METRICS for net in FEATURES}
+# Figures of an output beside its input, and whether more is better.
+FAITHFUL = {"structure": True, "unchanged": False}
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class Validation:
 
     Attributes:
         metrics: of pairs, names in METRICS.
-        distances: of sets, (`fd` or `kd`, network) by the figure's name.
+        faithful: of an output and its input, names in FAITHFUL.
+        sets: of sets, a part of SETS.
         seconds: after which no further pictures are looked at; the sheet is always whole.
     """
 
     metrics: tuple[str, ...]
-    distances: Mapping[str, tuple[str, str]]
+    faithful: tuple[str, ...]
+    sets: Mapping[str, tuple[str, str]]
     seconds: float
 
     @classmethod
@@ -46,24 +51,24 @@ class Validation:
 
         Raises ConfigError for an unknown one, or one whose network's weights are missing.
         """
-        known = {f"{kind}_{net}": (kind, net) for kind in _DISTANCES for net in FEATURES}
-        known = {n: v for n, v in known.items() if v[1] != "inception"} | _ESTABLISHED
         for name in names:
-            if name not in METRICS and name not in known:
-                raise ConfigError(
-                    f"metrics: unknown figure '{name}'.{proposal(name, [*METRICS, *known])}"
-                )
-            networks = METRICS[name].networks if name in METRICS else (known[name][1],)
-            for network in filter(None, networks):
+            if name not in (known := [*METRICS, *FAITHFUL, *SETS]):
+                raise ConfigError(f"metrics: unknown figure '{name}'.{proposal(name, known)}")
+            networks = METRICS[name].networks if name in METRICS else ()
+            for network in networks if name not in SETS else (SETS[name][1],):
                 find_features(network)
-        pairs = tuple(n for n in names if n in METRICS)
-        return cls(pairs, {n: known[n] for n in names if n in known}, seconds)
+        pairs, faithful = (tuple(n for n in names if n in table) for table in (METRICS, FAITHFUL))
+        return cls(pairs, faithful, {n: SETS[n] for n in names if n in SETS}, seconds)
 
 
 def is_better(name: str, new: float, old: float) -> bool:
     """Whether the figure `name` is better with `new` than with `old`."""
     short = name.rpartition(": ")[2]
-    higher = short in METRICS and METRICS[short].higher_is_better
+    if short in FAITHFUL:
+        higher = FAITHFUL[short]
+    else:
+        metric = METRICS[short] if short in METRICS else SET_METRICS[SETS[short][0]]
+        higher = metric.higher_is_better
     return new > old if higher else new < old
 
 
@@ -101,8 +106,8 @@ def validate(
     see: Callable[[Batch, Mapping[str, Tensor]], None] = lambda batch, columns: None,
 ) -> tuple[dict[str, float], int]:
     """Write the sample sheet of up to 6 held-out pictures; return mean figures over all of them
-    where a column has a `truth` beside it, and distances between the sets that the method names.
-    Without any only the shown ones are run.
+    where a column has a `truth` beside it, of outputs beside their inputs, and figures of the
+    sets that the method names. Without any only the shown ones are run.
 
     The pictures are shared among the processes, and the first one writes the sheet and gets the
     figures; the others get none.
@@ -112,7 +117,7 @@ def validate(
     gets each picture of this process as a batch, and its columns.
     """
     began = time.monotonic()
-    sets = _Sets(method.compared if what.distances else {}, what.distances)
+    sets = _Sets(method.compared if what.sets else {}, what.sets)
     shown = [int(i) for i in np.linspace(0, len(held_out) - 1, min(6, len(held_out)))]
     order = [*shown, *(i for i in range(len(held_out)) if i not in shown)]
     mine: list[_Look] = []
@@ -124,10 +129,13 @@ def validate(
         columns = method.columns(batch)
         see(batch, columns)
         compared = [n for n in columns if f"truth {n}" in columns and what.metrics]
-        if place >= len(shown) and not compared and not sets:
+        if place >= len(shown) and not (compared or what.faithful or sets):
             break
         pixels = {n: to_pixels(x)[0] for n, x in columns.items()} if place < len(shown) else {}
-        mine.append(_Look(pixels, _figures(columns, compared, what.metrics), sets.of(columns)))
+        figures = _figures(columns, compared, what.metrics)
+        figures |= _kept(columns, method.compared, what.faithful)
+        reals = method.reals(held_out, order[place]) if sets else {}
+        mine.append(_Look(pixels, figures, sets.of({**columns, **reals})))
     looks = _in_order(processes.gather(mine))
     if processes.first:
         titles = list(looks[0].row)
@@ -163,6 +171,25 @@ def _figures(
     return found
 
 
+def _kept(
+    columns: Mapping[str, Tensor], compared: Mapping[str, str], names: Sequence[str]
+) -> dict[str, Tensor]:
+    """Of each output beside its input, where they have one size. Several outputs of one input, such
+    as edits, have one figure, their mean."""
+    pairs = made_from(list(columns), compared) if names else []
+    found: dict[str, list[Tensor]] = {}
+    for name, source in pairs:
+        x, y = _levels(columns[source]), _levels(columns[name])
+        if x.shape[2:] != y.shape[2:]:
+            continue
+        several = sum(other == source for _, other in pairs) > 1
+        prefix = "" if several or name == "output" else f"{name}: "
+        for short, value in faithfulness(x, y).items():
+            if short in names:
+                found.setdefault(prefix + short, []).append(value.cpu())
+    return {name: torch.stack(values).mean(0) for name, values in found.items()}
+
+
 def _means(looks: Sequence[_Look]) -> dict[str, float]:
     found: dict[str, list[Tensor]] = {}
     for look in looks:
@@ -178,11 +205,11 @@ def _levels(x: Tensor) -> Tensor:
 class _Sets:
     """Features of the columns that are compared as sets."""
 
-    def __init__(self, compared: Mapping[str, str], distances: Mapping[str, tuple[str, str]]):
-        self._compared, self._distances = compared, distances
+    def __init__(self, compared: Mapping[str, str], wanted: Mapping[str, tuple[str, str]]):
+        self._compared, self._wanted = compared, wanted
         self._networks: dict[str, Features] = {}
         if compared:
-            self._networks = {net: open_features(net) for _, net in distances.values()}
+            self._networks = {net: open_features(net) for _, net in wanted.values()}
 
     def __bool__(self) -> bool:
         return bool(self._networks)
@@ -207,16 +234,14 @@ class _Sets:
                 rows.setdefault(key, []).append(row)
         for fake, real in self._compared.items():
             prefix = "" if fake == "output" else f"{fake}: "
-            for name, (kind, net) in self._distances.items():
-                if (fake, net) not in rows or (real, net) not in rows:
-                    continue
-                a, b = torch.cat(rows[real, net]), torch.cat(rows[fake, net])
-                try:
-                    found[prefix + name] = (
-                        frechet_distance(a, b) if kind == "fd" else kernel_distance(a, b).value
-                    )
-                except DataError:
-                    continue  # too few held-out pictures
+            both = {
+                net: Sets(torch.cat(rows[real, net]), torch.cat(rows[fake, net]))
+                for net in self._networks
+                if (fake, net) in rows and (real, net) in rows
+            }
+            for name, (short, net) in self._wanted.items():
+                if net in both and both[net].fewer >= SET_METRICS[short].least:
+                    found[prefix + name] = SET_METRICS[short].value(both[net])
         return found
 
 
