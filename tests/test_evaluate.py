@@ -8,7 +8,7 @@ import io
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -588,3 +588,20 @@ def test_several_models_in_one_table(
     assert compared[1 : half + 1] == compared[half + 1 :]  # equal models,
     assert "*" not in "".join(compared)  # of which none is best
     assert ended.stderr.count("critic: an independent critic needs at least 32") == 1
+
+
+def test_the_protocol_names_pictures_by_their_contents(plain: None, tmp_path: Path) -> None:
+    def protocol(place: Path, seed: int) -> Mapping[str, Any]:
+        place.mkdir()
+        fake, real = (
+            crops(place / name, 4, k, lambda x: x) for k, name in ((seed, "fake"), (0, "real"))
+        )
+        request = EvaluateRequest(fake=fake, real=real, paired=True, metrics=("l1",))
+        return evaluate(request).report.protocol
+
+    first, moved, other = (protocol(tmp_path / str(k), seed) for k, seed in enumerate((1, 1, 2)))
+    assert first == moved and "pillow" in first
+    assert first["fake"] == "fake" and first["metrics"] == ["l1"] and not first["critic"]
+    digests = [p["pictures_sha256"] for p in (first, other)]
+    assert digests[0]["reals"] == digests[1]["reals"]
+    assert digests[0]["judged"] != digests[1]["judged"]

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from img2img._version import __version__
 from img2img.errors import (
     ConfigError,
     DataError,
@@ -32,6 +27,7 @@ from img2img.evaluation.gather import (
     gather,
 )
 from img2img.evaluation.page import Section
+from img2img.evaluation.protocol import protocol_of
 from img2img.evaluation.report import Report
 from img2img.evaluation.showing import sections_of
 from img2img.evaluation.sources import (
@@ -42,7 +38,7 @@ from img2img.evaluation.sources import (
     for_model,
     two_folders,
 )
-from img2img.features import FEATURES, PARTS, missing_features, open_features
+from img2img.features import FEATURES, missing_features, open_features
 from img2img.images import Pixels
 from img2img.inference.translator import Translator, model_path
 from img2img.metrics import METRICS
@@ -184,27 +180,9 @@ def evaluate(
             f"{len(some.judged)} of {len(material.judged)} pictures were used; `most` 0 takes all"
         )
     title = str(facts.pop("title"))
-    protocol = facts | {
-        "long_side": side,
-        "paired": some.paired,
-        "seed": request.seed,
-        "most": request.most,
-        "judged": len(found.rows),
-        "reals": len(found.reals.names),
-        "networks": {
-            name: (FEATURES | PARTS)[name].sha256
-            for name in dict.fromkeys(
-                [
-                    *(n.name for n in networks),
-                    *(n for m in metrics if some.paired for n in METRICS[m].networks),
-                ]
-            )
-        },
-        "img2img": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
+    protocol = facts | protocol_of(
+        request, some, found, side, networks, metrics if some.paired else ()
+    )
     report = Report(title, protocol, figures, tuple(warnings), found.rows, found.problems)
     return Evaluated(report, some, found, tuple(sections))
 
