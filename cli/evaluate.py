@@ -39,7 +39,7 @@ _Metric = Annotated[
     typer.Option(
         metavar="NAME",
         autocompletion=one_of(*METRICS),
-        help=f"Figure of pairs: {listed(METRICS)}. Repeatable. "
+        help=f"Metric for pairs: {listed(METRICS)}. Repeatable. "
         "[default: all whose weights are installed]",
     ),
 ]
@@ -50,7 +50,7 @@ def evaluate_command(
         str | None,
         typer.Argument(
             metavar="[MODEL]",
-            help="Model to judge: its name, run folder or file.",
+            help="Model to evaluate: name, run folder or file.",
             show_default=False,
         ),
     ] = None,
@@ -58,14 +58,14 @@ def evaluate_command(
         Path | None,
         typer.Argument(
             metavar="[DATA]",
-            help="Folder in a layout of training, of which the held-out part is used, or a "
-            "folder of pictures to translate.",
+            help="Training data, of which the held-out part is used, or a folder of pictures to "
+            "translate.",
             show_default=False,
         ),
     ] = None,
     fake: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Translated pictures of any tool, instead of a model."),
+        typer.Option(metavar="DIR", help="Translated pictures from any tool, instead of a model."),
     ] = None,
     real: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Real pictures to compare --fake with.")
@@ -83,7 +83,7 @@ def evaluate_command(
         list[str] | None,
         typer.Option(
             metavar="MODEL",
-            help="Another model to judge on the same DATA, beside the first. Repeatable.",
+            help="Another model to evaluate on the same DATA for comparison. Repeatable.",
         ),
     ] = None,
     metric: _Metric = None,
@@ -91,7 +91,8 @@ def evaluate_command(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Network that compares sets: lite0, mobilenetv2, vgg19, inception, or none. "
+            help="Feature network for comparing sets: lite0, mobilenetv2, vgg19, inception, or "
+            "none. "
             "Repeatable. [default: all but vgg19 whose weights are installed]",
         ),
     ] = None,
@@ -99,8 +100,8 @@ def evaluate_command(
         bool | None,
         typer.Option(
             "--paired/--unpaired",
-            help="With --fake and --real: whether pictures of one name belong together. "
-            "[default: paired where all names agree]",
+            help="With --fake and --real: whether pictures of the same name are pairs. [default: "
+            "paired if all names agree]",
             show_default=False,
         ),
     ] = None,
@@ -109,26 +110,27 @@ def evaluate_command(
         typer.Option(
             metavar="N",
             min=0,
-            help="Long side in pixels to which pictures are reduced first; 0: not at all. "
+            help="Long side in pixels to which pictures are reduced first; 0 for no reduction. "
             "[default: the model's working size; folders are not reduced]",
         ),
     ] = None,
     most: Annotated[
         int,
-        typer.Option(metavar="N", min=0, help="At most so many pictures of each set; 0: all."),
+        typer.Option(metavar="N", min=0, help="Maximum number of pictures per set; 0 for all."),
     ] = 5000,
     critic: Annotated[
         bool,
         typer.Option(
             "--critic",
-            help="Also train a network from scratch to tell real from translated pictures, and say "
-            "how often it can.",
+            help="Also train a network from scratch to tell real from translated pictures, and "
+            "report its accuracy.",
         ),
     ] = False,
     labels: Annotated[
         bool,
         typer.Option(
-            "--labels", help="The outputs are label maps of plain colours: score their classes."
+            "--labels",
+            help="Treat the outputs as label maps of plain colours and score their classes.",
         ),
     ] = False,
     training: Annotated[
@@ -141,31 +143,31 @@ def evaluate_command(
         Path | None,
         typer.Option(
             metavar="CLIP",
-            help="Translated video clip of any tool: how much it flickers, against --source.",
+            help="Translated video clip from any tool, whose flicker is measured against --source.",
         ),
     ] = None,
     source: Annotated[
-        Path | None, typer.Option(metavar="CLIP", help="The clip that --video was made of.")
+        Path | None, typer.Option(metavar="CLIP", help="The clip that --video was translated from.")
     ] = None,
     human: Annotated[
         int,
         typer.Option(
             metavar="N",
             min=0,
-            help="Write human.html into --out: a page that shows N real and translated pictures to "
-            "people and scores whether they can tell them apart.",
+            help="Write human.html into --out: a page that shows people N real and translated "
+            "pictures and scores how well they tell them apart.",
         ),
     ] = 0,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed.")] = 0,
     direction: Direction = None,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Judge a model on held-out data, or a folder of translated pictures against real ones.
+    """Evaluate a model on held-out data, or a folder of translated pictures against real ones.
 
-    Prints each figure with its 95 % interval. docs/reference/metrics.md says what each tells.
+    Prints each figure with its 95 % interval. docs/reference/metrics.md explains each of them.
     """
     if video is not None or source is not None:
         _video(video, source, (model, data, fake, real, out, compare), json)
@@ -182,11 +184,11 @@ def evaluate_command(
     if human:
         check_count(human)
         if out is None:
-            raise UsageError("--human writes a page into the report's folder; give it with -o DIR")
+            raise UsageError("--human writes a page into the report folder; add -o DIR")
     if out is not None:
         check_place(out)
     if compare and model is None:
-        raise UsageError("--compare takes models; give MODEL and DATA")
+        raise UsageError("--compare needs MODEL and DATA")
     _run(request, compare or [], out, human, json)
 
 
@@ -194,9 +196,11 @@ def _video(video: Path | None, source: Path | None, others: tuple[object, ...], 
     from img2img.evaluation.flicker import evaluate_video
 
     if video is None or source is None:
-        raise UsageError("--video OUT and --source IN go together: a clip, and what it was made of")
+        raise UsageError(
+            "--video OUT and --source IN are needed together: a translated clip and its source"
+        )
     if any(others):
-        raise UsageError("--video and --source stand alone, without a model or folders")
+        raise UsageError("--video and --source cannot be combined with a model or folders")
     report = evaluate_video(video, source, _Progress("frames"))
     if json:
         say_json(report.row)
@@ -205,7 +209,7 @@ def _video(video: Path | None, source: Path | None, others: tuple[object, ...], 
     if report.frames:
         say(f"  flicker  {report.flicker:.3f} levels, on {report.still:.0%} of the pixels")
     else:
-        say("  flicker  unknown: the source shows nothing that stays the same")
+        say("  flicker  unknown: no part of the source stays the same")
     for text in report.notes:
         note(text)
 

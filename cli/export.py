@@ -33,7 +33,7 @@ Pth = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.pth",
-        help="Write the weights as CycleGAN, pix2pix, CUT or StarGAN save theirs.",
+        help="Write the weights in the format of CycleGAN, pix2pix, CUT or StarGAN.",
     ),
 ]
 
@@ -98,7 +98,7 @@ def export_command(
         typer.Option(
             metavar="FOLDER",
             rich_help_panel=BROWSER,
-            help="An unpacked onnxruntime-web package. [default: downloaded by npm]",
+            help="An unpacked onnxruntime-web package. [default: downloaded with npm]",
         ),
     ] = None,
     triton: Annotated[
@@ -123,7 +123,7 @@ def export_command(
         typer.Option(
             metavar="N",
             rich_help_panel=TRITON,
-            help="Copies of the model that work in parallel on each device.",
+            help="Parallel copies of the model on each device.",
         ),
     ] = 1,
     triton_batch: Annotated[
@@ -131,7 +131,7 @@ def export_command(
         typer.Option(
             metavar="N",
             rich_help_panel=TRITON,
-            help="Requests that Triton may join into one batch; 0: none.",
+            help="Requests that Triton may combine into one batch; 0 disables batching.",
         ),
     ] = 8,
     quiet: Quiet = False,
@@ -140,8 +140,8 @@ def export_command(
 ) -> None:
     """Export a model to ONNX and check the file against the original.
 
-    The file is written only if its output equals that of PyTorch to within one 8-bit level at every
-    size tried. --web and --triton package it, or an .onnx file that exists already. --pth
+    The file is written only if its output matches PyTorch's to within one 8-bit level at every
+    tested size. --web and --triton package it, or an existing .onnx file. --pth
     writes the weights for the repository of a reference implementation.
     """
     from img2img.cli import deploy

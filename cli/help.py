@@ -160,7 +160,7 @@ img2img help translate
 def help_command(
     ctx: typer.Context,
     command: Annotated[
-        str | None, typer.Argument(metavar="COMMAND", help="The command to explain.")
+        str | None, typer.Argument(metavar="COMMAND", help="Command to explain.")
     ] = None,
 ) -> None:
     """Show the help of a command.

@@ -47,7 +47,8 @@ def megapixels(panel: str) -> Any:
         metavar="N",
         min=0.001,
         rich_help_panel=panel,
-        help="Refuse pictures larger than this. [default: by the machine's memory, at most 400]",
+        help="Refuse pictures larger than this. [default: depends on the machine's memory, at "
+        "most 400]",
     )
 
 

@@ -44,10 +44,10 @@ def serve_command(
         ),
     ] = None,
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Where to listen; others need a token.")
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on; any other needs a token.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(metavar="N", help="Port to listen at; 0: one that is free.")
+        int, typer.Option(metavar="N", help="Port to listen on; 0 picks a free one.")
     ] = 8000,
     token: Annotated[
         str | None,
@@ -55,15 +55,16 @@ def serve_command(
             metavar="SECRET",
             envvar="IMG2IMG_TOKEN",
             show_envvar=False,
-            help="What clients must send. Better set IMG2IMG_TOKEN: other users of this machine "
-            "see a command's options.",
+            help="Token that clients must send. Prefer the variable IMG2IMG_TOKEN: other users "
+            "of this machine can see the options of a command.",
         ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Name by which clients reach the server, as behind a proxy. Repeatable.",
+            help="Host name by which clients reach the server, for example behind a proxy. "
+            "Repeatable.",
         ),
     ] = None,
     queue: Annotated[
@@ -72,16 +73,22 @@ def serve_command(
             metavar="N",
             min=1,
             rich_help_panel=LIMITS,
-            help="Pictures accepted at a time; then 503 and Retry-After are answered.",
+            help="Maximum number of pictures in the queue; beyond it, the answer is 503 with "
+            "Retry-After.",
         ),
     ] = 64,
     max_upload: Annotated[
         float,
-        typer.Option(metavar="MB", rich_help_panel=LIMITS, help="Size of one request."),
+        typer.Option(metavar="MB", rich_help_panel=LIMITS, help="Maximum size of a request."),
     ] = 64.0,
     max_pictures: Annotated[
         int,
-        typer.Option(metavar="N", min=1, rich_help_panel=LIMITS, help="Pictures in one request."),
+        typer.Option(
+            metavar="N",
+            min=1,
+            rich_help_panel=LIMITS,
+            help="Maximum number of pictures in a request.",
+        ),
     ] = 20,
     max_megapixels: Annotated[float | None, megapixels(LIMITS)] = None,
     timeout: Annotated[float, decode_seconds(LIMITS)] = 60.0,
@@ -89,7 +96,7 @@ def serve_command(
         str | None,
         typer.Option(
             metavar="N|full",
-            help="Long side in pixels at which the network works. [default: what the model states]",
+            help="Long side in pixels at which the network works. [default: set by the model]",
         ),
     ] = None,
     runner: Runner = "auto",
@@ -101,7 +108,7 @@ def serve_command(
             metavar="N",
             min=1,
             rich_help_panel=HARDWARE,
-            help="Pictures of one size translated at once. [default: chosen by their size]",
+            help="Pictures of equal size per batch. [default: depends on their size]",
         ),
     ] = None,
     quiet: Quiet = False,
@@ -110,8 +117,8 @@ def serve_command(
 ) -> None:
     """Serve models over HTTP: a web page, and an API described at /docs.
 
-    Listens on this machine only, unless --host and a token are given. Ctrl-C stops it once the
-    requests in work are answered.
+    Listens on this machine only, unless --host and a token are given. Ctrl-C stops the server
+    after the current requests are answered.
     """
     from img2img.cli.translate import size as size_of
 

@@ -48,8 +48,8 @@ _Data = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="Folder of training pictures, or an address such as s3://bucket/data, of which a "
-        "verified copy is kept.",
+        help="Folder of training pictures, or an address such as s3://bucket/data, which is "
+        "copied and verified.",
     ),
 ]
 _Run = Annotated[
@@ -59,7 +59,7 @@ _Run = Annotated[
         "--out",
         metavar="RUN",
         help="Run folder for the model, its samples and the state to resume from; or an "
-        "address such as s3://bucket/runs/one, which any machine resumes.",
+        "address such as s3://bucket/runs/one, from which any machine can resume.",
     ),
 ]
 
@@ -117,7 +117,7 @@ def train_command(
         typer.Option(
             metavar="N",
             rich_help_panel=LENGTH,
-            help="Further epochs in which the learning rate falls to zero.",
+            help="Further epochs, during which the learning rate falls to zero.",
         ),
     ] = None,
     steps: Annotated[
@@ -143,8 +143,8 @@ def train_command(
             metavar="NAME",
             autocompletion=one_of("warn", "stop"),
             rich_help_panel=LENGTH,
-            help="warn, or stop with exit code 5 when the outputs have become all the same or the "
-            "discriminator always wins. [default: warn]",
+            help="warn, or stop with exit code 5 when the outputs have become nearly identical "
+            "or the discriminator always wins. [default: warn]",
         ),
     ] = None,
     dry_run: Annotated[
@@ -167,7 +167,7 @@ def train_command(
             metavar="N|auto",
             rich_help_panel=HARDWARE,
             help="Pictures (pix2pix and cyclegan: pairs) per batch, shared by all --devices "
-            "processes; auto measures how many fit the memory and are fastest. With --set "
+            "processes; auto measures which size fits in memory and is fastest. With --set "
             "accumulate=K a step is K batches. [default: 1; stylize 2, stargan 16]",
         ),
     ] = None,
@@ -177,7 +177,7 @@ def train_command(
             metavar="N",
             min=1,
             rich_help_panel=HARDWARE,
-            help="Number of processes that share the work, one for each GPU.",
+            help="Number of processes that share the work, one per GPU.",
         ),
     ] = 1,
     device: Annotated[
@@ -201,7 +201,9 @@ def train_command(
     threads: Annotated[
         int | None,
         typer.Option(
-            metavar="N", rich_help_panel=HARDWARE, help="CPU threads. [default: measured]"
+            metavar="N",
+            rich_help_panel=HARDWARE,
+            help="CPU threads. [default: measured at the start]",
         ),
     ] = None,
     seed: Annotated[
@@ -228,7 +230,7 @@ def train_command(
 ) -> None:
     """Train a model on a folder of pictures.
 
-    An interrupted training is resumed by the same command.
+    Repeat the same command to resume an interrupted training.
     """
     from img2img.cli import train
 

@@ -68,15 +68,14 @@ def translate_command(
         typer.Option(
             metavar="NAME",
             help="Target domain of a model with several, such as a hair colour; A+B combines two, "
-            "all makes one output for each. Repeatable.",
+            "all writes one output per domain. Repeatable.",
         ),
     ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Table of each picture's own attributes; --domain then changes only those it "
-            "names.",
+            help="Table of the pictures' attributes; --domain then changes only those it names.",
         ),
     ] = None,
     size: Annotated[
@@ -84,8 +83,8 @@ def translate_command(
         typer.Option(
             metavar="N|full",
             help="Working size: the network sees larger pictures reduced to N pixels on the long "
-            "side; the output keeps the size of the input. full: no reduction. [default: the "
-            "model's]",
+            "side; the output keeps the size of the input. full: no reduction. [default: set by "
+            "the model]",
         ),
     ] = None,
     strength: Annotated[
@@ -103,7 +102,7 @@ def translate_command(
             metavar="FORMAT",
             autocompletion=one_of("jpg", "png", "webp", "avif", "tiff", "bmp"),
             help="jpg, png, webp, avif, tiff or bmp; for clips mp4, m4v, mov, mkv or webm. "
-            "[default: that of the input]",
+            "[default: same as the input]",
         ),
     ] = None,
     quality: Annotated[
@@ -121,14 +120,14 @@ def translate_command(
         ),
     ] = "{stem}",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Translate again what is in OUT already.")
+        bool, typer.Option("--overwrite", help="Replace outputs that exist already.")
     ] = False,
     retry_failed: Annotated[
         bool,
         typer.Option(
             "--retry-failed",
             rich_help_panel=FILES,
-            help="Try pictures again that failed in an earlier run and have not changed since.",
+            help="Retry pictures that failed in an earlier run and have not changed since.",
         ),
     ] = False,
     watch: Annotated[
@@ -155,7 +154,7 @@ def translate_command(
     ] = None,
     strip_metadata: Annotated[
         bool,
-        typer.Option("--strip-metadata", rich_help_panel=FILES, help="Write no EXIF and no XMP."),
+        typer.Option("--strip-metadata", rich_help_panel=FILES, help="Write neither EXIF nor XMP."),
     ] = False,
     strip_gps: Annotated[
         bool,
@@ -179,7 +178,8 @@ def translate_command(
             metavar="NAME",
             autocompletion=one_of("h264", "hevc", "vp9", "av1"),
             rich_help_panel=VIDEO,
-            help="h264, hevc, vp9 or av1. [default: by the container; hevc or av1 for 10 bits]",
+            help="h264, hevc, vp9 or av1. [default: depends on the container; hevc or av1 for 10 "
+            "bits]",
         ),
     ] = None,
     temporal_blend: Annotated[
@@ -187,8 +187,8 @@ def translate_command(
         typer.Option(
             metavar="0-1",
             rich_help_panel=VIDEO,
-            help="How much of the frame before stays where a clip hardly changes; 0 translates "
-            "each frame for itself. [default: 0.5]",
+            help="Share of the previous frame to keep where the clip barely changes; 0 "
+            "translates every frame independently. [default: 0.5]",
         ),
     ] = None,
     runner: Runner = "auto",
@@ -200,8 +200,8 @@ def translate_command(
             metavar="auto|off|N",
             autocompletion=one_of("auto", "off"),
             rich_help_panel=HARDWARE,
-            help="Split pictures that do not fit into memory into tiles of N pixels; the result is "
-            "that of the whole picture.",
+            help="Split pictures that do not fit in memory into tiles of N pixels; the result is "
+            "the same as without tiles.",
         ),
     ] = "auto",
     batch: Annotated[
@@ -210,7 +210,7 @@ def translate_command(
             metavar="N",
             min=1,
             rich_help_panel=HARDWARE,
-            help="Pictures of one size translated at once. [default: chosen by their size]",
+            help="Pictures of equal size per batch. [default: depends on their size]",
         ),
     ] = None,
     layout: Layout = None,
@@ -220,8 +220,9 @@ def translate_command(
         typer.Option(
             metavar="ADDRESS|auto|local",
             rich_help_panel=CLUSTER,
-            help="Translate on a Ray cluster: host:port of its head, auto for the one of this "
-            "machine, local for one that ends with the command. Inputs and OUT may then be s3://, "
+            help="Translate on a Ray cluster: host:port of its head, auto for the cluster of "
+            "this machine, local to start one for the duration of the command. Inputs and "
+            "OUT may then be s3://, "
             "gs:// or az:// addresses, inputs also https:// and zip://.",
         ),
     ] = None,
@@ -230,7 +231,7 @@ def translate_command(
         typer.Option(
             metavar="MIN-MAX",
             rich_help_panel=CLUSTER,
-            help="Models open at a time. [default: 1 and as many as the cluster has room for]",
+            help="Number of open models. [default: from 1 up to the capacity of the cluster]",
         ),
     ] = None,
     gpus: Annotated[
@@ -239,7 +240,7 @@ def translate_command(
             metavar="N",
             min=0.0,
             rich_help_panel=CLUSTER,
-            help="GPUs of each model; 0.25 puts four on one. [default: 0]",
+            help="GPUs per model; 0.25 puts four models on one GPU. [default: 0]",
         ),
     ] = None,
     quiet: Quiet = False,

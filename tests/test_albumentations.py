@@ -137,9 +137,9 @@ def test_the_transforms_of_a_pipeline_draw_independently(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no albumentations pipeline"),
-        ('{"a": 1}', "no albumentations pipeline"),
-        ("[]", "no albumentations pipeline"),
+        ("{", "not an albumentations pipeline"),
+        ('{"a": 1}', "not an albumentations pipeline"),
+        ("[]", "not an albumentations pipeline"),
         ('{"transform": {"__class_fullname__": "Turn", "p": 1}}', "unknown transform .*'Turn'"),
         ('{"transform": {"__class_fullname__": "HorizontalFlip", "p": 3}}', "less than or equal"),
         (

@@ -136,7 +136,7 @@ def test_the_processor_openvino_and_the_choice_are_told(monkeypatch: pytest.Monk
     (only, _) = doctor._openvino()
     assert only.what == "device cpu: openvino fp32"
     monkeypatch.setattr(doctor.cpu, "flags", lambda: None)
-    assert "does not tell" in doctor._processor().what
+    assert "does not report" in doctor._processor().what
 
 
 def test_an_openvino_that_does_not_load_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:

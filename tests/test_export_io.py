@@ -172,7 +172,7 @@ def test_the_ends_of_the_opsets(opset: int, tmp_path: Path) -> None:
         (ExportOptions(opset=23), "opset 23"),
         (ExportOptions(size=(0, 5)), "static size 0x5 is impossible"),
         (ExportOptions(batch=0), "batch 0 is impossible"),
-        (ExportOptions(precision="fp16"), "fp16 is judged on real pictures: give `pictures`"),
+        (ExportOptions(precision="fp16"), "fp16 is evaluated on real pictures: give `pictures`"),
     ],
 )
 def test_impossible_wishes(

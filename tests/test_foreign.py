@@ -265,7 +265,7 @@ def test_what_is_no_generator_of_ours_is_named(tmp_path: Path) -> None:
     plain_filter = {**cut, "model.7.filt": torch.full_like(cut["model.7.filt"], 1 / 9)}
     no_filter = {k: v for k, v in cut.items() if k != "model.7.filt"}
     cases: list[tuple[object, str]] = [
-        (plain_filter, "cut resnet_2blocks, but its filter 'model.7.filt' is another than ours"),
+        (plain_filter, "cut resnet_2blocks, but its filter 'model.7.filt' differs from ours"),
         (no_filter, "cut resnet_2blocks, but lacks 'model.7.filt'"),
         (cut_d, "PatchGAN discriminator of CUT, not a generator"),
         ({"mlp_0.0.weight": torch.zeros(2)}, "feature network .netF. of CUT"),
@@ -367,7 +367,7 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
         ({"one\ntwo\x1b[31m": torch.zeros(1)}, r"unknown weights \('one\\ntwo"),
         ({"x" * 10_000: torch.zeros(1)}, "unknown weights"),
         (state | {"model.1.weight": torch.zeros(0, 3, 7, 7)}, "sizes are impossible"),
-        (state | {"model.1.weight": torch.zeros(2)}, r"shape \(2,\) is no convolution"),
+        (state | {"model.1.weight": torch.zeros(2)}, r"shape \(2,\) is not a convolution"),
         (state | {"model.1.weight": torch.zeros(2**40, 0, 7, 7)}, "sizes are impossible"),
         (state | {"model.1.weight": torch.zeros(2**62, 3, 0, 7)}, "sizes are impossible|shape"),
         (state | {"model.999999.conv_block.1.bias": torch.zeros(2)}, "lacks|impossible"),

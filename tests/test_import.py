@@ -115,7 +115,7 @@ def test_what_is_said_stands_in_the_file(tmp_path: Path) -> None:
     ("kind", "options", "reason"),
     [
         ("stargan", {"domains": ("a",)}, "`domains`: 1 names for 2 domains; name all"),
-        ("stargan", {"domains": ("a", "a")}, "`domains`: a name stands there twice"),
+        ("stargan", {"domains": ("a", "a")}, "`domains`: duplicate name"),
         ("stargan", {"exclusive": (("a",),)}, "`exclusive`: no domain 'a'; there are domain1"),
         ("stargan", {"one_hot": True, "exclusive": (("domain1",),)}, "exclude each other"),
         ("stargan", {"statistics": "running"}, "`statistics` running: the network has no batch"),
@@ -157,7 +157,7 @@ def test_targets_and_networks_that_cannot_be(tmp_path: Path, model_file: Path) -
         ("fast", {}, "no reference implementation has a 'fast' generator"),
         ("resnet", {"kernel": 4}, "no generator of CycleGAN has kernel 4 .not 3."),
         ("resnet", {"upsample": "resize", "attention": True}, "attention True .not False., upsample"),
-        ("resnet", {"norm": "none"}, "a bias exactly with instance norm"),
+        ("resnet", {"norm": "none"}, "a bias if and only if the norm is instance"),
         ("unet", {"depth": 3}, "five levels or more"),
         ("unet", {"depth": 5, "output": "mask"}, "no generator of pix2pix has output mask"),
         ("resnet", {"domains": 2, "padding": "zero"}, "no generator of StarGAN has affine False"),

@@ -241,7 +241,7 @@ HOSTILE: list[tuple[str, Change]] = [
      lambda m: m.graph.input.append(helper.make_tensor_value_info("more", 1, [1]))),
     ("needs one input, and one output; its graph has 1 and 2",
      lambda m: m.graph.output.append(helper.make_tensor_value_info("a", 1, [1]))),
-    ("its input is no picture",
+    ("its input is not a picture",
      lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", TensorProto.DOUBLE)),
     ("has 4 channels, its metadata says 3",
      lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[1], "dim_value", 4)),
@@ -305,7 +305,7 @@ def test_what_is_a_bomb_or_another_format_is_refused_at_once(tmp_path: Path) -> 
     path = tmp_path / "x.onnx"
     with open(path, "wb") as file:
         file.truncate(2**31 - 2)  # of zeros, on no disk
-    with pytest.raises(ModelError, match="no ONNX file begins so"):
+    with pytest.raises(ModelError, match="an ONNX file does not start like this"):
         read_whole(path)
     with open(path, "ab") as file:
         file.truncate(2**33)

@@ -110,7 +110,7 @@ CONV = helper.make_node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1], strides=[1
         (helper.make_node("GlobalAveragePool", ["a"], ["y"]), "GlobalAveragePool may look"),
         (helper.make_node("Softmax", ["a"], ["y"]), "Softmax may look"),
         (helper.make_node("Reshape", ["a", "shape"], ["y"]), "Reshape may look"),
-        (helper.make_node("Concat", ["a", "a"], ["y"], axis=2), "something else than channels"),
+        (helper.make_node("Concat", ["a", "a"], ["y"], axis=2), "something other than channels"),
         (helper.make_node("Resize", ["a", "", "more"], ["y"]), "leaves the pixels' grid"),
         (helper.make_node("Conv", ["a", "a"], ["y"]), "weights of a Conv are computed"),
         (helper.make_node("Conv", ["a", "w"], ["y"], auto_pad="SAME_UPPER"), "pads by itself"),

@@ -218,7 +218,7 @@ def test_the_page_asks_for_the_token_and_the_domain(tab: Tab, tmp_path: Path) ->
     with serving(models=(str(model),), runner="torch", token=secret) as address:
         tab.open(address)
         tab.wait("document.querySelector('#status').textContent === 'This server needs a token.'")
-        for given, words in (("wrong", "This token is not the server's."), (secret, "Ready.")):
+        for given, words in (("wrong", "This token is not valid."), (secret, "Ready.")):
             tab.page.locator("#token").fill(given)
             tab.page.locator("#token").press("Enter")
             tab.wait(

@@ -198,7 +198,7 @@ def test_domains(tmp_path: Path, pixels: np.ndarray) -> None:
 def test_what_is_no_picture(translator: Translator, pixels: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("text")
     for given, words in (
-        (3, "a int is no picture; give bytes"),
+        (3, "cannot use a value of type int as a picture; give bytes"),
         (None, "a NoneType is no picture"),
         (pixels.astype(np.float32), "array of float32; pictures are uint8"),
         (pixels[:, :, 0], r"shape \(32, 40\); pictures are \(H, W, 3\)"),

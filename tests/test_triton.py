@@ -122,7 +122,7 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     model = inverting(tmp_path / "m.onnx")
     models = tmp_path / "models"
     (models / "inverting").mkdir(parents=True)
-    with pytest.raises(UsageError, match="not by img2img"):
+    with pytest.raises(UsageError, match="was not written by img2img"):
         write_repository(model, models, Serving())
     (models / "inverting").rmdir()
     write_repository(model, models, Serving())

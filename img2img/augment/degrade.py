@@ -47,7 +47,7 @@ class Drawn:
     def seeds(self, count: int) -> list[list[int]]:
         """What each of `count` pictures is drawn from: (seed, step, its index)."""
         if len(self._indices) != count:
-            raise ValueError(f"{count} pictures, but begin() was told {len(self._indices)}")
+            raise ValueError(f"{count} pictures, but begin() was given {len(self._indices)}")
         when = [1] if self._step is None else [0, self._step]
         return [[self.seed, _STREAM, *when, index] for index in self._indices]
 

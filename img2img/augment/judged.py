@@ -57,7 +57,7 @@ class JudgedView:
         n = x.shape[0]
         places = range(n) if self._indices is None else self._indices
         if len(places) != n:
-            raise ValueError(f"{n} pictures, but begin was told of {len(places)}")
+            raise ValueError(f"{n} pictures, but begin() was given {len(places)}")
         generators = [
             np.random.default_rng([self.seed, self._step, call, i, _STREAM]) for i in places
         ]

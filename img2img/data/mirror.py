@@ -143,7 +143,7 @@ def download(place: Place, entry: Entry, target: Path, partial: Path) -> Row:
             size = temporary.stat().st_size
             told = entry.size or place.scheme not in _WEB  # some web servers tell no size
             if told and size != entry.size:
-                words = f"{size} bytes came and {entry.size} are listed"
+                words = f"{size} bytes arrived, {entry.size} are listed"
                 entry = place.entry(entry.name)
                 raise EnvironmentFault(f"{place.full(entry.name)}: {words}")
             break
@@ -366,7 +366,7 @@ class _Update:
         if self._failed:
             head = f"{address}: {len(self._failed)} files could not be fetched"
             raise EnvironmentFault(listing(head, self._failed))
-        head = f"{address}: {len(self._misnamed)} names that no folder can hold"
+        head = f"{address}: {len(self._misnamed)} names that are impossible in a folder"
         raise DataError(listing(head, [repr(name) for name in self._misnamed]))
 
     def _remove_others(self) -> int:

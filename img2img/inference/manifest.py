@@ -149,7 +149,7 @@ class Manifest(Unrecorded):
         if entry is None or not entry.stamps:
             return Verdict("skip", THERE)
         if stamp not in entry.stamps:
-            return Verdict("skip", "the output was changed since; `overwrite` replaces it")
+            return Verdict("skip", "the output was modified since; `overwrite` replaces it")
         if self._is_other(entry, job):
             return Verdict("skip", _OTHER)
         if not entry.done:

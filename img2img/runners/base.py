@@ -55,7 +55,7 @@ class Runner(ABC):
         `domain`: float32 (N, domains) of 0 and 1 (and -1 where `info.relative`) for a
         model of several domains.
         Raises UsageError for a domain that is missing, misshapen or not wanted, MemoryFault when
-        so much does not fit the memory, ModelError for a result of another size.
+        so much does not fit in memory, ModelError for a result of another size.
         """
         check_domain(self.info, x, domain)
         self._check_open()
@@ -92,7 +92,7 @@ class Runner(ABC):
         type, (H, W, 3) of `info.scale` times the size, (H, W, 1) from a model of one channel.
         `domains`: for each picture one 0 or 1 for each of `info.domains`, where the model has them.
 
-        Raises MemoryFault when so much does not fit the memory.
+        Raises MemoryFault when so much does not fit in memory.
         """
         planes = [self.planes(pixels) for pixels in pictures]
         x = planes[0][None] if len(planes) == 1 else np.stack(planes)

@@ -34,8 +34,8 @@ class ForeignLocal(Local):
     ):
         if multiple_of % graph.coarsest:
             raise UsageError(
-                f"{name}: cannot be translated in tiles: it takes sides that are no multiples of "
-                f"{graph.coarsest}, on which its coarsest map lies; use `tile` off"
+                f"{name}: cannot be translated in tiles: it takes sides that are not multiples "
+                f"of {graph.coarsest}, the stride of its coarsest map; use `tile` off"
             )
         self._graph, self._entered, self._left = graph, entered, left
         self.locality = graph.locality

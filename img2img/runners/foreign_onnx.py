@@ -87,7 +87,8 @@ class ForeignRunner(Runner):
         seen = parse_file(data, path)
         if is_ours(seen):
             raise UsageError(
-                f"{path}: made by img2img, it says itself how pictures go in; leave `layout` and "
+                f"{path}: made by img2img, its metadata already defines the input format; leave "
+                f"`layout` and "
                 "`value_range` out"
             )
         picture = _picture(seen, path)
@@ -244,8 +245,8 @@ def _picture(seen: OnnxModel, path: Path) -> Port:
     picture = seen.inputs[0]
     if picture.kind not in _NUMPY or (picture.dims is not None and len(picture.dims) != 4):
         raise ModelError(
-            f"{path}: its input is {picture.words}; pictures go in as float32, float16 or uint8 "
-            "of four sizes"
+            f"{path}: its input is {picture.words}; pictures must be float32, float16 or uint8 "
+            f"with four dimensions"
         )
     return picture
 
@@ -278,7 +279,7 @@ def _trial_of(
         )
     for side in (batch, height, width):
         if side is not None and not 1 <= side <= 65536:
-            raise ModelError(f"{path}: its input is {picture.words}, no picture")
+            raise ModelError(f"{path}: its input is {picture.words}, not a picture")
     return Trial(
         channels or 3, entry.last, type, *value_range, batch=batch, height=height, width=width
     )

@@ -50,9 +50,7 @@ class OnnxRunner(Runner):
             )
         # A page or a server may serve such a file as it is; here it is not known what it takes.
         if file.export is None and file.model.io != ExportInfo().io:
-            raise ModelError(
-                f"{path}: its graph is of io {file.model.io}, its metadata says otherwise"
-            )
+            raise ModelError(f"{path}: its graph is of io {file.model.io}, its metadata disagrees")
         self._path, self._device, self._lock = path, device, threading.Lock()
         self._providers = providers_for(device, self.precision, tensorrt)
         name, settings = self._providers[0]
@@ -90,7 +88,7 @@ class OnnxRunner(Runner):
         fixed = self.export or ExportInfo()
         if fixed.height is not None and x.shape[2:] != (fixed.height, fixed.width):
             raise UsageError(
-                f"{self.info.name}: exported for {fixed.width}x{fixed.height} alone, not for "
+                f"{self.info.name}: exported for {fixed.width}x{fixed.height} only, not for "
                 f"{x.shape[3]}x{x.shape[2]}; export it without a fixed size"
             )
         with memory_faults(x.shape, self.description):

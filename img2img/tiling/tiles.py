@@ -138,7 +138,7 @@ def translate_tiled(
 
     Raises:
         UsageError: the model cannot be translated in tiles, or its runner cannot.
-        MemoryFault: a tile does not fit the memory; `smaller` ones may.
+        MemoryFault: a tile does not fit in memory; `smaller` ones may.
     """
     local = runner.local()
     if local.locality.scale != runner.info.scale:
@@ -173,7 +173,7 @@ def translate_tiled(
         return None
     except MemoryError:
         height, width = pixels.shape[:2]
-        raise MemoryFault(f"{width}x{height} does not fit the memory") from None
+        raise MemoryFault(f"{width}x{height} does not fit in memory") from None
 
 
 def gather_moments(

@@ -92,7 +92,7 @@ class Trial:
         self._before = self.used(self.device)
 
     def rate(self, size: int) -> float | None:
-        """Pictures a second in batches of `size`; None where they do not fit the memory."""
+        """Pictures a second in batches of `size`; None where they do not fit in memory."""
         if not self.fits(size):
             return None
         try:

@@ -132,9 +132,9 @@ def _memory_named(config: TrainConfig) -> Iterator[None]:
         side, batch = config.crop_size, config.batch_size
         smaller = f"`batch_size={batch // 2}` and `accumulate={2 * config.accumulate}`, "
         raise MemoryFault(
-            f"the memory does not suffice for a step of {batch} crops of {side}x{side}: give "
+            f"not enough memory for a step of {batch} crops of {side}x{side}: give "
             f"{smaller if batch > 1 else ''}a smaller crop_size, smaller networks or "
-            "`checkpointing=true`; the last saved state is whole"
+            "`checkpointing=true`; the last saved state is intact"
         ) from None
 
 

@@ -245,11 +245,12 @@ def _reaching() -> Iterator[None]:
         resume = "the same command resumes from the last saved state"
         if "imed out" in str(error) or "imeout" in str(error):
             raise EnvironmentFault(
-                f"{who} has waited in vain for another one, which hangs or is slow; {resume}; "
-                f"where it was slow, give more time, such as `process_timeout={4 * TIMEOUT:g}`"
+                f"{who} timed out waiting for another process, which hangs or is slow; {resume}; "
+                f"if it was only slow, allow more time, such as `process_timeout={4 * TIMEOUT:g}`"
             ) from None
         raise EnvironmentFault(
-            f"{who} has lost another one, which has ended or cannot be reached; its own output "
+            f"{who} has lost contact with another process, which has ended or cannot be reached; "
+            f"its own output "
             f"says why; {resume}"
         ) from None
 
@@ -276,11 +277,12 @@ def _never_met(error: Exception, count: int, timeout: float) -> EnvironmentFault
     who = f"process {os.environ.get('RANK')} of {count}"
     if "imed out" in str(error) or "imeout" in str(error):
         return EnvironmentFault(
-            f"{who} has waited {timeout:g} s for the others at {where} in vain: start the command "
-            f"on every node, with one address that all of them reach, or give them more time, "
+            f"{who} timed out after waiting {timeout:g} s for the others at {where}: start the "
+            f"command on every node, with one address that all of them can reach, or allow more "
+            f"time, "
             f"`process_timeout={2 * timeout:g}`"
         )
-    return EnvironmentFault(f"{who} cannot meet the others at {where}: {first_line(error)}")
+    return EnvironmentFault(f"{who} cannot connect to the others at {where}: {first_line(error)}")
 
 
 def _leave() -> None:

@@ -104,14 +104,14 @@ def _published(run: RemoteRun, listen: Listener, fetch: Callable[[], None]) -> I
         yield hear
     except Exception:
         if trouble := publisher.close():
-            listen(Warned(f"not published: {trouble}; the run is whole in {run.folder}"))
+            listen(Warned(f"not published: {trouble}; the run is complete in {run.folder}"))
         raise
     except BaseException:
         publisher.leave()
         raise
     if trouble := publisher.close():
         raise EnvironmentFault(
-            f"{trouble}; the run is whole in {run.folder}, and the same command publishes it"
+            f"{trouble}; the run is complete in {run.folder}, and the same command publishes it"
         )
 
 
