@@ -213,9 +213,9 @@ def test_a_training_with_it_resumes_to_the_bit_and_a_changed_file_is_said(
     assert same(whole["nets"], cut["nets"]) and same(whole["trainer"], cut["trainer"])
     assert not same(whole["nets"], final(tmp_path / "plain")["nets"])
     file.write_text(file.read_text() + "\n")
-    told: list[dict[str, Any]] = []
-    train(config("cut", steps=9), into(told))
-    texts = [e["text"] for e in told if e["event"] == "warning"]
+    reported: list[dict[str, Any]] = []
+    train(config("cut", steps=9), into(reported))
+    texts = [e["text"] for e in reported if e["event"] == "warning"]
     assert any(re.search(r"not bit-exact: .*albumentations_digest was", t) for t in texts)
 
 

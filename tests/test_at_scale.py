@@ -178,7 +178,7 @@ def test_other_settings_are_refused(request_of: TranslateRequest, tmp_path: Path
     with pytest.raises(UsageError, match="holds 8 pictures made by another model or with other"):
         run(replace(request_of, quality=50))
     assert tree(tmp_path / "out") == before
-    (tmp_path / "out" / "stranger.png").write_bytes(b"")
+    (tmp_path / "out" / "foreign.png").write_bytes(b"")
     _, summary = run(replace(request_of, quality=50, overwrite=True))
     assert summary.redone == 8
 

@@ -56,7 +56,7 @@ BLURRED = (True, True)
     ],
 )
 @torch.no_grad()
-def test_a_resnet_with_instance_norm_says_the_same(
+def test_a_resnet_with_instance_norm_matches_the_reference(
     tmp_path: Path, options: dict[str, Any], keys: int
 ) -> None:
     net = shaken(TheirResNet(**options))
@@ -79,7 +79,9 @@ def test_a_resnet_with_instance_norm_says_the_same(
     "options", [{}, {"dropout": True}, {"blocks": 6}, {"blocks": 6, "dropout": True}]
 )
 @torch.no_grad()
-def test_a_resnet_with_batch_norm_says_the_same(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_a_resnet_with_batch_norm_matches_the_reference(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
     net = shaken(TheirResNet(norm="batch", **options))
     foreign = load_foreign(saved(tmp_path / "G.pth", net.state_dict()))
     assert foreign.config["norm"] == "batch"
@@ -100,7 +102,7 @@ def compare_batch_norm(foreign: Foreign, net: nn.Module, x: Tensor) -> None:
     [(8, (3, 3), 82), (8, (1, 2), 82), (7, (3, 3), 70), (5, (3, 3), 46), (3, (3, 1), 22)],
 )
 @torch.no_grad()
-def test_a_unet_with_batch_norm_says_the_same(
+def test_a_unet_with_batch_norm_matches_the_reference(
     tmp_path: Path, depth: int, channels: tuple[int, int], keys: int
 ) -> None:
     net = shaken(TheirUNet(depth=depth, channels=channels))
@@ -114,7 +116,7 @@ def test_a_unet_with_batch_norm_says_the_same(
 
 @pytest.mark.parametrize("depth", [6, 7])
 @torch.no_grad()
-def test_a_unet_with_instance_norm_says_the_same(tmp_path: Path, depth: int) -> None:
+def test_a_unet_with_instance_norm_matches_the_reference(tmp_path: Path, depth: int) -> None:
     net = shaken(TheirUNet(depth=depth, norm="instance", dropout=False))
     foreign = load_foreign(saved(tmp_path / "G.pth", net.state_dict()))
     assert (foreign.config["norm"], foreign.config["dropout"]) == ("instance", False)
@@ -138,7 +140,9 @@ def test_a_unet_from_before_batches_were_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("domains", "blocks", "keys"), [(5, 6, 103), (15, 6, 103), (1, 2, 55)])
 @torch.no_grad()
-def test_a_stargan_says_the_same(tmp_path: Path, domains: int, blocks: int, keys: int) -> None:
+def test_a_stargan_matches_the_reference(
+    tmp_path: Path, domains: int, blocks: int, keys: int
+) -> None:
     net = shaken(TheirStarGAN(domains=domains, blocks=blocks))
     assert len(net.state_dict()) == keys
     foreign = load_foreign(saved(tmp_path / "200000-G.ckpt", net.state_dict()))

@@ -1,4 +1,4 @@
-"""ONNX files made elsewhere: told how pictures go in, tried in a child, then translated with."""
+"""ONNX files made elsewhere: given their input format, tried in a child, then translated with."""
 
 from __future__ import annotations
 

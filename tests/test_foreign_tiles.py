@@ -70,7 +70,7 @@ def test_tiles_give_the_picture_of_the_whole(
     assert whole.std() > 5
     model.close()
     with pytest.raises(UsageError, match="closed"):
-        model.local()
+        model.tiled_model()
 
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
@@ -132,7 +132,7 @@ def test_what_cannot_be_cut_is_refused_with_the_reason(tmp_path: Path) -> None:
         with pytest.raises(
             UsageError, match=rf"x: cannot be .* tiles: .*{words}.*; use `tile` off"
         ):
-            model.local()
+            model.tiled_model()
 
     path = tmp_path / "x.onnx"
     refused(no_transpose(path), "its channels stand last, and no Transpose brings", "nhwc")

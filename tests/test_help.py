@@ -139,5 +139,5 @@ def test_the_help_names_every_method_preset_and_model() -> None:
     assert f"[default: {next(iter(shipped()))}]" in _help_of("translate", "--model")
     sizes = {name: method.defaults.get("batch_size", 1) for name, method in METHODS.items()}
     said = _help_of("train", "--batch-size")
-    told = dict(re.findall(r"(\w+) (\d+)(?=[,\]])", said.partition("[default: 1;")[2]))
-    assert told == {name: str(size) for name, size in sizes.items() if size != 1}
+    reported = dict(re.findall(r"(\w+) (\d+)(?=[,\]])", said.partition("[default: 1;")[2]))
+    assert reported == {name: str(size) for name, size in sizes.items() if size != 1}

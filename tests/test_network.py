@@ -239,7 +239,7 @@ def test_a_picture_that_the_free_memory_does_not_hold_is_tiled_and_that_is_said(
     said: list[str] = []
     steps: list[int] = []
     report = Report(said.append, lambda done, total: steps.append(done))
-    per_pixel = runner.local().locality.bytes_per_pixel
+    per_pixel = runner.tiled_model().locality.bytes_per_pixel
     monkeypatch.setattr(tiles, "free_memory", lambda: int(per_pixel * 40_000))
     network = Network(runner)
     for _ in range(2):

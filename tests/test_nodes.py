@@ -174,15 +174,15 @@ def test_other_pictures_or_settings_on_a_node_are_refused(
     with pytest.raises(DataError, match="other held-out pictures"):
         check(_same, _same, "other", [])
     with pytest.raises(ConfigError, match="other settings than the first: seed 4, there 0; start"):
-        check(lambda told: told | {"seed": "4"})
+        check(lambda reported: reported | {"seed": "4"})
     # Places and ways to compute may differ.
     moved = config.model_copy(update={"data": tmp_path, "out": tmp_path / "x", "workers": 2})
-    told: list[Any] = []
+    reported: list[Any] = []
     check_same(
-        _pair(lambda value: told.append(value) or value, _same, _same), moved, settings,
+        _pair(lambda value: reported.append(value) or value, _same, _same), moved, settings,
         train_set, held_out,
     )  # type: ignore[arg-type]  # fmt: skip
-    check(told[0], _same, _same)
+    check(reported[0], _same, _same)
 
 
 def test_an_error_of_one_process_is_raised_by_all() -> None:

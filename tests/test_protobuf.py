@@ -17,7 +17,7 @@ from img2img.onnx_format.graph import Graph
 from img2img.onnx_format.validation import parse
 from img2img.receptive_field import UnknownReach
 from img2img.runners import open_runner
-from img2img.runners.onnx_local import GraphLocal, Opened
+from img2img.runners.onnx_tiled import GraphTiledModel, Opened
 from tests.conftest import ROOT
 
 
@@ -273,7 +273,7 @@ def test_a_dilated_convolution_is_followed(dilation: int) -> None:
 
 
 def test_a_model_whose_reach_is_unknown_is_translated_whole(tmp_path: Path) -> None:
-    class Unknown(GraphLocal):
+    class Unknown(GraphTiledModel):
         def open(self, data: bytes) -> Opened:
             raise NotImplementedError
 

@@ -207,7 +207,7 @@ def test_openvino_that_computes_in_another_precision_is_refused(
     real = openvino.Core
 
     class Lax:
-        """Compiles in fp32 whatever it is told."""
+        """Compiles in fp32 whatever precision is requested."""
 
         def __init__(self) -> None:
             self.core = real()
@@ -529,7 +529,7 @@ def test_openvino_translates_in_tiles(kind: str, models: dict[str, Path]) -> Non
     assert np.abs(tiled.astype(int) - whole.astype(int)).max() <= 1
     runner.close()
     with pytest.raises(UsageError, match="closed"):
-        runner.local()
+        runner.tiled_model()
 
 
 @pytest.mark.slow

@@ -37,8 +37,8 @@ def serving(**more: object) -> Iterator[str]:
     stop, there = threading.Event(), threading.Event()
     ready: list[Ready] = []
 
-    def tell(told: Ready) -> None:
-        ready.append(told)
+    def tell(reported: Ready) -> None:
+        ready.append(reported)
         there.set()
 
     request = ServeRequest(port=0, **{"runner": "onnxruntime", "device": "cpu"} | more)  # type: ignore[arg-type]

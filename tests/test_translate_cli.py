@@ -160,11 +160,11 @@ def test_every_file_of_a_folder_is_named(
         wanted |= {"fifo.png": "ignored"}
     wanted |= {"one.jpg": "done", "two.png": "done", "sub/one.jpg": "done"}
     rows = lines(cli("translate", photos, "-o", "out", "-m", onnx_file, "--json"))
-    told = {
+    reported = {
         Path(str(r["input"])).relative_to(photos).as_posix(): r["status"]
         for r in rows if r["event"] == "picture"
     }  # fmt: skip
-    assert told == wanted
+    assert reported == wanted
     assert rows[-1]["done"] == 4 and rows[-1]["ignored"] == len(wanted) - 4
     said = cli("translate", photos, "-o", "out2", "-m", onnx_file)
     assert "camera raw" in said.stderr and "text.txt" not in said.stderr

@@ -111,9 +111,9 @@ def test_an_image_is_turned_upright_and_stays_as_it_was(
     answer = translator(lying)
     assert np.array_equal(np.asarray(answer), translator(np.ascontiguousarray(upright)))
     assert lying.getexif()[0x0112] == 6
-    told = Image.Exif()
-    told.load(answer.info["exif"])
-    assert told[0x013B] == "somebody" and told.get(0x0112, 1) == 1
+    reported = Image.Exif()
+    reported.load(answer.info["exif"])
+    assert reported[0x013B] == "somebody" and reported.get(0x0112, 1) == 1
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.float16])

@@ -207,9 +207,9 @@ def test_what_cannot_be_read_fails_alone(onnx_file: Path, tmp_path: Path) -> Non
         (tmp_path / name).write_bytes(data)
     with av.open(str(tmp_path / "sound.mp4"), "w") as out:
         voice = out.add_stream("aac", rate=48000, layout="mono")
-        heard = av.AudioFrame.from_ndarray(np.zeros((1, 4800), "f4"), "fltp", "mono")
-        heard.sample_rate = 48000
-        out.mux(voice.encode(heard))
+        audio = av.AudioFrame.from_ndarray(np.zeros((1, 4800), "f4"), "fltp", "mono")
+        audio.sample_rate = 48000
+        out.mux(voice.encode(audio))
         out.mux(voice.encode(None))
     paths = [tmp_path / name for name in (*bad, "sound.mp4", "good.mp4")]
     _, summary = translated(paths, tmp_path / "out", onnx_file)

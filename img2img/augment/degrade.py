@@ -66,7 +66,7 @@ class Degrade(Drawn):
         self.config, self.scale = config, scale
 
     def __call__(self, clean: Tensor) -> Tensor:
-        """The degraded pictures; `begin` has told which they are."""
+        """The degraded pictures; `begin` was given their indices."""
         seeds = self.seeds(len(clean))
         # Mixed precision is for networks: eight bits would be lost on pictures here.
         with torch.no_grad(), torch.autocast(clean.device.type, enabled=False):

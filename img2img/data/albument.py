@@ -104,7 +104,7 @@ class Albument:
     def _parse(self) -> BaseCompose:
         A = _albumentations()
         try:
-            with warnings.catch_warnings(record=True) as told:
+            with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 pipeline = A.from_dict(self._read())
         except KeyError as error:
@@ -116,7 +116,7 @@ class Albument:
             raise ConfigError(
                 f"{self.path}: not an albumentations pipeline: {_line(error)}"
             ) from None
-        for warning in told:
+        for warning in caught:
             if "not valid" in str(warning.message):  # a misspelt argument would do nothing
                 raise ConfigError(f"{self.path}: {_line(warning.message)}")
         return pipeline if isinstance(pipeline, A.BaseCompose) else A.Compose([pipeline])

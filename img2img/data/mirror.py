@@ -114,11 +114,11 @@ def mirror(
         (home / "partial").mkdir(parents=True, exist_ok=True)
         folder.mkdir(exist_ok=True)
         with _alone(home / "lock", address, note, should_stop):
-            told = home / "session"
-            if session and told.exists() and told.read_text() == session:
+            session_file = home / "session"
+            if session and session_file.exists() and session_file.read_text() == session:
                 return Mirrored(folder, len(read_index(home)), 0, 0, 0)
             done = _Update(place, folder, progress, should_stop).run()
-            write_atomic(told, session.encode())
+            write_atomic(session_file, session.encode())
             return done
     except OSError as error:
         words = describe_os_error(error)
@@ -141,8 +141,8 @@ def download(place: Place, entry: Entry, target: Path, partial: Path) -> Row:
         try:
             place.download(entry.name, temporary)
             size = temporary.stat().st_size
-            told = entry.size or place.scheme not in _WEB  # some web servers tell no size
-            if told and size != entry.size:
+            listed = entry.size or place.scheme not in _WEB  # some web servers list no size
+            if listed and size != entry.size:
                 words = f"{size} bytes arrived, {entry.size} are listed"
                 entry = place.entry(entry.name)
                 raise EnvironmentFault(f"{place.full(entry.name)}: {words}")

@@ -149,12 +149,12 @@ def _load(name: str) -> Finding:
 
 def _rivals() -> list[Finding]:
     rows = []
-    stranger = installed.stranger()
-    if stranger is not None:
+    other = installed.other_project_version()
+    if other is not None:
         rows.append(
             Finding(
                 "problem",
-                f"img2img {stranger} is another project with the same import name; "
+                f"img2img {other} is another project with the same import name; "
                 "its files replace ours",
                 f"{installed.uninstall('img2img')} && {installed.reinstall()}",
             )

@@ -149,7 +149,7 @@ def evaluate(
 ) -> Evaluated:
     """Judge a model or a folder of translated pictures.
 
-    `progress` is told (pictures done, pictures in all).
+    `progress` is called with (pictures done, pictures in all).
 
     Raises:
         UsageError, ConfigError: an impossible request; a network's weights are missing.

@@ -272,7 +272,7 @@ def _version(part: str) -> str:
 
 
 def _by_file(data: bytes, io: Io) -> parity.ByFile:
-    """The file as a stranger runs it: onnxruntime alone, on pixels."""
+    """The file as another program runs it: onnxruntime alone, on pixels."""
     session = open_session(data, "the exported file")
 
     def run(pixels: NDArray[np.uint8], domain: NDArray[np.float32] | None) -> NDArray[np.uint8]:

@@ -121,7 +121,7 @@ class Network:
         self._said = set[str]()
         self._whole = 0  # pixels of the largest picture that went through whole
         if isinstance(tile, int):
-            runner.local()  # what the model cannot do is an error before the first picture
+            runner.tiled_model()  # what the model cannot do is an error before the first picture
 
     def limit(self, pixels: Pixels) -> int:
         """How many pictures of this size are translated at once."""
@@ -166,7 +166,7 @@ class Network:
     def gathers(self) -> bool:
         """Whether it normalises by statistics of each picture, which `held` can hold. Raises
         UsageError, saying why, where that cannot be known."""
-        return bool(self._runner.local().locality.norms)
+        return bool(self._runner.tiled_model().locality.norms)
 
     def moments(self, pixels: Pixels, domain: Domain | None) -> list[Moments]:
         """The moments of each normalisation, in the order of execution, in a picture as `run`

@@ -12,7 +12,7 @@ from img2img.errors import ModelError, UsageError
 from img2img.images import LUMA, Pixels, as_values, planes_to_pixels, to_network
 from img2img.model_format.export_info import ExportInfo
 from img2img.model_format.info import ModelInfo
-from img2img.tiling.locality import Local
+from img2img.tiling.locality import TiledModel
 
 Float = NDArray[np.float32]
 _ROWS = 64
@@ -69,7 +69,7 @@ class Runner(ABC):
         return y
 
     def close(self) -> None:
-        """Free what it holds; `infer` and `local` raise UsageError afterwards."""
+        """Free what it holds; `infer` and `tiled_model` raise UsageError afterwards."""
         self._closed = True
         self._release()
 
@@ -105,14 +105,14 @@ class Runner(ABC):
         """`batch` of one picture."""
         return self.batch([pixels], None if domain is None else [domain])[0]
 
-    def local(self) -> Local:
+    def tiled_model(self) -> TiledModel:
         """The model as tiles use it. Raises UsageError, saying why, where the model or its runner
         cannot translate in tiles."""
         self._check_open()
         return self._tiles()
 
-    def _tiles(self) -> Local:
-        """`local` of an open runner."""
+    def _tiles(self) -> TiledModel:
+        """`tiled_model` of an open runner."""
         raise UsageError(f"{self.description} does not translate in tiles; use `tile` off")
 
     def planes(self, pixels: Pixels) -> Float:

@@ -14,11 +14,11 @@ from img2img.onnx_format.model import OnnxModel
 from img2img.onnx_format.reading import verified
 from img2img.onnx_format.session import CPU, Session, open_session, providers_for
 from img2img.runners.base import GPU_PIXELS, Float, Runner, check_channels
-from img2img.runners.onnx_local import OnnxLocal
+from img2img.runners.onnx_tiled import OnnxTiledModel
 from img2img.system import cpu
 from img2img.system.out_of_memory import memory_faults
 from img2img.system.threads import Turns, busy
-from img2img.tiling.locality import Local
+from img2img.tiling.locality import TiledModel
 
 
 class OnnxRunner(Runner):
@@ -58,7 +58,7 @@ class OnnxRunner(Runner):
         count = cpu.cores()
         self._turns = Turns(count, busy(count)) if self._cuda is None else None
         self._sessions = {count: self._opened(file.model, count)}
-        self._local: OnnxLocal | None = None
+        self._tiled: OnnxTiledModel | None = None
         check_channels(self.info, str(path))
         inputs, outputs = self._session.inputs, self._session.outputs
         wide = [self.info.in_channels, *([len(self.info.domains)] if self.info.domains else [])]
@@ -125,13 +125,15 @@ class OnnxRunner(Runner):
         return answer
 
     def _release(self) -> None:
-        self._sessions, self._local = {}, None
+        self._sessions, self._tiled = {}, None
 
-    def _tiles(self) -> Local:
-        if self._local is None:  # the file is read again: it may be large, tiles are rare
+    def _tiles(self) -> TiledModel:
+        if self._tiled is None:  # the file is read again: it may be large, tiles are rare
             if self.export is not None and self.export.height is not None:
                 raise UsageError(f"{self.info.name}: exported for one size; use `tile` off")
             count = None if self._turns is None else self._turns.count
             model = verified(self._path).model
-            self._local = OnnxLocal(model, self.info.name, self._providers, self._device, count)
-        return self._local
+            self._tiled = OnnxTiledModel(
+                model, self.info.name, self._providers, self._device, count
+            )
+        return self._tiled

@@ -16,7 +16,7 @@ from img2img.images import Pixels
 from img2img.inference.network import Domain, Network, Report, Stopped
 
 STOPS = "cancelled: the server is stopping"
-_MOST_WAIT = 60  # seconds that a client is told to wait
+_MOST_WAIT = 60  # longest value of Retry-After in seconds
 _SHARE = 0.2  # of the newest batch in the average time of a picture
 
 

@@ -190,7 +190,7 @@ class Health:
         self._looks = list(state.get("looks", ()))
         for row in rows:
             if row["event"] == "step":
-                self.hear(row["losses"])
+                self.add_losses(row["losses"])
             elif row["event"] == "health-figures":
                 self._paused = []
                 self._follow(_showing(row))
@@ -212,7 +212,7 @@ class Health:
         next."""
         self._scores = scores
 
-    def hear(self, losses: Mapping[str, float]) -> None:
+    def add_losses(self, losses: Mapping[str, float]) -> None:
         """Take the losses of a logged row."""
         for name, value in losses.items():
             if name in ("D", "D/gan", "D/a", "D/b"):

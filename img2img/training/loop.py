@@ -53,11 +53,11 @@ def train(
     """
     with _memory_named(config):
         check(config, dry_run)  # refused before any picture is read
-        with at_hand(config, listen, should_stop, dry_run) as hear:
+        with at_hand(config, listen, should_stop, dry_run) as notify:
             if examine and os.environ.get("RANK", "0") == "0":
                 for text in data_warnings(config):
-                    hear(Warned(text))
-            return _train(config, hear, should_stop, dry_run)
+                    notify(Warned(text))
+            return _train(config, notify, should_stop, dry_run)
 
 
 def _train(

@@ -169,11 +169,11 @@ class Processes:
         if self.count == 1:
             return work()
         own: T | None = None
-        failure: Told | None = None
+        failure: ErrorReport | None = None
         try:
             own = work()
         except Img2ImgError as error:
-            failure = _told(error)
+            failure = _report_of(error)
         failures = self.gather(failure)
         for rank, found in enumerate(failures):
             if found is not None:
@@ -191,7 +191,7 @@ class Processes:
             try:
                 answer[0] = work()
             except Img2ImgError as error:
-                answer[1] = _told(error)
+                answer[1] = _report_of(error)
         with _reaching():
             dist.broadcast_object_list(answer, 0)
         value, failure = answer
@@ -218,16 +218,16 @@ class Processes:
                 dist.barrier()
 
 
-Told = tuple[type[Img2ImgError], str]
+ErrorReport = tuple[type[Img2ImgError], str]
 
 
-def _told(error: Img2ImgError) -> Told:
+def _report_of(error: Img2ImgError) -> ErrorReport:
     """An error as it travels; MissingExtra is made of more than its text."""
     return (EnvironmentFault if isinstance(error, MissingExtra) else type(error)), str(error)
 
 
-def _raise(told: Told, prefix: str) -> None:
-    kind, text = told
+def _raise(report: ErrorReport, prefix: str) -> None:
+    kind, text = report
     error = kind(prefix + text)
     error.everywhere = True
     raise error
