@@ -5,20 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from img2img.cli import evaluate_options as options
 from img2img.cli.console import escaped, is_quiet, note, say, say_json
 from img2img.cli.options import (
-    METRICS,
     Debug,
     Device,
     Direction,
     Json,
     Quiet,
-    listed,
-    one_of,
 )
 from img2img.errors import UsageError
 
@@ -34,131 +32,26 @@ img2img evaluate --video clip-painted.mp4 --source clip.mp4
 
 _SECONDS = 5.0  # between two lines of progress
 
-_Metric = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME",
-        autocompletion=one_of(*METRICS),
-        help=f"Metric for pairs: {listed(METRICS)}. Repeatable. "
-        "[default: all whose weights are installed]",
-    ),
-]
-
 
 def evaluate_command(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[MODEL]",
-            help="Model to evaluate: name, run folder or file.",
-            show_default=False,
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[DATA]",
-            help="Training data, of which the held-out part is used, or a folder of pictures to "
-            "translate.",
-            show_default=False,
-        ),
-    ] = None,
-    fake: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Translated pictures from any tool, instead of a model."),
-    ] = None,
-    real: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Real pictures to compare --fake with.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--out",
-            metavar="DIR",
-            help="Folder for report.json, pictures.csv and the page report.html.",
-        ),
-    ] = None,
-    compare: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Another model to evaluate on the same DATA for comparison. Repeatable.",
-        ),
-    ] = None,
-    metric: _Metric = None,
-    features: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Feature network for comparing sets: lite0, mobilenetv2, vgg19, inception, or "
-            "none. "
-            "Repeatable. [default: all but vgg19 whose weights are installed]",
-        ),
-    ] = None,
-    paired: Annotated[
-        bool | None,
-        typer.Option(
-            "--paired/--unpaired",
-            help="With --fake and --real: whether pictures of the same name are pairs. [default: "
-            "paired if all names agree]",
-            show_default=False,
-        ),
-    ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=0,
-            help="Long side in pixels to which pictures are reduced first; 0 for no reduction. "
-            "[default: the model's working size; folders are not reduced]",
-        ),
-    ] = None,
-    most: Annotated[
-        int,
-        typer.Option(metavar="N", min=0, help="Maximum number of pictures per set; 0 for all."),
-    ] = 5000,
-    critic: Annotated[
-        bool,
-        typer.Option(
-            "--critic",
-            help="Also train a network from scratch to tell real from translated pictures, and "
-            "report its accuracy.",
-        ),
-    ] = False,
-    labels: Annotated[
-        bool,
-        typer.Option(
-            "--labels",
-            help="Treat the outputs as label maps of plain colours and score their classes.",
-        ),
-    ] = False,
-    training: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Folder of the real training pictures, to look for copies of them."
-        ),
-    ] = None,
-    video: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="CLIP",
-            help="Translated video clip from any tool, whose flicker is measured against --source.",
-        ),
-    ] = None,
-    source: Annotated[
-        Path | None, typer.Option(metavar="CLIP", help="The clip that --video was translated from.")
-    ] = None,
-    human: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=0,
-            help="Write human.html into --out: a page that shows people N real and translated "
-            "pictures and scores how well they tell them apart.",
-        ),
-    ] = 0,
-    seed: Annotated[int, typer.Option(metavar="N", help="Random seed.")] = 0,
+    model: options.Model = None,
+    data: options.Data = None,
+    fake: options.Fake = None,
+    real: options.Real = None,
+    out: options.Out = None,
+    compare: options.Compare = None,
+    metric: options.Metric = None,
+    features: options.Features = None,
+    paired: options.Paired = None,
+    size: options.Size = None,
+    most: options.Most = 5000,
+    critic: options.Critic = False,
+    labels: options.Labels = False,
+    training: options.Training = None,
+    video: options.Video = None,
+    source: options.Source = None,
+    human: options.Human = 0,
+    seed: options.Seed = 0,
     direction: Direction = None,
     device: Device = "auto",
     quiet: Quiet = False,

@@ -133,6 +133,16 @@ Device = Annotated[
     ),
 ]
 
+Batch = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        rich_help_panel=HARDWARE,
+        help="Pictures of equal size per batch. [default: depends on their size]",
+    ),
+]
+
 Direction = Annotated[
     str | None,
     typer.Option(
