@@ -12,7 +12,7 @@ from img2img.cli.options import METRICS, listed, one_of
 Model = Annotated[
     str | None,
     typer.Argument(
-        metavar="[MODEL]",
+        metavar="MODEL",
         help="Model to evaluate: name, run folder or file.",
         show_default=False,
     ),
@@ -21,7 +21,7 @@ Model = Annotated[
 Data = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[DATA]",
+        metavar="DATA",
         help="Training data, of which the held-out part is used, or a folder of pictures to "
         "translate.",
         show_default=False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from img2img.cli.console import duration, escaped, extra, say, say_json
-from img2img.cli.options import Debug, Json
+from img2img.cli.options import Debug, Json, Quiet
 
 if TYPE_CHECKING:
     from img2img.training.runs import RunSummary
@@ -25,8 +25,9 @@ img2img report runs/maps runs/maps-wide -o two.html
 
 def runs_command(
     folder: Annotated[
-        Path, typer.Argument(metavar="[FOLDER]", help="Folder that contains the runs.")
+        Path, typer.Argument(metavar="FOLDER", help="Folder that contains the runs.")
     ] = Path("runs"),
+    quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -62,6 +63,7 @@ def report_command(
             "runs]",
         ),
     ] = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Write a report page of one training, or one that compares several.
