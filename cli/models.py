@@ -186,7 +186,7 @@ def _overview(path: Path, info: ModelInfo, known: Shipped | None) -> list[str]:
         "file": str(path),
         "size on disk": _size(path.stat().st_size),
         "working size": size,
-        "enlarges": f"{info.scale} times along a side" if info.scale > 1 else "",
+        "enlarges": f"{info.scale} times per side" if info.scale > 1 else "",
         "domains": ", ".join(info.domains),
         "licence": info.licence,
         "imported from": str(info.training.get("imported_from", "")),

@@ -91,7 +91,7 @@ def test_a_run_goes_on_in_the_other_layout(pairs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", [float("nan"), 1.5])
-@pytest.mark.parametrize("wish", ["auto", "on"])
+@pytest.mark.parametrize("choice", ["auto", "on"])
 def test_wrong_compiled_gradients_are_found(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: Any, scale: float
 ) -> None:

@@ -147,7 +147,7 @@ def test_spectral_norm_bounds_every_layer(name: str) -> None:
 
 @NAMES
 @pytest.mark.parametrize("init", ["normal", "xavier", "kaiming", "orthogonal"])
-def test_initialises_as_told(name: str, init: str) -> None:
+def test_initialises_as_requested(name: str, init: str) -> None:
     options = {"width": 8, "layers": 2, "init": init, "init_gain": 0.3, "spectral": False}
     net = build_discriminator(name, options)
     convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]

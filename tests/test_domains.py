@@ -28,7 +28,7 @@ def model_of(*domains: str, **more: object) -> ModelInfo:
 HAIR = model_of("Dark", "Fair", "Glasses", exclusive=(("Dark", "Fair"),))
 
 
-def test_what_the_wishes_mean() -> None:
+def test_what_the_choices_mean() -> None:
     rows: list[tuple[str, tuple[int, ...] | None, tuple[float, ...]]] = [
         ("Dark", None, (1, 0, 0)),
         ("Dark+Glasses", None, (1, 0, 1)),

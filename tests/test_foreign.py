@@ -310,7 +310,7 @@ def test_every_missing_surplus_or_misshapen_tensor_is_named(tmp_path: Path, make
     refused(saved(path, state | extra), "has 'extra.0', 'extra.1', 'extra.2' and 2 more besides")
 
 
-def test_the_first_missing_and_surplus_names_are_told(tmp_path: Path) -> None:
+def test_the_first_missing_and_surplus_names_are_reported(tmp_path: Path) -> None:
     state = small()
     for key in ("model.2.weight", "model.26.attention"):
         refused(saved(tmp_path / "G.pth", state | {key: torch.zeros(2)}), f"has '{key}' besides")
@@ -563,7 +563,7 @@ def test_what_the_tensors_leave_open_is_taken_as_said(tmp_path: Path) -> None:
         (lambda: TheirUNet(width=1, depth=5), {"padding": "reflect"}, "a U-Net pads with zeros"),
         (lambda: TheirUNet(width=1, depth=5), {"norm": "instance"}, "instance norm without biases"),
         (lambda: TheirUNet(width=1, depth=5, norm="none"), {}, "none norm without biases"),
-        (lambda: TheirStarGAN(width=1, blocks=1), {"norm": "instance"}, "`norm`: a generator of StarGAN"),
+        (lambda: TheirStarGAN(width=1, blocks=1), {"norm": "instance"}, "`norm`: the weights of a StarGAN generator"),
     ],
 )  # fmt: skip
 def test_hints_that_contradict_the_file_are_refused(

@@ -103,7 +103,7 @@ def test_what_is_said_stands_in_the_file(tmp_path: Path) -> None:
     assert (info.name, info.direction, info.licence) == ("faces", "face -> face", "CC0")
     assert (info.size, info.long_side, info.domains) == (64, 64, names)
     assert info.exclusive == (("Black_Hair", "Blond_Hair"),) and not info.one_hot
-    assert imported.assumed == ("at most one holds of Black_Hair, Blond_Hair (`exclusive`)",)
+    assert imported.assumed == ("at most one applies of Black_Hair, Blond_Hair (`exclusive`)",)
     info = import_model(source, target, ImportOptions(domains=names, one_hot=True)).info
     assert info.one_hot and info.exclusive == ()
     info = import_model(source, target, ImportOptions(size=0)).info
@@ -248,7 +248,9 @@ def test_what_is_refused_is_one_line(
     assert words in done.stderr and done.stderr.count("\n") == 1 and not done.stdout
 
 
-def test_who_gives_weights_for_a_model_is_told_to_import_them(tmp_path: Path, main: Main) -> None:
+def test_who_gives_weights_for_a_model_gets_the_hint_to_import_them(
+    tmp_path: Path, main: Main
+) -> None:
     from safetensors.torch import save_file
 
     saved(tmp_path / "G.pth", {"a": torch.zeros(1)})

@@ -140,7 +140,7 @@ def test_nodes_may_stand_in_any_order() -> None:
         Graph(parse(_model(circle)))
 
 
-def test_a_cut_gives_the_norm_its_statistics_and_ends_where_told() -> None:
+def test_a_cut_gives_the_norm_its_statistics_and_ends_at_the_given_nodes() -> None:
     nodes = [
         CONV,
         helper.make_node("InstanceNormalization", ["a", "scale", "bias"], ["b"], epsilon=0.25),

@@ -131,7 +131,7 @@ def test_every_runner_gives_the_same_picture(
 
 
 @pytest.mark.parametrize("name", RUNNERS)
-def test_a_wish_that_cannot_be_honoured_is_an_error(name: str, models: dict[str, Path]) -> None:
+def test_an_option_that_cannot_be_honoured_is_an_error(name: str, models: dict[str, Path]) -> None:
     path = models["unet"].with_suffix(RUNNERS[name].suffix)
     other = models["unet"].with_suffix(".onnx" if path.suffix != ".onnx" else ".safetensors")
     with pytest.raises(UsageError, match=f"runner {name} takes {path.suffix} files"):

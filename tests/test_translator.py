@@ -199,7 +199,7 @@ def test_what_is_no_picture(translator: Translator, pixels: np.ndarray, tmp_path
     (tmp_path / "text.png").write_text("text")
     for given, words in (
         (3, "cannot use a value of type int as a picture; give bytes"),
-        (None, "a NoneType is no picture"),
+        (None, "cannot use a value of type NoneType as a picture"),
         (pixels.astype(np.float32), "array of float32; pictures are uint8"),
         (pixels[:, :, 0], r"shape \(32, 40\); pictures are \(H, W, 3\)"),
         (pixels[:0], "shape"),
@@ -212,7 +212,7 @@ def test_what_is_no_picture(translator: Translator, pixels: np.ndarray, tmp_path
         (encoded(Image.fromarray(pixels), "PNG")[:200], "truncated"),
         (tmp_path / "text.png", "text.png: cannot be decoded"),
         (tmp_path / "missing.png", "no such file"),
-        ([pixels, 3], "a int is no picture"),
+        ([pixels, 3], "cannot use a value of type int as a picture"),
     ):
         with pytest.raises((UsageError, PictureError), match=words):
             translator(given)  # type: ignore[call-overload]

@@ -94,7 +94,7 @@ def test_the_dimensions_are_those_of_the_file(tmp_path: Path, parsed: Any) -> No
         assert config.max_batch_size == (max_batch if batch is None else 0)
 
 
-def test_domains_and_licence_are_told_whatever_they_hold(tmp_path: Path, parsed: Any) -> None:
+def test_domains_and_licence_are_written_whatever_they_contain(tmp_path: Path, parsed: Any) -> None:
     domains = ('quo"te', "back\\slash", "línea\nnew", "مرحبا")
     path = inverting(tmp_path / "m.onnx", domains=domains, licence='a "b" \n# c', name='x"\n../é')
     place = write_repository(path, tmp_path / "models", Serving())
@@ -137,7 +137,7 @@ def test_names_are_safe() -> None:
     assert [safe_name(n) for n in ("a b", "../x", "...", "é")] == ["a_b", "_x", "model", "_"]
 
 
-def test_impossible_wishes() -> None:
+def test_impossible_options() -> None:
     with pytest.raises(UsageError, match="Did you mean 'gpu'"):
         serving("gpuu", 1, 8)
     for instances, batch in ((0, 8), (1, -1)):

@@ -216,7 +216,7 @@ def test_what_cannot_be_read_fails_alone(onnx_file: Path, tmp_path: Path) -> Non
     assert summary.done == 1 and (tmp_path / "out" / "good.mp4").exists()
     reasons = {path.name: reason for path, reason in summary.failed}
     assert reasons["empty.mp4"] == "an empty file"
-    assert reasons["sound.mp4"] == "holds no video stream"
+    assert reasons["sound.mp4"] == "contains no video stream"
     assert reasons["text.mp4"].startswith("not a video clip, or damaged at its start")
     assert "moov.mp4" in reasons and len(reasons) == 4
     # Again: what is done is skipped, what failed is reported as before.

@@ -83,7 +83,7 @@ def _altered(path: Path, old: bytes, new: bytes) -> Path:
     return path
 
 
-def test_the_page_holds_all_it_needs_and_escapes_what_it_is_told(tmp_path: Path) -> None:
+def test_the_page_holds_all_it_needs_and_escapes_its_texts(tmp_path: Path) -> None:
     nasty = '</script><script>alert("1")</script>{{stamp}}'
     model = inverting(tmp_path / "m.onnx", domains=(nasty, "B"), name=nasty, licence=nasty)
     files = write_page(model, tmp_path / "page", STANDS_IN)
@@ -146,7 +146,7 @@ def test_a_runtime_given_by_hand(tmp_path: Path) -> None:
 
 def test_without_npm_it_is_said_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(EnvironmentFault, match=r"no npm here .* `web_runtime`"):
+    with pytest.raises(EnvironmentFault, match=r"npm is not installed .* `web_runtime`"):
         find_runtime(cache=tmp_path)
 
 

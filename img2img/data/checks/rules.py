@@ -51,7 +51,7 @@ def left_alone(root: Path, ignored: Sequence[Found]) -> list[Finding]:
         some = [f for f in ignored if f.ignored and _is(kind, f.ignored)]
         if some:
             rows = cut([f"{relative(root, f.path)} ({f.ignored})" for f in some])
-            text = f"{several(len(some), 'entry', 'entries')} left alone: {rows}"
+            text = f"{several(len(some), 'entry', 'entries')} ignored: {rows}"
             name = {"link": "links", "raw": "raw"}.get(kind, "foreign")
             found.append(Finding(name, False, text, fix, tuple(f.path for f in some)))
     return found
