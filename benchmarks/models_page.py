@@ -33,7 +33,7 @@ _INTRODUCTION = """# The shipped models
 
 For each model six pictures that were not chosen by hand (every n-th of a folder), above, and what
 the model makes of them, below. `python benchmarks/models_page.py` writes this page. The cards in
-`weights/` tell the data, the training command, figures and limitations.
+`weights/` list the data, the training command, figures and limitations.
 
     img2img models                       # this list, with licences and sizes
     img2img models list --measure        # with the speed on this machine

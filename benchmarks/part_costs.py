@@ -69,8 +69,8 @@ class _Contrast:
         ]
         asked = self.F(queries, places)
         with torch.no_grad():
-            told = self.F(keys, places)
-        return multilayer_nce_loss(asked, told)
+            keys_at = self.F(keys, places)
+        return multilayer_nce_loss(asked, keys_at)
 
 
 def milliseconds(loss: Callable[[Tensor, Tensor], Tensor], fake: Tensor, source: Tensor) -> float:

@@ -37,8 +37,8 @@ def root(
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Image-to-image translation: turn photographs into paintings, drawings or maps with a shipped
-    model or one of your own.
+    """Image-to-image translation: turn photographs into paintings or drawings, enlarge or colour
+    them, with a shipped model or one of your own.
 
     Add -h to a command for its options and examples.
     """

@@ -54,7 +54,7 @@ def bench_command(
         typer.Option(metavar="N", help="Pictures per call. Repeatable. [default: 1]"),
     ] = None,
     seconds: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="Time to spend on each row.")
+        float, typer.Option(metavar="SECONDS", min=0, help="Time to spend on each measurement.")
     ] = 2.0,
     direction: Direction = None,
     runner: Annotated[
@@ -72,7 +72,7 @@ def bench_command(
             metavar="NAME",
             autocompletion=one_of("auto", "fp32", "bf16", "fp16"),
             rich_help_panel=HARDWARE,
-            help="auto, fp32, bf16 or fp16. Repeatable. [default: all that a runner has]",
+            help="auto, fp32, bf16 or fp16. Repeatable. [default: all that a runner supports]",
         ),
     ] = None,
     device: Device = "auto",
@@ -82,7 +82,7 @@ def bench_command(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure how fast each runner translates with a model.
+    """Measure how fast each runner executes a model.
 
     Prints time, memory and the difference from fp32 for each runner and precision.
     """

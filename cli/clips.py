@@ -67,7 +67,7 @@ def in_words(summary: ClipSummary, out: Path) -> str:
     if summary.done:
         parts[0] += f" ({summary.frames} frames) in {duration(summary.seconds)}"
     if summary.damaged:
-        parts.append(f"{len(summary.damaged)} of them not whole, since the source is damaged")
+        parts.append(f"{len(summary.damaged)} of them incomplete because the source is damaged")
     if summary.skipped:
         parts.append(f"{summary.skipped} already there (--overwrite translates them again)")
     if summary.failed:
@@ -122,7 +122,7 @@ class _Listener:
         note(f"{clips}, model {model.name} ({model.direction}), {event.runner}{why}")
         working = f"{event.working_size}" if event.working_size else "each frame's own size"
         if model.scale > 1:
-            note(f"enlarging each frame {model.scale} times along a side")
+            note(f"enlarging each frame {model.scale} times per side")
         else:
             note(f"working at {working}; --size changes it")
         if is_quiet() or sys.stderr is None or not sys.stderr.isatty():
@@ -149,8 +149,8 @@ class _Listener:
             self._began = event.source, now
             if event.before:
                 note(
-                    f"{event.source}: {event.before} of {event.total} frames are there already; "
-                    "resuming"
+                    f"{event.source}: {event.before} of {event.total} frames are done already; "
+                    f"resuming"
                 )
         if self._bar:
             self._bar.update(

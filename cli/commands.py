@@ -36,7 +36,7 @@ COMMANDS = {
         "watch", "runs_command", "RUNS_EXAMPLES",
     ),
     "report": Known(
-        "Write a page of a training, or one that compares several.",
+        "Write a report page of one training, or one that compares several.",
         "watch", "report_command", "REPORT_EXAMPLES",
     ),
     "export": Known(
@@ -48,11 +48,11 @@ COMMANDS = {
         "serve", "serve_command",
     ),
     "evaluate": Known(
-        "Judge a model on held-out data, or a folder of translated pictures against real ones.",
+        "Evaluate a model on held-out data, or a folder of translated pictures against real ones.",
         "evaluate", "evaluate_command",
     ),
     "bench": Known(
-        "Measure how fast each runner translates with a model.", "bench", "bench_command"
+        "Measure how fast each runner executes a model.", "bench", "bench_command"
     ),
     "doctor": Known(
         "Check the installation and show how to fix problems.", "doctor", "doctor_command"
@@ -63,7 +63,7 @@ COMMANDS = {
         "models", "models_app",
     ),
     "data": Known(
-        "Check, preview, make, pair and split folders of training pictures.", "data", "data_app"
+        "Check, preview, create, pair and split folders of training pictures.", "data", "data_app"
     ),
 }  # fmt: skip
 

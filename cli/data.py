@@ -37,20 +37,18 @@ Method = Annotated[
     typer.Option(
         metavar="METHOD",
         autocompletion=one_of(*METHODS),
-        help="The method that is to learn from it. [default: what fits]",
+        help="Training method to check for. [default: detected]",
     ),
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="NAME=VALUE", help="A setting of the training, as for train. Repeatable."
-    ),
+    typer.Option("--set", metavar="NAME=VALUE", help="Training setting, as for train. Repeatable."),
 ]
 
 
 @data_app.callback()
 def data_group() -> None:
-    """Check, preview, make, pair and split folders of training pictures."""
+    """Check, preview, create, pair and split folders of training pictures."""
 
 
 @data_app.command(
@@ -76,7 +74,7 @@ def check_command(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say what a folder of training pictures is, what is wrong with it, and how to train on it.
+    """Identify the layout of a training folder, report its problems, and show how to train on it.
 
     Every picture is decoded. The exit code is 5 if a training would refuse the folder.
     """
@@ -123,7 +121,7 @@ def preview_command(
         typer.Option(
             metavar="METHOD",
             autocompletion=one_of(*METHODS),
-            help="The method that is to learn from it.",
+            help="Training method.",
         ),
     ],
     out: Annotated[
@@ -138,7 +136,7 @@ def preview_command(
 ) -> None:
     """Write a sheet of what the networks will see, augmented and degraded.
 
-    The input stands below what it should become. The same as img2img train --dry-run --preview.
+    Each target is shown above its input. The same as img2img train --dry-run --preview.
     """
     from img2img.cli.train import run
 
@@ -168,11 +166,11 @@ def demo_command(
     count: Annotated[
         int, typer.Option(metavar="N", min=10, help="Pictures or pairs of each set or domain.")
     ] = 120,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of what is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed.")] = 0,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Draw a small free set of pictures to try a training with.
+    """Generate a small free data set to try a training with.
 
     Houses and their outlines (paired), days and nights (unpaired), trees of three seasons
     (domains), or landscapes (photographs).
@@ -236,14 +234,15 @@ def split_command(
         Path, typer.Option("-o", "--out", metavar="FOLDER", help="New folder for train and test.")
     ],
     share: Annotated[
-        float, typer.Option(metavar="SHARE", min=0.0, max=0.9, help="Part to hold out, 0..0.9.")
+        float, typer.Option(metavar="SHARE", min=0.0, max=0.9, help="Share to hold out, 0 to 0.9.")
     ] = 0.1,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Copy a folder into train and test, so that no picture is nearly in both.
+    """Copy a folder into train and test, without near-duplicates across the two.
 
-    Pairs and near-duplicates stay together. Which are held out follows from their names.
+    Pairs and near-duplicates stay together. Which pictures are held out depends only on their
+    names.
     """
     with extra("train", "data split"):
         from img2img.data.splitting import split_data
@@ -296,6 +295,6 @@ def _measured(report: Report) -> str:
         return ""
     x, y = found["shift"]
     return (
-        f"{found['pairs']}; {found['share']:.0%} clearly belong together by their edges, all "
-        f"together with a peak of {found['peak']} at ({x:g}, {y:g}) pixels"
+        f"{found['pairs']}; {found['share']:.0%} clearly match by their edges; peak over all "
+        f"pairs: {found['peak']} at ({x:g}, {y:g}) pixels"
     )

@@ -7,7 +7,7 @@ import dataclasses
 import typer
 
 from img2img.cli.console import say, say_json
-from img2img.cli.options import Debug, Json
+from img2img.cli.options import Debug, Json, Quiet
 
 EXAMPLES = """
 img2img doctor
@@ -15,11 +15,11 @@ img2img doctor --json
 """
 
 
-def doctor_command(json: Json = False, debug: Debug = False) -> None:
+def doctor_command(quiet: Quiet = False, json: Json = False, debug: Debug = False) -> None:
     """Check the installation and show how to fix problems.
 
-    Packages, devices, runners and shipped models are tried out; nothing is changed and the network
-    is not used. The exit code is 1 if a problem was found.
+    Tests packages, devices, runners and shipped models; changes nothing and does not use the
+    network. The exit code is 1 if a problem is found.
     """
     from img2img.diagnostics.doctor import examine
 

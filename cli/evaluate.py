@@ -6,20 +6,18 @@ import sys
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from img2img.cli import evaluate_options as options
 from img2img.cli.console import escaped, is_quiet, note, say, say_json
 from img2img.cli.options import (
-    METRICS,
     Debug,
     Device,
     Direction,
     Json,
     Quiet,
-    listed,
-    one_of,
 )
 from img2img.errors import UsageError
 
@@ -35,138 +33,35 @@ img2img evaluate --video clip-painted.mp4 --source clip.mp4
 
 _SECONDS = 5.0  # between two lines of progress
 
-_Metric = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME",
-        autocompletion=one_of(*METRICS),
-        help=f"Figure of pairs: {listed(METRICS)}. Repeatable. "
-        "[default: all whose weights are installed]",
-    ),
-]
-
 
 def evaluate_command(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[MODEL]",
-            help="Model to judge: its name, run folder or file.",
-            show_default=False,
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[DATA]",
-            help="Folder in a layout of training, of which the held-out part is used, or a "
-            "folder of pictures to translate.",
-            show_default=False,
-        ),
-    ] = None,
-    fake: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Translated pictures of any tool, instead of a model."),
-    ] = None,
-    real: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Real pictures to compare --fake with.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--out",
-            metavar="DIR",
-            help="Folder for report.json, pictures.csv and the page report.html.",
-        ),
-    ] = None,
-    compare: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Another model to judge on the same DATA, beside the first. Repeatable.",
-        ),
-    ] = None,
-    metric: _Metric = None,
-    features: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Network that compares sets: lite0, mobilenetv2, vgg19, inception, or none. "
-            "Repeatable. [default: all but vgg19 whose weights are installed]",
-        ),
-    ] = None,
-    paired: Annotated[
-        bool | None,
-        typer.Option(
-            "--paired/--unpaired",
-            help="With --fake and --real: whether pictures of one name belong together. "
-            "[default: paired where all names agree]",
-            show_default=False,
-        ),
-    ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=0,
-            help="Long side in pixels to which pictures are reduced first; 0: not at all. "
-            "[default: the model's working size; folders are not reduced]",
-        ),
-    ] = None,
-    most: Annotated[
-        int,
-        typer.Option(metavar="N", min=0, help="At most so many pictures of each set; 0: all."),
-    ] = 5000,
-    critic: Annotated[
-        bool,
-        typer.Option(
-            "--critic",
-            help="Also train a network from scratch to tell real from translated pictures, and say "
-            "how often it can.",
-        ),
-    ] = False,
-    labels: Annotated[
-        bool,
-        typer.Option(
-            "--labels", help="The outputs are label maps of plain colours: score their classes."
-        ),
-    ] = False,
-    training: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Folder of the real training pictures, to look for copies of them."
-        ),
-    ] = None,
-    video: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="CLIP",
-            help="Translated video clip of any tool: how much it flickers, against --source.",
-        ),
-    ] = None,
-    source: Annotated[
-        Path | None, typer.Option(metavar="CLIP", help="The clip that --video was made of.")
-    ] = None,
-    human: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=0,
-            help="Write human.html into --out: a page that shows N real and translated pictures to "
-            "people and scores whether they can tell them apart.",
-        ),
-    ] = 0,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of everything that is drawn.")] = 0,
+    model: options.Model = None,
+    data: options.Data = None,
+    fake: options.Fake = None,
+    real: options.Real = None,
+    out: options.Out = None,
+    compare: options.Compare = None,
+    metric: options.Metric = None,
+    features: options.Features = None,
+    paired: options.Paired = None,
+    size: options.Size = None,
+    most: options.Most = 5000,
+    critic: options.Critic = False,
+    labels: options.Labels = False,
+    training: options.Training = None,
+    video: options.Video = None,
+    source: options.Source = None,
+    human: options.Human = 0,
+    seed: options.Seed = 0,
     direction: Direction = None,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Judge a model on held-out data, or a folder of translated pictures against real ones.
+    """Evaluate a model on held-out data, or a folder of translated pictures against real ones.
 
-    Prints each figure with its 95 % interval. docs/reference/metrics.md says what each tells.
+    Prints each figure with its 95 % interval. docs/reference/metrics.md explains each of them.
     """
     if video is not None or source is not None:
         _video(video, source, (model, data, fake, real, out, compare), json)
@@ -183,11 +78,11 @@ def evaluate_command(
     if human:
         check_count(human)
         if out is None:
-            raise UsageError("--human writes a page into the report's folder; give it with -o DIR")
+            raise UsageError("--human writes a page into the report folder; add -o DIR")
     if out is not None:
         check_place(out)
     if compare and model is None:
-        raise UsageError("--compare takes models; give MODEL and DATA")
+        raise UsageError("--compare needs MODEL and DATA")
     _run(request, compare or [], out, human, json)
 
 
@@ -195,9 +90,11 @@ def _video(video: Path | None, source: Path | None, others: tuple[object, ...], 
     from img2img.evaluation.flicker import evaluate_video
 
     if video is None or source is None:
-        raise UsageError("--video OUT and --source IN go together: a clip, and what it was made of")
+        raise UsageError(
+            "--video OUT and --source IN are needed together: a translated clip and its source"
+        )
     if any(others):
-        raise UsageError("--video and --source stand alone, without a model or folders")
+        raise UsageError("--video and --source cannot be combined with a model or folders")
     report = evaluate_video(video, source, _Progress("frames"))
     if json:
         say_json(report.row)
@@ -206,7 +103,7 @@ def _video(video: Path | None, source: Path | None, others: tuple[object, ...], 
     if report.frames:
         say(f"  flicker  {report.flicker:.3f} levels, on {report.still:.0%} of the pixels")
     else:
-        say("  flicker  unknown: the source shows nothing that stays the same")
+        say("  flicker  unknown: no part of the source stays the same")
     for text in report.notes:
         note(text)
 

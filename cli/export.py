@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from img2img.cli import export_options as options
 from img2img.cli.console import extra, note, say, say_json
-from img2img.cli.options import BROWSER, TRITON, Debug, Direction, Json, Model, Quiet, one_of
+from img2img.cli.options import Debug, Direction, Json, Model, Quiet
 from img2img.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,126 +21,33 @@ img2img export painting -o small.onnx --fp16 --pictures photos
 img2img export painting -o painting.onnx --web page
 """
 
-Pictures = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FOLDER",
-        help="Pictures to compare the ONNX file and the original on. [default: synthetic ones]",
-    ),
-]
-Pth = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE.pth",
-        help="Write the weights as CycleGAN, pix2pix, CUT or StarGAN save theirs.",
-    ),
-]
-
 
 def export_command(
     model: Model,
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", metavar="FILE.onnx", help="The ONNX file to write."),
-    ] = None,
-    io: Annotated[
-        str,
-        typer.Option(
-            metavar="uint8|float",
-            autocompletion=one_of("uint8", "float"),
-            help="Pixels in and out: uint8 (NHWC, 0 to 255) or float (NCHW, -1 to 1).",
-        ),
-    ] = "uint8",
-    static: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HxW", help="Fix height and width, such as 256x320. [default: any size]"
-        ),
-    ] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="Fix the number of pictures per call. [default: any number]"
-        ),
-    ] = None,
-    opset: Annotated[
-        int, typer.Option(metavar="18-22", help="Version of the ONNX operator set.")
-    ] = 20,
-    fp16: Annotated[
-        bool,
-        typer.Option(
-            "--fp16",
-            help="Half precision. Needs --pictures; written only if it stays within 50 dB of fp32.",
-        ),
-    ] = False,
-    int8: Annotated[
-        bool,
-        typer.Option(
-            "--int8",
-            help="8-bit convolutions. Needs --pictures; written only if they stay within 38 dB of "
-            "fp32.",
-        ),
-    ] = False,
-    pictures: Pictures = None,
+    out: options.Out = None,
+    io: options.Io = "uint8",
+    static: options.Static = None,
+    batch: options.Batch = None,
+    opset: options.Opset = 20,
+    fp16: options.Fp16 = False,
+    int8: options.Int8 = False,
+    pictures: options.Pictures = None,
     direction: Direction = None,
-    pth: Pth = None,
-    web: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            rich_help_panel=BROWSER,
-            help="Write a web page that translates in the browser.",
-        ),
-    ] = None,
-    web_runtime: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            rich_help_panel=BROWSER,
-            help="An unpacked onnxruntime-web package. [default: downloaded by npm]",
-        ),
-    ] = None,
-    triton: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            rich_help_panel=TRITON,
-            help="Add the model to the model repository of a Triton server.",
-        ),
-    ] = None,
-    triton_kind: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|cpu|gpu",
-            autocompletion=one_of("auto", "cpu", "gpu"),
-            rich_help_panel=TRITON,
-            help="Device on which Triton runs the model.",
-        ),
-    ] = "auto",
-    triton_instances: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=TRITON,
-            help="Copies of the model that work in parallel on each device.",
-        ),
-    ] = 1,
-    triton_batch: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=TRITON,
-            help="Requests that Triton may join into one batch; 0: none.",
-        ),
-    ] = 8,
+    pth: options.Pth = None,
+    web: options.Web = None,
+    web_runtime: options.WebRuntime = None,
+    triton: options.Triton = None,
+    triton_kind: options.TritonKind = "auto",
+    triton_instances: options.TritonInstances = 1,
+    triton_batch: options.TritonBatch = 8,
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Export a model to ONNX and check the file against the original.
 
-    The file is written only if its output equals that of PyTorch to within one 8-bit level at every
-    size tried. --web and --triton package it, or an .onnx file that exists already. --pth
+    The file is written only if its output matches PyTorch's to within one 8-bit level at every
+    tested size. --web and --triton package it, or an existing .onnx file. --pth
     writes the weights for the repository of a reference implementation.
     """
     from img2img.cli import deploy

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from img2img.cli.options import GENERAL
+from img2img.errors import UsageError
 
 if TYPE_CHECKING:
     from typer._click import Context
@@ -154,32 +156,35 @@ def _style(text: str, kind: str) -> str:
 EXAMPLES = """
 img2img help
 img2img help translate
+img2img help models show
 """
 
 
 def help_command(
     ctx: typer.Context,
     command: Annotated[
-        str | None, typer.Argument(metavar="COMMAND", help="The command to explain.")
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", help="Command to explain, such as translate."),
     ] = None,
 ) -> None:
     """Show the help of a command.
 
     The same as img2img COMMAND --help.
     """
-    print_help_of(command, ctx)
+    print_help_of(command or [], ctx)
 
 
-def print_help_of(command: str | None, ctx: typer.Context) -> None:
-    """Print the help of the program, or of one of its commands, from inside another command.
+def print_help_of(words: Sequence[str], ctx: typer.Context) -> None:
+    """Print the help of the program, or of the command that `words` names, such as ("models",
+    "show"), from inside another command.
 
     Raises a usage error for an unknown command.
     """
-    root = ctx.find_root()
-    if command is None:
-        typer.echo(root.get_help())
-        return
-    assert isinstance(root.command, TyperGroup)
-    _, found, _ = root.command.resolve_command(root, [command])
-    assert found is not None
-    typer.echo(found.get_help(typer.Context(found, info_name=command, parent=root)))
+    at: Context = ctx.find_root()
+    for word in words:
+        if not isinstance(at.command, TyperGroup):
+            raise UsageError(f"{at.command_path} has no command '{word}'")
+        _, found, _ = at.command.resolve_command(at, [word])
+        assert found is not None
+        at = typer.Context(found, info_name=word, parent=at)
+    typer.echo(at.get_help())

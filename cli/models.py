@@ -49,7 +49,7 @@ def models_group(
 ) -> None:
     """List the shipped models, show what a model is for, or import weights of another project.
 
-    Without a command it lists the shipped models, and takes the options of list.
+    Without a command, lists the shipped models and accepts the options of list.
     """
     if ctx.invoked_subcommand is None:
         _list(json, measure)
@@ -134,7 +134,7 @@ def _list(json: bool, measure: bool) -> None:
             f"    licence: {model.licence}"
         )
     if not json:
-        note("img2img models show NAME tells more about one of them")
+        note("img2img models show NAME shows more about a model")
 
 
 def _show(
@@ -186,7 +186,7 @@ def _overview(path: Path, info: ModelInfo, known: Shipped | None) -> list[str]:
         "file": str(path),
         "size on disk": _size(path.stat().st_size),
         "working size": size,
-        "enlarges": f"{info.scale} times along a side" if info.scale > 1 else "",
+        "enlarges": f"{info.scale} times per side" if info.scale > 1 else "",
         "domains": ", ".join(info.domains),
         "licence": info.licence,
         "imported from": str(info.training.get("imported_from", "")),

@@ -16,7 +16,7 @@ img2img models import latest_net_G.pth -o zebra.safetensors --licence CC0
 img2img models import 200000-G.ckpt -o face.safetensors --one-hot
 """
 
-NETWORK = "What the weights do not tell of the network"
+NETWORK = "Network options that the weights do not determine"
 DOMAINS = "Domains of StarGAN"
 
 
@@ -33,11 +33,11 @@ Out = Annotated[
 ]
 Name = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Name of the model. [default: that of its file]"),
+    typer.Option(metavar="NAME", help="Name of the model. [default: name of its file]"),
 ]
 Direction = Annotated[
     str | None,
-    typer.Option(metavar="WORDS", help="What it translates. [default: A -> B]"),
+    typer.Option(metavar="WORDS", help="What the model translates from and to. [default: A -> B]"),
 ]
 Licence = Annotated[
     str | None,
@@ -48,15 +48,15 @@ Size = Annotated[
     typer.Option(
         metavar="PIXELS",
         min=0,
-        help="Long side at which the network works; 0: each picture's own size. [default: "
-        "128 for StarGAN, that of a U-Net, 256 for others]",
+        help="Long side at which the network works; 0: each picture's own size. [default: 128 "
+        "for StarGAN, the size of a U-Net, 256 otherwise]",
     ),
 ]
 Entry = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Which part of the file holds the generator, where there are several.",
+        help="Entry that holds the generator, if the file has several.",
     ),
 ]
 Norm = Annotated[
@@ -65,7 +65,7 @@ Norm = Annotated[
         metavar="instance|batch|none",
         autocompletion=one_of("instance", "batch", "none"),
         rich_help_panel=NETWORK,
-        help="Normalisation, where the tensors fit more than one. [default: the first that fits]",
+        help="Normalisation, if the tensors fit more than one. [default: the first that fits]",
     ),
 ]
 Statistics = Annotated[
@@ -74,8 +74,8 @@ Statistics = Annotated[
         metavar="batch|running",
         autocompletion=one_of("batch", "running"),
         rich_help_panel=NETWORK,
-        help="What batch norm uses: each picture's own statistics, as the references do, or "
-        "those of the training. [default: batch]",
+        help="Statistics that batch norm uses: each picture's own, as the reference "
+        "implementations do, or the running ones of the training. [default: batch]",
     ),
 ]
 Padding = Annotated[
@@ -93,7 +93,8 @@ Dropout = Annotated[
         metavar="on|off",
         autocompletion=one_of("on", "off"),
         rich_help_panel=NETWORK,
-        help="Whether a U-Net has dropout, for training it further. [default: on with batch norm]",
+        help="Whether a U-Net has dropout; matters only for further training. [default: on with "
+        "batch norm]",
     ),
 ]
 Domains = Annotated[
@@ -102,20 +103,23 @@ Domains = Annotated[
         "--domain",
         metavar="NAME",
         rich_help_panel=DOMAINS,
-        help="Name of a domain; repeat it for each, in the order of the training. [default: "
+        help="Name of a domain; repeat the option for each, in the order of the training. "
+        "[default: "
         "domain1, domain2, and so on]",
     ),
 ]
 OneHot = Annotated[
     bool,
-    typer.Option("--one-hot", rich_help_panel=DOMAINS, help="Exactly one of them holds."),
+    typer.Option(
+        "--one-hot", rich_help_panel=DOMAINS, help="Exactly one domain applies at a time."
+    ),
 ]
 Exclusive = Annotated[
     list[str] | None,
     typer.Option(
         metavar="A+B",
         rich_help_panel=DOMAINS,
-        help="Domains of which at most one holds. Repeatable. [default: the hair colours]",
+        help="Domains of which at most one applies. Repeatable. [default: the hair colours]",
     ),
 ]
 
@@ -139,10 +143,10 @@ def import_command(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Make a model file of the weights of another project.
+    """Make a model file from the weights of another project.
 
     The network is recognised by the names and shapes of its tensors; nothing in the file is run.
-    What was assumed is listed and recorded in the model file.
+    Assumptions are listed and recorded in the model file.
     """
     with extra("train", "models import"):
         from img2img.model_format.importing import ImportOptions, import_model

@@ -47,7 +47,8 @@ def megapixels(panel: str) -> Any:
         metavar="N",
         min=0.001,
         rich_help_panel=panel,
-        help="Refuse pictures larger than this. [default: by the machine's memory, at most 400]",
+        help="Refuse pictures larger than this. [default: depends on the machine's memory, at "
+        "most 400]",
     )
 
 
@@ -129,6 +130,16 @@ Device = Annotated[
         autocompletion=one_of("auto", "cpu", "cuda", "mps"),
         rich_help_panel=HARDWARE,
         help="auto, cpu, cuda, cuda:N or mps.",
+    ),
+]
+
+Batch = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        rich_help_panel=HARDWARE,
+        help="Pictures of equal size per batch. [default: depends on their size]",
     ),
 ]
 

@@ -22,11 +22,11 @@ def in_words(summary: Summary, out: Path | str) -> str:
     if summary.done:
         parts[0] += f" in {duration(summary.seconds)}"
     if summary.redone:
-        parts.append(f"{summary.redone} of them again, since something had changed")
+        parts.append(f"{summary.redone} updated because the source or the settings changed")
     if summary.skipped:
         parts.append(f"{summary.skipped} already there (--overwrite translates them again)")
     if summary.ignored:
-        parts.append(f"{summary.ignored} other files left alone")
+        parts.append(f"{summary.ignored} other files ignored")
     if summary.failed:
         parts.append(f"{len(summary.failed)} failed")
     if summary.not_reached:
@@ -94,12 +94,14 @@ class Listener:
             trained = "" if event.foreign else f"trained at {model.size} px, "
             working = f"{event.working_size}" if event.working_size else "each picture's own size"
             if model.scale > 1:
-                note(f"{trained}enlarging each picture {model.scale} times along a side")
+                note(f"{trained}enlarging each picture {model.scale} times per side")
             else:
                 note(f"{trained}working at {working}; --size changes it")
         if event.foreign:
             name = event.model.name
-            note(f"note: model {name} was made elsewhere; its licence and training are unknown")
+            note(
+                f"note: model {name} was not made by img2img; its licence and training are unknown"
+            )
         self._open_bar()
 
     def _open_bar(self) -> None:
@@ -128,7 +130,7 @@ class Listener:
         if event.status == "failed":
             one_line(f"failed: {source}: {event.reason}")
         if event.status == "ignored" and event.reason not in _QUIET:
-            note(f"left alone: {source}: {event.reason}")
+            note(f"ignored: {source}: {event.reason}")
         for text in event.notes:
             note(f"note: {source}: {text}")
         self._show()
@@ -155,7 +157,8 @@ class Listener:
         self.total = 0
         inputs = ", ".join(event.inputs)
         note(
-            f"watching {inputs}: new and changed pictures are translated as they come; Ctrl-C ends"
+            f"watching {inputs}: new and changed pictures are translated as they arrive; press "
+            f"Ctrl-C to stop"
         )
 
 

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from img2img.cli import serve_options as options
 from img2img.cli.console import escaped, extra, note, say, say_json, stop_flag
 from img2img.cli.options import (
-    HARDWARE,
-    LIMITS,
+    Batch,
     Debug,
     Device,
     Json,
     Precision,
     Quiet,
     Runner,
-    decode_seconds,
-    megapixels,
-    model_names,
 )
 
 if TYPE_CHECKING:
@@ -34,84 +29,29 @@ img2img serve drawing --allow-host pictures.example.org
 
 
 def serve_command(
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="MODEL",
-            autocompletion=model_names,
-            help="Models to serve: shipped names, run folders or model files. [default: painting]",
-            show_default=False,
-        ),
-    ] = None,
-    host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Where to listen; others need a token.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(metavar="N", help="Port to listen at; 0: one that is free.")
-    ] = 8000,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SECRET",
-            envvar="IMG2IMG_TOKEN",
-            show_envvar=False,
-            help="What clients must send. Better set IMG2IMG_TOKEN: other users of this machine "
-            "see a command's options.",
-        ),
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Name by which clients reach the server, as behind a proxy. Repeatable.",
-        ),
-    ] = None,
-    queue: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=1,
-            rich_help_panel=LIMITS,
-            help="Pictures accepted at a time; then 503 and Retry-After are answered.",
-        ),
-    ] = 64,
-    max_upload: Annotated[
-        float,
-        typer.Option(metavar="MB", rich_help_panel=LIMITS, help="Size of one request."),
-    ] = 64.0,
-    max_pictures: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, rich_help_panel=LIMITS, help="Pictures in one request."),
-    ] = 20,
-    max_megapixels: Annotated[float | None, megapixels(LIMITS)] = None,
-    timeout: Annotated[float, decode_seconds(LIMITS)] = 60.0,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|full",
-            help="Long side in pixels at which the network works. [default: what the model states]",
-        ),
-    ] = None,
+    models: options.Models = None,
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 8000,
+    token: options.Token = None,
+    allow_host: options.AllowHost = None,
+    queue: options.Queue = 64,
+    max_upload: options.MaxUpload = 64.0,
+    max_pictures: options.MaxPictures = 20,
+    max_megapixels: options.MaxMegapixels = None,
+    timeout: options.Timeout = 60.0,
+    size: options.Size = None,
     runner: Runner = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            rich_help_panel=HARDWARE,
-            help="Pictures of one size translated at once. [default: chosen by their size]",
-        ),
-    ] = None,
+    batch: Batch = None,
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Serve models over HTTP: a web page, and an API described at /docs.
 
-    Listens on this machine only, unless --host and a token are given. Ctrl-C stops it once the
-    requests in work are answered.
+    Listens on this machine only, unless --host and a token are given. Ctrl-C stops the server
+    after the current requests are answered.
     """
     from img2img.cli.translate import size as size_of
 

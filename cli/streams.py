@@ -58,7 +58,7 @@ def _from_stdin(folder: Path) -> Path:
     from img2img.images import FORMATS, sniff
 
     if sys.stdin is None:
-        raise UsageError(f"nothing came from the standard input, which is closed; {_EXAMPLE}")
+        raise UsageError(f"standard input is closed; {_EXAMPLE}")
     if sys.stdin.isatty():
         raise UsageError(f"- reads a picture from the standard input; {_EXAMPLE}")
     try:
@@ -67,9 +67,9 @@ def _from_stdin(folder: Path) -> Path:
         words = describe_os_error(error)
         raise UsageError(f"standard input: cannot be read: {words}; {_EXAMPLE}") from None
     if not data:
-        raise UsageError(f"nothing came from the standard input; {_EXAMPLE}")
+        raise UsageError(f"standard input is empty; {_EXAMPLE}")
     if len(data) > _STDIN_LIMIT:
-        raise UsageError("more than 2 GiB came from the standard input")
+        raise UsageError("standard input holds more than 2 GiB")
     format = sniff(data[:64])
     if format is None:
         raise PictureError(f"standard input: not a picture, or damaged; {_EXAMPLE}")

@@ -75,9 +75,9 @@ def _print_end(config: TrainConfig) -> None:
     best = run.best()
     if best:
         note(f"best {best.name}: {best.value:.4g} at step {best.step}")
-    note(f"what happened, with samples: {config.address_of(PAGE)}")
+    note(f"report: {config.address_of(PAGE)}")
     if config.remote_out:
-        note(f"a copy of the run: {config.out}")
+        note(f"copy of the run: {config.out}")
     for why, command in next_commands(run):
         note(f"{why[0].lower()}{why[1:]}: {command}")
 
@@ -125,7 +125,7 @@ def minutes(text: str | None) -> float | None:
     except (ValueError, KeyError):
         raise UsageError(f"--max-time {text}: needs a number with s, m or h, e.g. 90m") from None
     if value <= 0:
-        raise UsageError(f"--max-time {text}: must be more than nothing")
+        raise UsageError(f"--max-time {text}: must be greater than 0")
     return value
 
 

@@ -43,7 +43,7 @@ def run(
         clips.run(request, video, json)
         return
     if request.out == "-" and json:
-        raise UsageError("--json writes to the standard output; it does not go with -o -")
+        raise UsageError("--json writes to standard output and cannot be combined with -o -")
     with standard_streams(request) as (inputs, out, publish):
         inner = replace(request, inputs=tuple(inputs), out=out)
         summary, stopped = _translate(inner, json, quiet=request.out == "-")
@@ -96,7 +96,7 @@ def video(
     if not are_clips(request.inputs):
         for name, value in (("--codec", codec), ("--temporal-blend", temporal_blend)):
             if value is not None:
-                raise UsageError(f"{name} is for video clips, and no input is one")
+                raise UsageError(f"{name} is for video clips, and no input is a clip")
         return None
     options = VideoOptions(codec=codec)
     return options if temporal_blend is None else replace(options, temporal_blend=temporal_blend)
@@ -105,7 +105,7 @@ def video(
 def metadata(strip_metadata: bool, strip_gps: bool) -> MetadataChoice:
     """Of --strip-metadata and --strip-gps."""
     if strip_metadata and strip_gps:
-        raise UsageError("--strip-metadata strips the place too; leave --strip-gps out")
+        raise UsageError("--strip-metadata also removes the location; leave --strip-gps out")
     return "strip" if strip_metadata else "no-gps" if strip_gps else "keep"
 
 
@@ -133,7 +133,7 @@ def cluster(ray: str | None, actors: str | None, gpus: float | None) -> Cluster 
     """Of --ray, --actors and --gpus; None without --ray."""
     if ray is None:
         if actors is not None or gpus is not None:
-            raise UsageError(f"{'--actors' if actors is not None else '--gpus'} goes with --ray")
+            raise UsageError(f"{'--actors' if actors is not None else '--gpus'} needs --ray")
         return None
     from img2img.inference.scale import Cluster
 

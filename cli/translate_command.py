@@ -1,17 +1,10 @@
-"""The options of `img2img translate`."""
+"""`img2img translate`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
+from img2img.cli import translate_options as options
 from img2img.cli.options import (
-    CLUSTER,
-    FILES,
-    HARDWARE,
-    VIDEO,
+    Batch,
     Debug,
     Device,
     Direction,
@@ -21,10 +14,6 @@ from img2img.cli.options import (
     Quiet,
     Range,
     Runner,
-    decode_seconds,
-    megapixels,
-    model_names,
-    one_of,
 )
 
 EXAMPLES = """
@@ -36,212 +25,40 @@ img2img translate clip.mp4 -o clip-painted.mp4
 
 
 def translate_command(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT", help="Picture files, folders, globs or video clips; - reads stdin."
-        ),
-    ],
-    out: Annotated[
-        str,
-        typer.Option(
-            "-o",
-            "--out",
-            metavar="OUT",
-            help="Output folder; with one input also a file, or - for stdout.",
-        ),
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "-m",
-            "--model",
-            metavar="MODEL",
-            autocompletion=model_names,
-            help="Name of a shipped model (see: img2img models), a run folder, or a .safetensors "
-            "or .onnx file. [default: painting]",
-        ),
-    ] = None,
+    inputs: options.Inputs,
+    out: options.Out,
+    model: options.Model = None,
     direction: Direction = None,
-    domain: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Target domain of a model with several, such as a hair colour; A+B combines two, "
-            "all makes one output for each. Repeatable.",
-        ),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Table of each picture's own attributes; --domain then changes only those it "
-            "names.",
-        ),
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|full",
-            help="Working size: the network sees larger pictures reduced to N pixels on the long "
-            "side; the output keeps the size of the input. full: no reduction. [default: the "
-            "model's]",
-        ),
-    ] = None,
-    strength: Annotated[
-        float,
-        typer.Option(
-            metavar="0-1",
-            min=0.0,
-            max=1.0,
-            help="Blend of input and translation: 0 is the input, 1 the translation.",
-        ),
-    ] = 1.0,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FORMAT",
-            autocompletion=one_of("jpg", "png", "webp", "avif", "tiff", "bmp"),
-            help="jpg, png, webp, avif, tiff or bmp; for clips mp4, m4v, mov, mkv or webm. "
-            "[default: that of the input]",
-        ),
-    ] = None,
-    quality: Annotated[
-        int,
-        typer.Option(
-            metavar="1-100", min=1, max=100, help="Quality of JPEG, WebP, AVIF and video."
-        ),
-    ] = 95,
-    name: Annotated[
-        str,
-        typer.Option(
-            metavar="TEMPLATE",
-            rich_help_panel=FILES,
-            help="Output names, made of {stem}, {model}, {domain} and {number}.",
-        ),
-    ] = "{stem}",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Translate again what is in OUT already.")
-    ] = False,
-    retry_failed: Annotated[
-        bool,
-        typer.Option(
-            "--retry-failed",
-            rich_help_panel=FILES,
-            help="Try pictures again that failed in an earlier run and have not changed since.",
-        ),
-    ] = False,
-    watch: Annotated[
-        bool,
-        typer.Option(
-            "--watch", help="Keep running and translate new pictures as they arrive, until Ctrl-C."
-        ),
-    ] = False,
-    follow_links: Annotated[
-        bool,
-        typer.Option(
-            "--follow-links", rich_help_panel=FILES, help="Follow symbolic links in input folders."
-        ),
-    ] = False,
-    compare: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER", help="Also write input and output side by side into this folder."
-        ),
-    ] = None,
-    gallery: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.html", help="Also write a web page of before/after sliders."),
-    ] = None,
-    strip_metadata: Annotated[
-        bool,
-        typer.Option("--strip-metadata", rich_help_panel=FILES, help="Write no EXIF and no XMP."),
-    ] = False,
-    strip_gps: Annotated[
-        bool,
-        typer.Option(
-            "--strip-gps", rich_help_panel=FILES, help="Keep EXIF and XMP, but not the location."
-        ),
-    ] = False,
-    salvage: Annotated[
-        bool,
-        typer.Option(
-            "--salvage",
-            rich_help_panel=FILES,
-            help="Translate the readable part of damaged pictures instead of refusing them.",
-        ),
-    ] = False,
-    max_megapixels: Annotated[float | None, megapixels(FILES)] = None,
-    timeout: Annotated[float, decode_seconds(FILES)] = 60.0,
-    codec: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=one_of("h264", "hevc", "vp9", "av1"),
-            rich_help_panel=VIDEO,
-            help="h264, hevc, vp9 or av1. [default: by the container; hevc or av1 for 10 bits]",
-        ),
-    ] = None,
-    temporal_blend: Annotated[
-        float | None,
-        typer.Option(
-            metavar="0-1",
-            rich_help_panel=VIDEO,
-            help="How much of the frame before stays where a clip hardly changes; 0 translates "
-            "each frame for itself. [default: 0.5]",
-        ),
-    ] = None,
+    domain: options.Domain = None,
+    labels: options.Labels = None,
+    size: options.Size = None,
+    strength: options.Strength = 1.0,
+    format: options.Format = None,
+    quality: options.Quality = 95,
+    name: options.Name = "{stem}",
+    overwrite: options.Overwrite = False,
+    retry_failed: options.RetryFailed = False,
+    watch: options.Watch = False,
+    follow_links: options.FollowLinks = False,
+    compare: options.Compare = None,
+    gallery: options.Gallery = None,
+    strip_metadata: options.StripMetadata = False,
+    strip_gps: options.StripGps = False,
+    salvage: options.Salvage = False,
+    max_megapixels: options.MaxMegapixels = None,
+    timeout: options.Timeout = 60.0,
+    codec: options.Codec = None,
+    temporal_blend: options.TemporalBlend = None,
     runner: Runner = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
-    tile: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|off|N",
-            autocompletion=one_of("auto", "off"),
-            rich_help_panel=HARDWARE,
-            help="Split pictures that do not fit into memory into tiles of N pixels; the result is "
-            "that of the whole picture.",
-        ),
-    ] = "auto",
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            rich_help_panel=HARDWARE,
-            help="Pictures of one size translated at once. [default: chosen by their size]",
-        ),
-    ] = None,
+    tile: options.Tile = "auto",
+    batch: Batch = None,
     layout: Layout = None,
     range_: Range = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS|auto|local",
-            rich_help_panel=CLUSTER,
-            help="Translate on a Ray cluster: host:port of its head, auto for the one of this "
-            "machine, local for one that ends with the command. Inputs and OUT may then be s3://, "
-            "gs:// or az:// addresses, inputs also https:// and zip://.",
-        ),
-    ] = None,
-    actors: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MIN-MAX",
-            rich_help_panel=CLUSTER,
-            help="Models open at a time. [default: 1 and as many as the cluster has room for]",
-        ),
-    ] = None,
-    gpus: Annotated[
-        float | None,
-        typer.Option(
-            metavar="N",
-            min=0.0,
-            rich_help_panel=CLUSTER,
-            help="GPUs of each model; 0.25 puts four on one. [default: 0]",
-        ),
-    ] = None,
+    ray: options.Ray = None,
+    actors: options.Actors = None,
+    gpus: options.Gpus = None,
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from img2img.cli.console import duration, escaped, extra, say, say_json
-from img2img.cli.options import Debug, Json
+from img2img.cli.options import Debug, Json, Quiet
 
 if TYPE_CHECKING:
     from img2img.training.runs import RunSummary
@@ -25,14 +25,15 @@ img2img report runs/maps runs/maps-wide -o two.html
 
 def runs_command(
     folder: Annotated[
-        Path, typer.Argument(metavar="[FOLDER]", help="Where the run folders are.")
+        Path, typer.Argument(metavar="FOLDER", help="Folder that contains the runs.")
     ] = Path("runs"),
+    quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """List the runs in a folder: method, steps, best figure, time and state.
 
-    A run is running, finished, or stopped; a stopped one is resumed by the command that began it.
+    A run is running, finished, or stopped; repeat the original command to resume a stopped one.
     """
     import dataclasses
 
@@ -58,14 +59,16 @@ def report_command(
             "-o",
             "--out",
             metavar="FILE.html",
-            help="The page. [default: report.html in RUN; of several runs comparison.html]",
+            help="HTML file to write. [default: report.html in RUN; comparison.html for several "
+            "runs]",
         ),
     ] = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write a page of a training, or one that compares several.
+    """Write a report page of one training, or one that compares several.
 
-    A training writes the page of its own run by itself, at each validation and save.
+    A training updates the page of its own run at each validation and save.
     """
     with extra("train", "report"):
         from img2img.training.report import write_comparison, write_report

@@ -138,7 +138,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str, bool, tuple[str, ...]]] = {
     "16 bits": (sixteen_bits, "mode", False, ("16 bits", "cat/1.png", "8 bits")),
     "CMYK": (cmyk, "mode", False, ("CMYK", "dog/9.jpg", "sRGB")),
     "test in train": (duplicated_test, "leak", False, ("6 pictures", "3 of them exactly")),
-    "shuffled": (shuffled_pairs, "mispaired", False, ("16 pairs", "do not lie", "cyclegan")),
+    "shuffled": (shuffled_pairs, "mispaired", False, ("16 pairs", "are not aligned", "cyclegan")),
     "shifted": (shifted_pairs, "shifted", False, ("16 pairs", "12 pixels to the right")),
     "empty domain": (empty_domain, "empty", True, ("bird has no pictures",)),
     "wrong table": (wrong_table, "table", True, ("2 bad rows", "value '2'", "1 values, not 2")),

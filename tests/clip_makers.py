@@ -89,9 +89,13 @@ def clip(
             out.mux(stream.encode(made))
             if voice is not None:
                 wave = np.sin(2 * np.pi * 440 * np.arange(k * 1600, (k + 1) * 1600) / 48000) / 4
-                heard = av.AudioFrame.from_ndarray(wave[None].astype("f4"), "fltp", "mono")
-                heard.sample_rate, heard.pts, heard.time_base = 48000, k * 1600, Fraction(1, 48000)
-                out.mux(voice.encode(heard))
+                frame_of_sound = av.AudioFrame.from_ndarray(wave[None].astype("f4"), "fltp", "mono")
+                frame_of_sound.sample_rate, frame_of_sound.pts, frame_of_sound.time_base = (
+                    48000,
+                    k * 1600,
+                    Fraction(1, 48000),
+                )
+                out.mux(voice.encode(frame_of_sound))
         out.mux(stream.encode(None))
         if voice is not None:
             out.mux(voice.encode(None))

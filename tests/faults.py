@@ -127,9 +127,9 @@ def hostile_corpus(place: Place) -> Seen:
         path.write_bytes(trial.data)
         trials[str(path)] = trial
     ended = translate(source, "-o", out, "-m", place.model, "--max-megapixels", 2, look=True)
-    told = {row["input"]: row for row in ended.pictures}
+    reported = {row["input"]: row for row in ended.pictures}
     for name, trial in trials.items():
-        row = told.get(name, {"status": "missing"})
+        row = reported.get(name, {"status": "missing"})
         status, reason = row["status"], str(row.get("reason", ""))
         right = {"good": ["done"], "bad": ["failed"], "either": ["done", "failed"]}[trial.verdict]
         silent = None
@@ -142,7 +142,9 @@ def hostile_corpus(place: Place) -> Seen:
             silent,
         )
     seen.judge("the job", *_whole(ended, out), _unless(ended.code == 1, f"exit {ended.code}"))
-    seen.judge("lines", _unless(len(ended.pictures) == len(trials) == len(told), "not one each"))
+    seen.judge(
+        "lines", _unless(len(ended.pictures) == len(trials) == len(reported), "not one each")
+    )
     seen.judge("memory", _unless(ended.peak < MEMORY, f"{ended.peak / 1e6:.0f} MB"))
     done, failed = ended.count("done"), ended.count("failed")
     seen.figure = f"{done} done, {failed} failed, {ended.peak / 1e6:.0f} MB, {ended.seconds:.0f} s"
@@ -193,15 +195,17 @@ def bombs(place: Place) -> Seen:
         photo(source / f"good{number}.jpg", 60, 40, number)
     more = ["--max-megapixels", 30, "--timeout", 2]
     ended = translate(source, "-o", out, "-m", place.model, *more)
-    told = {Path(row["input"]).name: row for row in ended.pictures}
-    late = told["slow.jpg"]
+    reported = {Path(row["input"]).name: row for row in ended.pictures}
+    late = reported["slow.jpg"]
     seen.judge(
         "the slow one",
         *_whole(ended, out),
         _unless("took more than 2 s" in str(late.get("reason")), f"{late}"),
     )
     for number in range(20):
-        seen.judge(f"good{number}", _unless(told[f"good{number}.jpg"]["status"] == "done", "lost"))
+        seen.judge(
+            f"good{number}", _unless(reported[f"good{number}.jpg"]["status"] == "done", "lost")
+        )
     seen.figure = f"slowest refusal {slowest:.2f} s"
     return seen
 
@@ -432,11 +436,11 @@ def odd_files(place: Place) -> Seen:
     os.chmod(source / "locked", 0)
     try:
         ended = translate(source, "-o", place.folder / "out", "-m", place.model, before=drop)
-        told = {str(Path(r["input"]).relative_to(source)): r["status"] for r in ended.pictures}
+        reported = {str(Path(r["input"]).relative_to(source)): r["status"] for r in ended.pictures}
         expected |= {"locked.png": "failed", "locked": "ignored"}
-        for name in sorted(expected | told):
-            right = told.get(name) == expected.get(name)
-            seen.judge(name, _unless(right, f"{told.get(name)}, not {expected.get(name)}"))
+        for name in sorted(expected | reported):
+            right = reported.get(name) == expected.get(name)
+            seen.judge(name, _unless(right, f"{reported.get(name)}, not {expected.get(name)}"))
         seen.judge(
             "the job", *_whole(ended, place.folder / "out"), _unless(ended.code == 1, "exit")
         )
@@ -578,9 +582,11 @@ def sizes(place: Place) -> Seen:
         domain = ["--domain", info.domains[0]] if info.domains else []
         ended = translate(source, "-o", out, "-m", model, *domain, look=True)
         peak = max(peak, ended.peak)
-        told = {Path(r["input"]).name: (r.get("width"), r.get("height")) for r in ended.pictures}
+        reported = {
+            Path(r["input"]).name: (r.get("width"), r.get("height")) for r in ended.pictures
+        }
         for number, size in enumerate(wanted):
-            got, due = told.get(f"{number:03}.png"), tuple(info.scale * side for side in size)
+            got, due = reported.get(f"{number:03}.png"), tuple(info.scale * side for side in size)
             seen.judge(f"{model.stem} {size}", _unless(got == due, f"{got}"))
         seen.judge(f"{model.stem}: the job", *_whole(ended, out), _unless(ended.code == 0, "exit"))
     seen.figure = f"longest {longest}, {len(models)} models, {peak / 1e6:.0f} MB"

@@ -98,7 +98,7 @@ def _child(model: Path, count: int, seed: int, start: int, log: Path) -> None:
     data = model.read_bytes()
     places = _structure(data)
     x = np.random.default_rng(0).uniform(-1, 1, (1, 3, 32, 32)).astype(np.float32)
-    with tempfile.TemporaryDirectory() as folder, open(log, "a", buffering=1) as told:
+    with tempfile.TemporaryDirectory() as folder, open(log, "a", buffering=1) as reported:
         path = Path(folder) / "x.onnx"
         for k in range(start, count):
             draw = random.Random(seed * 1_000_003 + k)
@@ -108,13 +108,13 @@ def _child(model: Path, count: int, seed: int, start: int, log: Path) -> None:
             try:
                 runner = OnnxRunner(path, "cpu")
             except Img2ImgError:
-                told.write("refused\n")
+                reported.write("refused\n")
                 continue
             try:
                 runner.infer(x)
-                told.write("ran\n")
+                reported.write("ran\n")
             except Exception:  # at run time the library may refuse the picture
-                told.write("failed\n")
+                reported.write("failed\n")
 
 
 def _structure(data: bytes) -> list[int]:

@@ -167,10 +167,10 @@ def uploads(place: Place) -> Seen:
                 try:
                     answer = server.ask(body, **options)
                     wrong = _unless(answer.status_code in codes, f"answered {answer.status_code}")
-                    told = _unless("Traceback" not in answer.text, answer.text[:200])
+                    reported = _unless("Traceback" not in answer.text, answer.text[:200])
                 except httpx.HTTPError as error:
-                    wrong, told = f"no answer: {error!r}", None
-                seen.judge(name, wrong, told, server.well())
+                    wrong, reported = f"no answer: {error!r}", None
+                seen.judge(name, wrong, reported, server.well())
         seen.figure = f"{len(cases)} kinds"
     return seen
 
@@ -249,7 +249,7 @@ def _cut_off(client: socket.socket) -> str | None:
     return None
 
 
-def strangers(place: Place) -> Seen:
+def foreign(place: Place) -> Seen:
     """Pages and names that are not the server's, methods and paths that it does not have."""
     seen = Seen()
     with serving(place, seen) as server:
@@ -310,6 +310,6 @@ ROWS: dict[str, Row] = {
     "uploads": Row(uploads, "each refused or answered in words; the server goes on", 1, 20),
     "bodies": Row(large_bodies, "refused before the end; the server goes on", 2, 20),
     "slow": Row(slow_senders, "cut off; others are answered meanwhile", 6, 200),
-    "strangers": Row(strangers, "refused by name, page, path and method", 1, 20),
+    "foreign": Row(foreign, "refused by name, page, path and method", 1, 20),
     "requests": Row(requests, "each answered alike, memory flat", 60, 10_000),
 }

@@ -178,7 +178,7 @@ SICK: tuple[Case, ...] = (
     Case(
         "stargan",
         "mode-collapse",
-        "a discriminator that does not follow, and nothing that holds the pictures together",
+        "a discriminator that cannot keep up, and nothing that holds the pictures together",
         {
             "lr": 3e-3,
             "lr_discriminator": 1e-6,

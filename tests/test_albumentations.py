@@ -137,9 +137,9 @@ def test_the_transforms_of_a_pipeline_draw_independently(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no albumentations pipeline"),
-        ('{"a": 1}', "no albumentations pipeline"),
-        ("[]", "no albumentations pipeline"),
+        ("{", "not an albumentations pipeline"),
+        ('{"a": 1}', "not an albumentations pipeline"),
+        ("[]", "not an albumentations pipeline"),
         ('{"transform": {"__class_fullname__": "Turn", "p": 1}}', "unknown transform .*'Turn'"),
         ('{"transform": {"__class_fullname__": "HorizontalFlip", "p": 3}}', "less than or equal"),
         (
@@ -213,9 +213,9 @@ def test_a_training_with_it_resumes_to_the_bit_and_a_changed_file_is_said(
     assert same(whole["nets"], cut["nets"]) and same(whole["trainer"], cut["trainer"])
     assert not same(whole["nets"], final(tmp_path / "plain")["nets"])
     file.write_text(file.read_text() + "\n")
-    told: list[dict[str, Any]] = []
-    train(config("cut", steps=9), into(told))
-    texts = [e["text"] for e in told if e["event"] == "warning"]
+    reported: list[dict[str, Any]] = []
+    train(config("cut", steps=9), into(reported))
+    texts = [e["text"] for e in reported if e["event"] == "warning"]
     assert any(re.search(r"not bit-exact: .*albumentations_digest was", t) for t in texts)
 
 

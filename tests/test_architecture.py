@@ -48,7 +48,7 @@ LIGHT = ("cli", "images", "inference", "onnx_format", "tiling", "diagnostics", "
          "errors", "_version", "receptive_field", "model_format.info", "model_format.checkpoint", "model_format.find",
          "model_format.domains", "model_format.labels", "model_format.export_info", "runners", "exporting.graphs",
          "exporting.web", "exporting.web_runtime", "exporting.triton", "evaluation.human")  # fmt: skip
-HEAVY_RUNNERS = {"runners.torch", "runners.torch_local"}
+HEAVY_RUNNERS = {"runners.torch", "runners.torch_tiled"}
 
 
 def sources(root: Path) -> dict[str, Path]:

@@ -165,7 +165,7 @@ def test_the_same_request_does_exactly_the_rest(
     assert status["a.png"] == ("skipped", False, "done already")
     assert status["d.webp"] == ("done", True, "")
     assert status["a.jpg"] == ("done", False, "")
-    assert status["b.JPG"][2] == "the output was changed since; `overwrite` replaces it"
+    assert status["b.JPG"][2] == "the output was modified since; `overwrite` replaces it"
     assert counts(fourth) == (2, 6, 3, 1)
     _, fifth = run(replace(request_of, overwrite=True, retry_failed=True))
     assert (fifth.done, fifth.redone, len(fifth.failed)) == (8, 8, 1)
@@ -178,7 +178,7 @@ def test_other_settings_are_refused(request_of: TranslateRequest, tmp_path: Path
     with pytest.raises(UsageError, match="holds 8 pictures made by another model or with other"):
         run(replace(request_of, quality=50))
     assert tree(tmp_path / "out") == before
-    (tmp_path / "out" / "stranger.png").write_bytes(b"")
+    (tmp_path / "out" / "foreign.png").write_bytes(b"")
     _, summary = run(replace(request_of, quality=50, overwrite=True))
     assert summary.redone == 8
 
@@ -218,7 +218,7 @@ def test_an_archive_is_an_input(request_of: TranslateRequest, photos: Path, tmp_
     assert counts(summary) == (8, 0, 3, 1)
     assert tree(tmp_path / "out") == tree(tmp_path / "zipped")
     assert any(str(e.source) == f"zip://sub/b.JPG::{file}" for e in events)
-    with pytest.raises(UsageError, match="is read only"):
+    with pytest.raises(UsageError, match="is read-only"):
         run(replace(request_of, out=f"zip://::{file}"))
 
 
@@ -253,7 +253,7 @@ def test_an_object_that_vanishes_or_changes_meanwhile_is_one_row(
     fs.pipe_file("/bucket/scans/new.png", (photos / "a.png").read_bytes())
     monkeypatch.setattr(Place, "read", restless)
     _, summary = run(request)
-    assert summary.failed[0][1] == "it changes while it is read"
+    assert summary.failed[0][1] == "it changes while being read"
 
 
 def test_a_listing_that_is_old_does_nothing_twice(
@@ -311,9 +311,9 @@ def test_domains_get_folders(tmp_path: Path, photos: Path) -> None:
         (("nowhere",), "out", "nowhere: no such file or folder"),
         (("memory://bucket/no",), "out", "memory://bucket/no: no such file"),
         (("ftpx://host/a",), "out", "Protocol not known"),
-        (("{photos}",), "https://host/out", "is read only"),
+        (("{photos}",), "https://host/out", "is read-only"),
         (("{photos}",), "{photos}/a.png", "is a file"),
-        (("{photos}/sub/deep",), "{photos}/sub", "would take the place of an input"),
+        (("{photos}/sub/deep",), "{photos}/sub", "would replace an input"),
     ],
 )
 def test_what_cannot_be_is_one_line(
@@ -321,7 +321,7 @@ def test_what_cannot_be_is_one_line(
     inputs: tuple[str, ...], out: str, words: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    if words.startswith("would take"):
+    if words.startswith("would replace"):
         (photos / "sub/deep/deep").mkdir()
         picture(9, 9).save(photos / "sub/deep/deep/x.png")
     request = TranslateRequest(
@@ -335,7 +335,7 @@ def test_what_cannot_be_is_one_line(
 
 @pytest.mark.parametrize("option", ["watch", "compare", "gallery"])
 def test_what_is_for_one_machine_is_refused(request_of: TranslateRequest, option: str) -> None:
-    with pytest.raises(UsageError, match=f"`{option}` is for one machine"):
+    with pytest.raises(UsageError, match=f"`{option}` works on one machine only"):
         run(replace(request_of, **{option: Path("x") if option != "watch" else True}))
 
 

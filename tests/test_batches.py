@@ -192,9 +192,7 @@ def test_a_sheet_needs_no_measurement(tmp_path: Path, pairs: Path) -> None:
     assert preview_sheet(open_config(pairs, tmp_path / "run")).size[0] > 0
 
 
-def test_several_processes_are_told_to_give_a_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_processes_need_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from img2img.training.processes import Processes
 
     monkeypatch.setattr(Processes, "join", staticmethod(lambda timeout: Processes(0, 0, 2)))

@@ -36,8 +36,8 @@ def test_a_model_file_rebuilds_the_generator(tmp_path: Path, name: str, norm: st
     generator = small_generator(name, norm=norm, dropout=True)
     info = info_of(generator, licence="free", training={"step": 3}, quality={"l1": 1.5})
     save_model(tmp_path / "m.safetensors", generator, info)
-    back, told = load_model(tmp_path / "m.safetensors")
-    assert told == info == read_model_info(tmp_path / "m.safetensors")
+    back, reported = load_model(tmp_path / "m.safetensors")
+    assert reported == info == read_model_info(tmp_path / "m.safetensors")
     assert not back.training
     x = torch.rand(1, 3, 20, 30)
     with torch.no_grad():
@@ -66,11 +66,11 @@ def test_no_bit_flip_passes(model_file: Path, tmp_path: Path) -> None:
         broken[place] ^= 1 << draw.randrange(8)
         (tmp_path / "b.safetensors").write_bytes(broken)
         try:
-            back, told = load_model(tmp_path / "b.safetensors")
+            back, reported = load_model(tmp_path / "b.safetensors")
         except ModelError as error:
             assert "\n" not in str(error)
             continue
-        assert told == info
+        assert reported == info
         for name, value in back.state_dict().items():
             assert torch.equal(value, weights[name])
 

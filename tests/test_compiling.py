@@ -41,9 +41,9 @@ def test_compiling_is_chosen_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(importlib, "import_module", load)
 
     def choose(
-        wish: Any, graphs: Any, device: torch.device, count: int = 1, less: bool = False
+        choice: Any, graphs: Any, device: torch.device, count: int = 1, less: bool = False
     ) -> str:
-        return str(choose_compilation(wish, graphs, device, count, less))
+        return str(choose_compilation(choice, graphs, device, count, less))
 
     assert choose("auto", "auto", CPU) == "plain"
     assert choose("auto", "auto", CUDA) == "compiled with CUDA graphs"
@@ -78,10 +78,10 @@ def test_a_run_goes_on_in_the_other_layout(pairs: Path, tmp_path: Path) -> None:
     more: dict[str, Any] = {"batch_size": 2}
     train(config_of(pairs, tmp_path / "a", **more), should_stop=Stop(5))
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    told: list[dict[str, Any]] = []
+    reported: list[dict[str, Any]] = []
     train(config_of(pairs, tmp_path / "a", **more))
-    train(config_of(pairs, tmp_path / "b", memory_format="channels_last", **more), into(told))
-    assert any("memory_format was 'contiguous'" in e.get("text", "") for e in told)
+    train(config_of(pairs, tmp_path / "b", memory_format="channels_last", **more), into(reported))
+    assert any("memory_format was 'contiguous'" in e.get("text", "") for e in reported)
     rows = ((tmp_path / n / "metrics.jsonl").read_text().splitlines() for n in "ab")
     a, b = ([row for row in map(json.loads, lines) if "l1" in row][-1] for lines in rows)
     assert b["l1"] == pytest.approx(a["l1"], rel=1e-3)
@@ -91,9 +91,9 @@ def test_a_run_goes_on_in_the_other_layout(pairs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", [float("nan"), 1.5])
-@pytest.mark.parametrize("wish", ["auto", "on"])
+@pytest.mark.parametrize("choice", ["auto", "on"])
 def test_wrong_compiled_gradients_are_found(
-    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: Any, scale: float
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: Any, scale: float
 ) -> None:
     def wrong(net: Any, **options: Any) -> None:
         net._compiled_call_impl = lambda x: net._call_impl(x) * scale
@@ -101,11 +101,11 @@ def test_wrong_compiled_gradients_are_found(
     monkeypatch.setattr(torch.nn.Module, "compile", wrong)
     monkeypatch.setattr(
         "img2img.training.setup.choose_compilation",
-        lambda *a: Compilation(True, "for the test", requested=wish == "on"),
+        lambda *a: Compilation(True, "for the test", requested=choice == "on"),
     )
     events: list[dict[str, Any]] = []
     config = config_of(pairs, tmp_path / "run", steps=2)
-    if wish == "on":
+    if choice == "on":
         with pytest.raises(
             ConfigError, match=r"compile=on: compiled fp32 gradients .*; use compile=off"
         ):

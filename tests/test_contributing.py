@@ -55,13 +55,13 @@ def test_markers_are_explained() -> None:
 
 def test_versions_of_python_agree() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    told = re.findall(r"Python :: (3\.\d+)$", "\n".join(project["classifiers"]), re.M)
+    reported = re.findall(r"Python :: (3\.\d+)$", "\n".join(project["classifiers"]), re.M)
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     matrix = workflow["jobs"]["tests"]["strategy"]["matrix"]
-    assert matrix["python"] == told
+    assert matrix["python"] == reported
     assert {os.split("-")[0] for os in matrix["os"]} == {"ubuntu", "macos", "windows"}
     least, beyond = re.findall(r"3\.(\d+)", project["requires-python"])
-    assert told == [f"3.{k}" for k in range(int(least), int(beyond))]
+    assert reported == [f"3.{k}" for k in range(int(least), int(beyond))]
 
 
 def test_the_citation_knows_the_version() -> None:

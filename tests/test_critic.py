@@ -45,7 +45,7 @@ def test_wilson_by_hand() -> None:
     assert wilson(0, 0) == (0, 1)
 
 
-def test_equal_distributions_cannot_be_told_apart() -> None:
+def test_equal_distributions_are_indistinguishable() -> None:
     found = score(scenes(80, 0), scenes(80, 1), steps=30)
     assert found.n == 80
     assert found.interval[0] < 0.5 < found.interval[1]

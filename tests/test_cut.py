@@ -134,7 +134,7 @@ def test_places_are_a_function_of_seed_step_and_picture() -> None:
     assert torch.equal(trainer._places([m[:1] for m in maps])[0], first[0][1:])
 
 
-def test_a_picture_and_itself_are_told_apart_from_the_rest() -> None:
+def test_a_picture_and_itself_are_distinguished_from_the_rest() -> None:
     trainer, a = trainer_of(), batch_of().a
     with torch.no_grad():
         same, other = (float(trainer._nce(x, a)) for x in (a, batch_of(2).a))

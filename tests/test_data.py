@@ -348,7 +348,7 @@ def test_an_attribute_table(tmp_path: Path) -> None:
         LabelledData(tmp_path, "train", Loading(6), attributes=("Glases",))
 
 
-def test_a_csv_table_says_the_same(tmp_path: Path) -> None:
+def test_a_csv_table_gives_the_same_labels(tmp_path: Path) -> None:
     people(tmp_path)
     before = LabelledData(tmp_path, "train", Loading(6)).batch(range(5)).label
     lines = (tmp_path / "list_attr.txt").read_text().splitlines()[2:]

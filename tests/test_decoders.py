@@ -147,7 +147,7 @@ def test_a_picture_that_does_not_fit_the_memory_costs_itself(
     picture(40, 30).save(tmp_path / "a.png")
     with monkeypatch.context() as patch:
         patch.setattr(decoders, "_read_into", full)
-        with pytest.raises(PictureError, match="does not fit the memory"):
+        with pytest.raises(PictureError, match="does not fit in memory"):
             decoder.read(tmp_path / "a.png", DEEP)
     assert decoder.read(tmp_path / "a.png", DEEP).picture.pixels.shape == (30, 40, 3)
 

@@ -63,7 +63,7 @@ def test_the_program_that_compares(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "sheet.png").size == (126, 40)
 
 
-def test_the_limits_told_are_those_of_the_code() -> None:
+def test_the_limits_stated_are_those_of_the_code() -> None:
     from img2img.inference.gallery import GAP, LEAST_SIDE, MAX_SHEET_SIDE, QUALITY, SIDES
 
     text = (HOW_TO / "compare-and-gallery.md").read_text()

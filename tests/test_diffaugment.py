@@ -109,7 +109,7 @@ def test_the_condition_must_leave_something_to_judge() -> None:
             DiffAugment(ALL, 0)(noise(), channels)
     view = DiffAugment(ALL, 0)
     view.begin(0, [1])
-    with pytest.raises(ValueError, match="4 pictures, but begin was told of 1"):
+    with pytest.raises(ValueError, match=r"4 pictures, but begin\(\) was given 1"):
         view(noise())
 
 

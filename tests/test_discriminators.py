@@ -122,9 +122,11 @@ def test_takes_a_condition_and_other_channels(name: str) -> None:
 def test_too_small_a_picture_is_refused_with_a_proposal_that_holds(name: str) -> None:
     net = small(name, layers=3)
     side = net.minimum - 1
-    with pytest.raises(ConfigError, match=f"{net.minimum} pixels; {side + 9}x{side} was") as told:
+    with pytest.raises(
+        ConfigError, match=f"{net.minimum} pixels; {side + 9}x{side} was"
+    ) as reported:
         net(pictures(net, side, side + 9))
-    assert "discriminator.layers=2" in str(told.value)
+    assert "discriminator.layers=2" in str(reported.value)
     better = small(name, layers=2)
     better(pictures(better, side, side + 9))
 
@@ -145,7 +147,7 @@ def test_spectral_norm_bounds_every_layer(name: str) -> None:
 
 @NAMES
 @pytest.mark.parametrize("init", ["normal", "xavier", "kaiming", "orthogonal"])
-def test_initialises_as_told(name: str, init: str) -> None:
+def test_initialises_as_requested(name: str, init: str) -> None:
     options = {"width": 8, "layers": 2, "init": init, "init_gain": 0.3, "spectral": False}
     net = build_discriminator(name, options)
     convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
@@ -173,8 +175,8 @@ def test_a_gradient_penalty_can_be_taken(name: str, attention: bool) -> None:
 @NAMES
 def test_fresh_attention_changes_nothing_and_a_trained_one_does(name: str) -> None:
     plain, attentive = small(name).eval(), small(name, attention=True).eval()
-    told = attentive.load_state_dict(plain.state_dict(), strict=False)
-    assert told.unexpected_keys == [] and all("attention." in k for k in told.missing_keys)
+    reported = attentive.load_state_dict(plain.state_dict(), strict=False)
+    assert reported.unexpected_keys == [] and all("attention." in k for k in reported.missing_keys)
     x = pictures(plain, plain.minimum + 32, plain.minimum + 16)
     with torch.no_grad():
         before, same = tensors(plain(x)), tensors(attentive(x))
@@ -386,9 +388,9 @@ def test_fresh_attention_leaves_the_generator_as_it_is(name: str, more: dict[str
     more = more | ({"depth": 5} if name == "unet" else {"blocks": 3})
     plain = small_generator(name, **more)
     attentive = small_generator(name, **more, attention=True)
-    told = attentive.load_state_dict(plain.state_dict(), strict=False)
-    assert told.unexpected_keys == []
-    assert all(key.startswith("attention.") for key in told.missing_keys)
+    reported = attentive.load_state_dict(plain.state_dict(), strict=False)
+    assert reported.unexpected_keys == []
+    assert all(key.startswith("attention.") for key in reported.missing_keys)
     x = torch.rand(2, 3, 33, 64) * 2 - 1
     with torch.no_grad():
         assert torch.equal(plain(x), attentive(x))

@@ -134,11 +134,11 @@ def test_the_changelog_knows_the_version() -> None:
 def test_exit_codes_are_those_of_the_errors() -> None:
     from img2img import errors
 
-    told = {
+    reported = {
         int(n) for row in re.findall(r"^\| ([\d, ]+) \|", EXIT_CODES, re.M) for n in row.split(",")
     }
     kinds = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, Exception)]
-    assert {kind.exit_code for kind in kinds} <= told
+    assert {kind.exit_code for kind in kinds} <= reported
     assert all(kind.__name__ in str(errors.__doc__) for kind in kinds)
 
 

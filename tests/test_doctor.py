@@ -1,4 +1,4 @@
-"""The doctor finds what is planted and names the command that mends it."""
+"""The doctor finds what is planted and names the command that fixes it."""
 
 from __future__ import annotations
 
@@ -124,19 +124,21 @@ def test_shipped_models_are_whole_and_within_the_limits(name: str) -> None:
     assert model.licence.split(":")[0] in card
 
 
-def test_the_processor_openvino_and_the_choice_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_processor_openvino_and_the_choice_are_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     found = [row.what for row in doctor.examine()]
     (processor,) = [text for text in found if text.startswith("processor: ")]
     assert "cores for this process" in processor
     assert any(text.startswith("device cpu: openvino fp32") for text in found)
     (choice,) = [text for text in found if text.startswith("a long job with ")]
-    assert " takes onnxruntime " in choice or " takes openvino " in choice
+    assert " uses onnxruntime " in choice or " uses openvino " in choice
     monkeypatch.setattr(doctor.cpu, "flags", lambda: frozenset({"avx2"}))
     assert "no bf16 arithmetic" in doctor._processor().what
     (only, _) = doctor._openvino()
     assert only.what == "device cpu: openvino fp32"
     monkeypatch.setattr(doctor.cpu, "flags", lambda: None)
-    assert "does not tell" in doctor._processor().what
+    assert "does not report" in doctor._processor().what
 
 
 def test_an_openvino_that_does_not_load_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:

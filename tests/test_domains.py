@@ -28,7 +28,7 @@ def model_of(*domains: str, **more: object) -> ModelInfo:
 HAIR = model_of("Dark", "Fair", "Glasses", exclusive=(("Dark", "Fair"),))
 
 
-def test_what_the_wishes_mean() -> None:
+def test_what_the_choices_mean() -> None:
     rows: list[tuple[str, tuple[int, ...] | None, tuple[float, ...]]] = [
         ("Dark", None, (1, 0, 0)),
         ("Dark+Glasses", None, (1, 0, 1)),
@@ -37,9 +37,9 @@ def test_what_the_wishes_mean() -> None:
         ("no-Glasses", (0, 1, 1), (0, 1, 0)),
         ("Fair+no-Glasses", (1, 0, 1), (0, 1, 0)),
     ]
-    for wish, own, expected in rows:
-        (target,) = targets_of(HAIR, [wish], labels=own is not None)
-        assert vector_of(HAIR, target, own) == expected, wish
+    for requested, own, expected in rows:
+        (target,) = targets_of(HAIR, [requested], labels=own is not None)
+        assert vector_of(HAIR, target, own) == expected, requested
     assert [t.name for t in targets_of(HAIR, ["all", "Fair", "Glasses+Fair", "Fair+Glasses"])] == [
         "Dark", "Fair", "Glasses", "Glasses+Fair",
     ]  # fmt: skip
@@ -62,9 +62,9 @@ def test_impossible_domains_are_refused() -> None:
         (model_of(), ["cat"], False, "has no domains; leave `domains` out"),
         (model_of(), [], True, "has no domains; leave `labels` out"),
     ]
-    for info, wishes, labels, words in rows:
+    for info, requests, labels, words in rows:
         with pytest.raises(UsageError) as caught:
-            targets_of(info, wishes, labels)
+            targets_of(info, requests, labels)
         assert words in str(caught.value)
 
 

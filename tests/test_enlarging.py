@@ -360,7 +360,7 @@ def test_photographs_that_were_learned_from_are_left_out(tmp_path: Path) -> None
 
 def test_show_and_translate_say_that_it_enlarges(models: Path, photos: Path, main: Main) -> None:
     done = main("models", "show", models / "twice.safetensors")
-    assert "2 times along a side" in done.stdout and "enlarges:" in done.stdout, done.stderr
+    assert "2 times per side" in done.stdout and "enlarges:" in done.stdout, done.stderr
     done = main(
         "translate", photos / "one.jpg", "-o", "o.png", "-m", models / "twice.onnx", "--size", 64
     )

@@ -35,7 +35,7 @@ GREY = {"norm": "batch", "padding": "zero", "in_channels": 1, "out_channels": 1}
         pytest.param("resnet", GREY, marks=pytest.mark.slow),
     ],
 )
-def test_every_generator_exports_and_says_the_same(
+def test_every_generator_exports_and_matches(
     tmp_path: Path, name: str, options: dict[str, object]
 ) -> None:
     generator = small_generator(name, **options)
@@ -61,8 +61,8 @@ def test_runners_agree_on_any_size(
 def test_models_of_several_domains_export_and_say_the_same(tmp_path: Path, name: str) -> None:
     source = stargan(tmp_path / "m.safetensors", name, exclusive=(("Dark", "Fair"),))
     table = export_onnx(source, tmp_path / "m.onnx", ExportOptions(io="float")).parity
-    told = [row.domain for row in table]
-    assert told[1] == "Dark Fair Glasses" and told[4:] == ["Dark", "Fair", "Glasses"]
+    reported = [row.domain for row in table]
+    assert reported[1] == "Dark Fair Glasses" and reported[4:] == ["Dark", "Fair", "Glasses"]
     assert max(row.max_levels for row in table) <= 1
     graph = onnx.load(str(tmp_path / "m.onnx")).graph
     dims = [[bool(d.dim_param) for d in v.type.tensor_type.shape.dim] for v in graph.input]

@@ -147,7 +147,7 @@ def test_a_fixed_size_and_batch(model_file: Path, onnx_file: Path, tmp_path: Pat
     several = [pixels(40, 27, 3) // (k + 1) for k in range(5)]  # two batches and a half
     for a, b in zip(fixed.batch(several), free.batch(several), strict=True):
         assert np.abs(a.astype(int) - b.astype(int)).max() <= 1
-    with pytest.raises(UsageError, match="exported for 27x40 alone, not for 40x27"):
+    with pytest.raises(UsageError, match="exported for 27x40 only, not for 40x27"):
         fixed(pixels(27, 40, 3))
     plain = export_onnx(model_file, path, ExportOptions(size=(32, 64)))
     assert [r.batch for r in plain.parity] == [1, 3]
@@ -172,10 +172,10 @@ def test_the_ends_of_the_opsets(opset: int, tmp_path: Path) -> None:
         (ExportOptions(opset=23), "opset 23"),
         (ExportOptions(size=(0, 5)), "static size 0x5 is impossible"),
         (ExportOptions(batch=0), "batch 0 is impossible"),
-        (ExportOptions(precision="fp16"), "fp16 is judged on real pictures: give `pictures`"),
+        (ExportOptions(precision="fp16"), "fp16 is evaluated on real pictures: give `pictures`"),
     ],
 )
-def test_impossible_wishes(
+def test_impossible_options(
     options: ExportOptions, words: str, model_file: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=words):
@@ -208,7 +208,9 @@ def test_the_same_export_twice_is_the_same_file(
     assert made[0] == made[1] and facts.created == "2023-11-14T22:13:20Z"
 
 
-def test_the_file_says_what_a_stranger_needs(model_file: Path, onnx_file: Path, cli: Cli) -> None:
+def test_the_file_says_what_another_program_needs(
+    model_file: Path, onnx_file: Path, cli: Cli
+) -> None:
     properties = {p.key: p.value for p in onnx.load(str(onnx_file)).metadata_props}
     facts = json.loads(properties[EXPORT_KEY])
     assert (facts["io"], facts["layout"], facts["value_range"]) == ("uint8", "NHWC", [0.0, 255.0])

@@ -56,7 +56,7 @@ BLURRED = (True, True)
     ],
 )
 @torch.no_grad()
-def test_a_resnet_with_instance_norm_says_the_same(
+def test_a_resnet_with_instance_norm_matches_the_reference(
     tmp_path: Path, options: dict[str, Any], keys: int
 ) -> None:
     net = shaken(TheirResNet(**options))
@@ -79,7 +79,9 @@ def test_a_resnet_with_instance_norm_says_the_same(
     "options", [{}, {"dropout": True}, {"blocks": 6}, {"blocks": 6, "dropout": True}]
 )
 @torch.no_grad()
-def test_a_resnet_with_batch_norm_says_the_same(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_a_resnet_with_batch_norm_matches_the_reference(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
     net = shaken(TheirResNet(norm="batch", **options))
     foreign = load_foreign(saved(tmp_path / "G.pth", net.state_dict()))
     assert foreign.config["norm"] == "batch"
@@ -100,7 +102,7 @@ def compare_batch_norm(foreign: Foreign, net: nn.Module, x: Tensor) -> None:
     [(8, (3, 3), 82), (8, (1, 2), 82), (7, (3, 3), 70), (5, (3, 3), 46), (3, (3, 1), 22)],
 )
 @torch.no_grad()
-def test_a_unet_with_batch_norm_says_the_same(
+def test_a_unet_with_batch_norm_matches_the_reference(
     tmp_path: Path, depth: int, channels: tuple[int, int], keys: int
 ) -> None:
     net = shaken(TheirUNet(depth=depth, channels=channels))
@@ -114,7 +116,7 @@ def test_a_unet_with_batch_norm_says_the_same(
 
 @pytest.mark.parametrize("depth", [6, 7])
 @torch.no_grad()
-def test_a_unet_with_instance_norm_says_the_same(tmp_path: Path, depth: int) -> None:
+def test_a_unet_with_instance_norm_matches_the_reference(tmp_path: Path, depth: int) -> None:
     net = shaken(TheirUNet(depth=depth, norm="instance", dropout=False))
     foreign = load_foreign(saved(tmp_path / "G.pth", net.state_dict()))
     assert (foreign.config["norm"], foreign.config["dropout"]) == ("instance", False)
@@ -138,7 +140,9 @@ def test_a_unet_from_before_batches_were_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("domains", "blocks", "keys"), [(5, 6, 103), (15, 6, 103), (1, 2, 55)])
 @torch.no_grad()
-def test_a_stargan_says_the_same(tmp_path: Path, domains: int, blocks: int, keys: int) -> None:
+def test_a_stargan_matches_the_reference(
+    tmp_path: Path, domains: int, blocks: int, keys: int
+) -> None:
     net = shaken(TheirStarGAN(domains=domains, blocks=blocks))
     assert len(net.state_dict()) == keys
     foreign = load_foreign(saved(tmp_path / "200000-G.ckpt", net.state_dict()))
@@ -265,7 +269,7 @@ def test_what_is_no_generator_of_ours_is_named(tmp_path: Path) -> None:
     plain_filter = {**cut, "model.7.filt": torch.full_like(cut["model.7.filt"], 1 / 9)}
     no_filter = {k: v for k, v in cut.items() if k != "model.7.filt"}
     cases: list[tuple[object, str]] = [
-        (plain_filter, "cut resnet_2blocks, but its filter 'model.7.filt' is another than ours"),
+        (plain_filter, "cut resnet_2blocks, but its filter 'model.7.filt' differs from ours"),
         (no_filter, "cut resnet_2blocks, but lacks 'model.7.filt'"),
         (cut_d, "PatchGAN discriminator of CUT, not a generator"),
         ({"mlp_0.0.weight": torch.zeros(2)}, "feature network .netF. of CUT"),
@@ -306,7 +310,7 @@ def test_every_missing_surplus_or_misshapen_tensor_is_named(tmp_path: Path, make
     refused(saved(path, state | extra), "has 'extra.0', 'extra.1', 'extra.2' and 2 more besides")
 
 
-def test_the_first_missing_and_surplus_names_are_told(tmp_path: Path) -> None:
+def test_the_first_missing_and_surplus_names_are_reported(tmp_path: Path) -> None:
     state = small()
     for key in ("model.2.weight", "model.26.attention"):
         refused(saved(tmp_path / "G.pth", state | {key: torch.zeros(2)}), f"has '{key}' besides")
@@ -367,7 +371,7 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
         ({"one\ntwo\x1b[31m": torch.zeros(1)}, r"unknown weights \('one\\ntwo"),
         ({"x" * 10_000: torch.zeros(1)}, "unknown weights"),
         (state | {"model.1.weight": torch.zeros(0, 3, 7, 7)}, "sizes are impossible"),
-        (state | {"model.1.weight": torch.zeros(2)}, r"shape \(2,\) is no convolution"),
+        (state | {"model.1.weight": torch.zeros(2)}, r"shape \(2,\) is not a convolution"),
         (state | {"model.1.weight": torch.zeros(2**40, 0, 7, 7)}, "sizes are impossible"),
         (state | {"model.1.weight": torch.zeros(2**62, 3, 0, 7)}, "sizes are impossible|shape"),
         (state | {"model.999999.conv_block.1.bias": torch.zeros(2)}, "lacks|impossible"),
@@ -559,7 +563,7 @@ def test_what_the_tensors_leave_open_is_taken_as_said(tmp_path: Path) -> None:
         (lambda: TheirUNet(width=1, depth=5), {"padding": "reflect"}, "a U-Net pads with zeros"),
         (lambda: TheirUNet(width=1, depth=5), {"norm": "instance"}, "instance norm without biases"),
         (lambda: TheirUNet(width=1, depth=5, norm="none"), {}, "none norm without biases"),
-        (lambda: TheirStarGAN(width=1, blocks=1), {"norm": "instance"}, "`norm`: a generator of StarGAN"),
+        (lambda: TheirStarGAN(width=1, blocks=1), {"norm": "instance"}, "`norm`: the weights of a StarGAN generator"),
     ],
 )  # fmt: skip
 def test_hints_that_contradict_the_file_are_refused(

@@ -1,4 +1,4 @@
-"""ONNX files made elsewhere: told how pictures go in, tried in a child, then translated with."""
+"""ONNX files made elsewhere: given their input format, tried in a child, then translated with."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def test_a_folder_is_translated(tmp_path: Path, photos: Path, cli: Cli) -> None:
     assert "not an ONNX model made by img2img" in done.stderr and not (tmp_path / "out").exists()
     done = cli(*command, "--layout", "nchw", "--range", "-1..1")
     assert done.returncode == 0, done.stderr
-    assert "far was made elsewhere; its licence and training are unknown" in done.stderr
+    assert "far was not made by img2img; its licence and training are unknown" in done.stderr
     made = np.asarray(Image.open(tmp_path / "out" / "two.png"))
     pixels = read_picture(photos / "two.png").pixels
     wanted = by_hand(tmp_path / "far.onnx", pixels, "nchw", -1, 1)

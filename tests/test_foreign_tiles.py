@@ -70,7 +70,7 @@ def test_tiles_give_the_picture_of_the_whole(
     assert whole.std() > 5
     model.close()
     with pytest.raises(UsageError, match="closed"):
-        model.local()
+        model.tiled_model()
 
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
@@ -132,7 +132,7 @@ def test_what_cannot_be_cut_is_refused_with_the_reason(tmp_path: Path) -> None:
         with pytest.raises(
             UsageError, match=rf"x: cannot be .* tiles: .*{words}.*; use `tile` off"
         ):
-            model.local()
+            model.tiled_model()
 
     path = tmp_path / "x.onnx"
     refused(no_transpose(path), "its channels stand last, and no Transpose brings", "nhwc")
@@ -151,7 +151,7 @@ def test_what_cannot_be_cut_is_refused_with_the_reason(tmp_path: Path) -> None:
     opset = [helper.make_opsetid("", 17)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=8)
     path.write_bytes(model.SerializeToString())
-    refused(path, "no multiples of 2, on which its coarsest map lies")
+    refused(path, "not multiples of 2, the stride of its coarsest map")
 
 
 def test_what_depends_on_no_input_is_computed(tmp_path: Path) -> None:

@@ -205,8 +205,8 @@ def test_the_foot_says_how_large_the_page_is(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (600, 640, 3), np.uint8)
     with gallery(path) as page:
         page.add("noise", noise, noise)
-    (told,) = re.findall(r"This page \(([\d.]+) MB\)", path.read_text())
-    assert abs(float(told) - path.stat().st_size / 1e6) < 0.06 and float(told) > 0.2
+    (reported,) = re.findall(r"This page \(([\d.]+) MB\)", path.read_text())
+    assert abs(float(reported) - path.stat().st_size / 1e6) < 0.06 and float(reported) > 0.2
 
 
 def test_entries_stand_in_the_order_of_their_names(tmp_path: Path) -> None:

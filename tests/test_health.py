@@ -158,7 +158,7 @@ def test_a_collapse_ends_a_training_and_a_pattern_does_not() -> None:
     health = Health({}, "hinge")
     for step in range(2):
         for _ in range(10):
-            health.hear({"D/gan": 0.001, "G/gan": 3.0})
+            health.add_losses({"D/gan": 0.001, "G/gan": 3.0})
         health.see({"input": scenes(), "output": restyled(scenes())})
         _, notes = health.judge(step)
     assert [n.problem for n in notes] == ["discriminator-too-strong"] and health.ended
@@ -299,8 +299,8 @@ def test_outputs_as_alike_as_the_real_pictures_are_no_collapse() -> None:
 
 def test_what_is_about_to_vanish_is_not_noted() -> None:
     health, x = Health({"output": "truth output"}, ""), scenes()
-    told = []
+    reported = []
     for shift in (0.9, 0.45, 0.45, 0.2, 0.9):  # 115, 57, 57, 25 and 115 levels of 255; limit 40
         health.see({"input": x, "output": x * 0.1 + shift, "truth output": x * 0.1})
-        told.append("colour-drift" in {n.problem for n in health.judge(1)[1]})
-    assert told == [False, False, True, False, False]
+        reported.append("colour-drift" in {n.problem for n in health.judge(1)[1]})
+    assert reported == [False, False, True, False, False]

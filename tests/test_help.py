@@ -47,24 +47,31 @@ def test_help_fits_eighty_columns_and_is_whole(command: str, main: Main) -> None
     assert max(map(len, long.splitlines())) <= 80
     # "..." stands only where arguments may be repeated.
     assert (
-        re.sub(r"INPUT\.\.\.|RUN\.\.\.|COMMAND \.\.\.|\[MODEL\.\.\.\]|MODEL\.\.\.", "", long).count(
-            "..."
-        )
+        re.sub(
+            r"INPUT\.\.\.|RUN\.\.\.|COMMAND ?\.\.\.|\[MODEL\.\.\.\]|MODEL\.\.\.", "", long
+        ).count("...")
         == 0
     )
     assert "TEXT" not in re.sub(r"--(?:name|licence) TEXT", "", long)
     assert "INTEGER" not in long and "RANGE" not in long and "Path" not in long
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *INNER])
 def test_help_of_a_command(command: str, main: Main) -> None:
-    assert main("help", command).stdout == main(command, "--help").stdout
+    done = main("help", *command.split())
+    assert done.returncode == 0 and done.stdout == main(*command.split(), "--help").stdout
+    assert "[[" not in done.stdout
+    assert "--quiet" in done.stdout or command in ("help", "data")
 
 
 def test_help_alone_and_of_nothing(main: Main) -> None:
     assert main("help").stdout == main("--help").stdout
     done = main("help", "translte")
     assert done.returncode == 2 and "translate" in done.stderr
+    done = main("help", "models", "shwo")
+    assert done.returncode == 2 and "show" in done.stderr
+    done = main("help", "translate", "photos")
+    assert done.returncode == 2 and "img2img translate has no command 'photos'" in done.stderr
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *INNER])
@@ -139,5 +146,5 @@ def test_the_help_names_every_method_preset_and_model() -> None:
     assert f"[default: {next(iter(shipped()))}]" in _help_of("translate", "--model")
     sizes = {name: method.defaults.get("batch_size", 1) for name, method in METHODS.items()}
     said = _help_of("train", "--batch-size")
-    told = dict(re.findall(r"(\w+) (\d+)(?=[,\]])", said.partition("[default: 1;")[2]))
-    assert told == {name: str(size) for name, size in sizes.items() if size != 1}
+    reported = dict(re.findall(r"(\w+) (\d+)(?=[,\]])", said.partition("[default: 1;")[2]))
+    assert reported == {name: str(size) for name, size in sizes.items() if size != 1}

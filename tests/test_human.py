@@ -242,8 +242,8 @@ def test_a_file_that_holds_no_answers_is_refused(tmp_path: Path) -> None:
     named["answers"][2]["exposure_ms"] = "500"
     none["answers"][2]["exposure_ms"] = float("nan")
     for data, words in [
-        ([], "holds no answers"),
-        ({"score": 1}, "holds no answers"),
+        ([], "contains no answers"),
+        ({"score": 1}, "contains no answers"),
         (changed(version=2), "of version 2; this img2img reads 1"),
         (changed(mode="quick"), "mode 'quick'"),
         (changed(mode=["timed"]), "neither 'timed'"),
@@ -251,7 +251,7 @@ def test_a_file_that_holds_no_answers_is_refused(tmp_path: Path) -> None:
         (changed(page=3), "seed or page"),
         (changed(count=21), "answers are missing"),
         (changed(answers=None), "answers are missing"),
-        (changed(answers=[1] * 20), "answer 1 is no object"),
+        (changed(answers=[1] * 20), "answer 1 is not an object"),
         (odd, "answer 5 says neither"),
         (one_sided, "both reals and fakes"),
         (long, "exposure of answer 3 is not 100 to 1000 ms"),
@@ -264,7 +264,7 @@ def test_a_file_that_holds_no_answers_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     for content in (b"<!DOCTYPE html>", b"\xff\xfe", b"[" * 100_000):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"page\.html: is no JSON"):
+        with pytest.raises(DataError, match=r"page\.html: is not JSON"):
             score_answers(path)
     with pytest.raises(DataError, match=r"none\.json: cannot be read: no such file"):
         score_answers(tmp_path / "none.json")

@@ -98,9 +98,9 @@ def test_without_a_limit_by_keys(tab: Tab, written: Path, tmp_path: Path) -> Non
         ("fake", got.fake_errors, 3),
         ("all", 2, 6),
     ):
-        told = data["score"][name]
-        assert told["errors"] == wrong and told["count"] == count
-        assert told["interval"] == pytest.approx(wilson_interval(wrong, count), abs=1e-12)
+        reported = data["score"][name]
+        assert reported["errors"] == wrong and reported["count"] == count
+        assert reported["interval"] == pytest.approx(wilson_interval(wrong, count), abs=1e-12)
     assert rows(tab)[2] == ["All", "2 of 6", "33.3 %", "9.7\u201370.0 %"]
     assert tab.run("document.querySelector('#verdict').textContent").startswith("33.3")
     assert tab.run("document.activeElement.id") in ("end", "save")

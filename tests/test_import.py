@@ -103,7 +103,7 @@ def test_what_is_said_stands_in_the_file(tmp_path: Path) -> None:
     assert (info.name, info.direction, info.licence) == ("faces", "face -> face", "CC0")
     assert (info.size, info.long_side, info.domains) == (64, 64, names)
     assert info.exclusive == (("Black_Hair", "Blond_Hair"),) and not info.one_hot
-    assert imported.assumed == ("at most one holds of Black_Hair, Blond_Hair (`exclusive`)",)
+    assert imported.assumed == ("at most one applies of Black_Hair, Blond_Hair (`exclusive`)",)
     info = import_model(source, target, ImportOptions(domains=names, one_hot=True)).info
     assert info.one_hot and info.exclusive == ()
     info = import_model(source, target, ImportOptions(size=0)).info
@@ -115,7 +115,7 @@ def test_what_is_said_stands_in_the_file(tmp_path: Path) -> None:
     ("kind", "options", "reason"),
     [
         ("stargan", {"domains": ("a",)}, "`domains`: 1 names for 2 domains; name all"),
-        ("stargan", {"domains": ("a", "a")}, "`domains`: a name stands there twice"),
+        ("stargan", {"domains": ("a", "a")}, "`domains`: duplicate name"),
         ("stargan", {"exclusive": (("a",),)}, "`exclusive`: no domain 'a'; there are domain1"),
         ("stargan", {"one_hot": True, "exclusive": (("domain1",),)}, "exclude each other"),
         ("stargan", {"statistics": "running"}, "`statistics` running: the network has no batch"),
@@ -157,7 +157,7 @@ def test_targets_and_networks_that_cannot_be(tmp_path: Path, model_file: Path) -
         ("fast", {}, "no reference implementation has a 'fast' generator"),
         ("resnet", {"kernel": 4}, "no generator of CycleGAN has kernel 4 .not 3."),
         ("resnet", {"upsample": "resize", "attention": True}, "attention True .not False., upsample"),
-        ("resnet", {"norm": "none"}, "a bias exactly with instance norm"),
+        ("resnet", {"norm": "none"}, "a bias if and only if the norm is instance"),
         ("unet", {"depth": 3}, "five levels or more"),
         ("unet", {"depth": 5, "output": "mask"}, "no generator of pix2pix has output mask"),
         ("resnet", {"domains": 2, "padding": "zero"}, "no generator of StarGAN has affine False"),
@@ -248,7 +248,9 @@ def test_what_is_refused_is_one_line(
     assert words in done.stderr and done.stderr.count("\n") == 1 and not done.stdout
 
 
-def test_who_gives_weights_for_a_model_is_told_to_import_them(tmp_path: Path, main: Main) -> None:
+def test_who_gives_weights_for_a_model_gets_the_hint_to_import_them(
+    tmp_path: Path, main: Main
+) -> None:
     from safetensors.torch import save_file
 
     saved(tmp_path / "G.pth", {"a": torch.zeros(1)})

@@ -119,13 +119,13 @@ def test_double_quotes_for_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_other_project_is_noticed(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     distribution(environment)
-    assert installed.stranger() is None
+    assert installed.other_project_version() is None
     ours = "[console_scripts]\nimg2img = img2img.cli:main\n"  # as this project was once called
     distribution(environment, "img2img", "0.1.0", entry_points=ours)
-    assert installed.stranger() is None
+    assert installed.other_project_version() is None
     theirs = "[console_scripts]\njpg2png = img2img:jpg2png\n"
     distribution(environment, "img2img", "0.2.0", entry_points=theirs)
-    assert installed.stranger() == "0.2.0"
+    assert installed.other_project_version() == "0.2.0"
     row = doctor._rivals()[0]
     assert row.status == "problem" and "img2img 0.2.0 is another project" in row.what
     assert "uninstall -y img2img && " in row.fix and "img2img-translate==0.1.0" in row.fix

@@ -41,7 +41,7 @@ def jpeg_file(path: Path, **options: object) -> Path:
     return path
 
 
-def test_plain_jpegs_go_to_the_wished_device(tmp_path: Path, stand_in: list[str]) -> None:
+def test_plain_jpegs_go_to_the_requested_device(tmp_path: Path, stand_in: list[str]) -> None:
     path = jpeg_file(tmp_path / "a.jpg")
     by_pillow = load_picture(path, Loading(32), 3)
     by_other = load_picture(path, Loading(32, jpeg="cuda:1"), 3)

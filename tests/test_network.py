@@ -93,7 +93,7 @@ def test_memory_that_runs_out_halves_the_batch_and_says_so() -> None:
     small.calls.clear()
     network.run(pictures[:2], None)
     assert small.calls == [2]
-    with pytest.raises(MemoryFault, match="100x90 does not fit the memory"):
+    with pytest.raises(MemoryFault, match="100x90 does not fit in memory"):
         Network(Small(room=10)).run([noise(90, 100)], None)
 
 
@@ -104,7 +104,7 @@ def test_a_picture_that_does_not_fit_fails_alone(tmp_path: Path) -> None:
     network = Network(Small(room=1000))
     summary = run_jobs(plan([tmp_path / "in"], tmp_path / "out"), network)
     assert summary.done == 2
-    assert [(p.name, r) for p, r in summary.failed] == [("1.png", "300x20 does not fit the memory")]
+    assert [(p.name, r) for p, r in summary.failed] == [("1.png", "300x20 does not fit in memory")]
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
@@ -210,7 +210,7 @@ def test_memory_that_runs_out_at_one_picture_means_tiles(
     (tiled,) = network.run([pixels], None, report)
     assert np.abs(tiled.astype(int) - whole.astype(int)).max() <= 1
     assert max(tries) > 20_000 and said[1:] == ["memory ran out; continuing in smaller tiles"]
-    with pytest.raises(MemoryFault, match="300x200 does not fit the memory"):
+    with pytest.raises(MemoryFault, match="300x200 does not fit in memory"):
         Network(runner, tile="off").run([pixels], None)
 
 
@@ -239,7 +239,7 @@ def test_a_picture_that_the_free_memory_does_not_hold_is_tiled_and_that_is_said(
     said: list[str] = []
     steps: list[int] = []
     report = Report(said.append, lambda done, total: steps.append(done))
-    per_pixel = runner.local().locality.bytes_per_pixel
+    per_pixel = runner.tiled_model().locality.bytes_per_pixel
     monkeypatch.setattr(tiles, "free_memory", lambda: int(per_pixel * 40_000))
     network = Network(runner)
     for _ in range(2):

@@ -174,15 +174,15 @@ def test_other_pictures_or_settings_on_a_node_are_refused(
     with pytest.raises(DataError, match="other held-out pictures"):
         check(_same, _same, "other", [])
     with pytest.raises(ConfigError, match="other settings than the first: seed 4, there 0; start"):
-        check(lambda told: told | {"seed": "4"})
+        check(lambda reported: reported | {"seed": "4"})
     # Places and ways to compute may differ.
     moved = config.model_copy(update={"data": tmp_path, "out": tmp_path / "x", "workers": 2})
-    told: list[Any] = []
+    reported: list[Any] = []
     check_same(
-        _pair(lambda value: told.append(value) or value, _same, _same), moved, settings,
+        _pair(lambda value: reported.append(value) or value, _same, _same), moved, settings,
         train_set, held_out,
     )  # type: ignore[arg-type]  # fmt: skip
-    check(told[0], _same, _same)
+    check(reported[0], _same, _same)
 
 
 def test_an_error_of_one_process_is_raised_by_all() -> None:
@@ -203,8 +203,14 @@ def test_an_error_of_one_process_is_raised_by_all() -> None:
 @pytest.mark.parametrize(
     ("said", "line"),
     [
-        ("Read error: Connection reset by peer", "process 0 of 2 has lost another one"),
-        ("Timed out waiting 5000ms for recv", "process 0 of 2 has waited in vain"),
+        (
+            "Read error: Connection reset by peer",
+            "process 0 of 2 has lost contact with another process",
+        ),
+        (
+            "Timed out waiting 5000ms for recv",
+            "process 0 of 2 timed out waiting for another process",
+        ),
     ],
 )
 def test_a_lost_process_is_one_line(said: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +240,9 @@ def test_a_node_that_never_comes_is_one_line(rank: int, monkeypatch: pytest.Monk
         ("RANK", rank), ("WORLD_SIZE", 2), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", free_port())
     ):  # fmt: skip
         monkeypatch.setenv(name, str(value))
-    with pytest.raises(EnvironmentFault, match=f"process {rank} of 2 has waited 1 s for the oth"):
+    with pytest.raises(
+        EnvironmentFault, match=f"process {rank} of 2 timed out after waiting 1 s for the oth"
+    ):
         Processes.join(1)
     assert not torch.distributed.is_initialized()
 
@@ -274,7 +282,10 @@ def test_two_nodes_learn_what_one_process_learns_and_outlive_a_lost_one(
     nodes.train(config, by_torchrun=True, hit="SIGKILL")
     code, said = nodes.end(0)
     (line,) = _lines(said)
-    assert "process 0 of 2 has lost another one" in line and "the same command resumes" in line
+    assert (
+        "process 0 of 2 has lost contact with another process" in line
+        and "the same command resumes" in line
+    )
     assert code == 1 and any("exitcode  : 4" in row for row in said)  # torchrun's own is 1
     assert nodes.end(1)[0] == 1
     assert load_state(states_of(nodes.out(0))[0])["step"] == 4
@@ -333,5 +344,5 @@ def test_a_process_that_hangs_ends_the_others(
     nodes.train(_config(data, tmp_path, process_timeout=60), hit="SIGSTOP")
     code, said = nodes.end(0)
     (line,) = said
-    assert code == 4 and "process 0 of 2 has waited in vain for another one" in line
+    assert code == 4 and "process 0 of 2 timed out waiting for another process" in line
     assert load_state(states_of(nodes.out(0))[0])["step"] == 4

@@ -241,7 +241,7 @@ HOSTILE: list[tuple[str, Change]] = [
      lambda m: m.graph.input.append(helper.make_tensor_value_info("more", 1, [1]))),
     ("needs one input, and one output; its graph has 1 and 2",
      lambda m: m.graph.output.append(helper.make_tensor_value_info("a", 1, [1]))),
-    ("its input is no picture",
+    ("its input is not a picture",
      lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", TensorProto.DOUBLE)),
     ("has 4 channels, its metadata says 3",
      lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[1], "dim_value", 4)),
@@ -305,7 +305,7 @@ def test_what_is_a_bomb_or_another_format_is_refused_at_once(tmp_path: Path) -> 
     path = tmp_path / "x.onnx"
     with open(path, "wb") as file:
         file.truncate(2**31 - 2)  # of zeros, on no disk
-    with pytest.raises(ModelError, match="no ONNX file begins so"):
+    with pytest.raises(ModelError, match="an ONNX file does not start like this"):
         read_whole(path)
     with open(path, "ab") as file:
         file.truncate(2**33)
@@ -324,8 +324,8 @@ def test_what_is_a_bomb_or_another_format_is_refused_at_once(tmp_path: Path) -> 
 )
 def test_strange_metadata_are_refused(key: str, text: str, onnx_file: Path, tmp_path: Path) -> None:
     saved = onnx.load(str(onnx_file))
-    told = {p.key: p.value for p in saved.metadata_props}
-    helper.set_model_props(saved, told | {key: text, DIGEST_KEY: NO_DIGEST.decode()})
+    reported = {p.key: p.value for p in saved.metadata_props}
+    helper.set_model_props(saved, reported | {key: text, DIGEST_KEY: NO_DIGEST.decode()})
     path = tmp_path / "m.onnx"
     path.write_bytes(renewed(saved.SerializeToString(deterministic=True)))
     with pytest.raises(ModelError) as caught:
@@ -357,7 +357,7 @@ def test_large_files_are_read() -> None:
 def test_metadata_that_contradict_the_graph(onnx_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     saved = onnx.load(str(onnx_file))
-    told = {p.key: p.value for p in saved.metadata_props}
+    reported = {p.key: p.value for p in saved.metadata_props}
     contradictions = [
         (EXPORT_KEY, {"io": "float"}, "its graph is of io uint8"),
         (EXPORT_KEY, {"opset": 18}, "its graph is of opset 20, its metadata says 18"),
@@ -369,12 +369,12 @@ def test_metadata_that_contradict_the_graph(onnx_file: Path, tmp_path: Path) -> 
         (KEY, {"domains": ["a", "b"]}, "one for the domain, and one output; its graph has 1"),
     ]
     for key, wrong, words in contradictions:
-        text = json.dumps(json.loads(told[key]) | wrong)
-        helper.set_model_props(saved, told | {key: text, DIGEST_KEY: NO_DIGEST.decode()})
+        text = json.dumps(json.loads(reported[key]) | wrong)
+        helper.set_model_props(saved, reported | {key: text, DIGEST_KEY: NO_DIGEST.decode()})
         path.write_bytes(renewed(saved.SerializeToString(deterministic=True)))
         with pytest.raises(ModelError, match=words):
             verified(path)
-    helper.set_model_props(saved, told | {DIGEST_KEY: NO_DIGEST.decode()})
+    helper.set_model_props(saved, reported | {DIGEST_KEY: NO_DIGEST.decode()})
     path.write_bytes(renewed(saved.SerializeToString(deterministic=True)))
     verified(path)
     domains = inverting(tmp_path / "d.onnx", domains=("a", "b"))

@@ -204,8 +204,8 @@ def test_a_run_that_is_cut_resumes_to_the_bit_and_says_how_often_it_paused(
 def test_health_says_how_often_since_the_last_look() -> None:
     health = Health({}, "hinge")
     for share in (0.0, 0.5, 1.0):
-        health.hear({"D": 1.0, "D/paused": share})
+        health.add_losses({"D": 1.0, "D/paused": share})
     assert health.judge(1)[0].figures["paused"] == pytest.approx(0.5)
-    health.hear({"D": 1.0, "D/paused": 1.0})
+    health.add_losses({"D": 1.0, "D/paused": 1.0})
     assert health.judge(2)[0].figures["paused"] == 1.0
     assert "paused" not in health.judge(3)[0].figures

@@ -523,7 +523,7 @@ def test_alpha_in_a_format_without_is_laid_on_white_and_said(tmp_path: Path) -> 
     expected = pixels * cover + 255 * (1 - cover)
     with Image.open(tmp_path / "x.bmp") as image:
         assert np.abs(np.asarray(image) - expected).max() <= 0.51
-    assert read.notes == ["BMP has no transparency; laid on white"]
+    assert read.notes == ["BMP has no transparency; placed on white"]
 
 
 def test_sixteen_bits_in_a_format_of_eight_are_rounded_and_said(tmp_path: Path) -> None:
@@ -534,7 +534,7 @@ def test_sixteen_bits_in_a_format_of_eight_are_rounded_and_said(tmp_path: Path) 
     expected = (pixels * cover + 65535 * (1 - cover)) / 257
     with Image.open(tmp_path / "x.bmp") as image:
         assert np.abs(np.asarray(image) - expected).max() < 2
-    assert read.notes == ["16 bits reduced to 8", "BMP has no transparency; laid on white"]
+    assert read.notes == ["16 bits reduced to 8", "BMP has no transparency; placed on white"]
 
 
 def test_a_model_of_8_bits_keeps_an_alpha_of_16(tmp_path: Path) -> None:
@@ -630,7 +630,7 @@ def test_the_content_decides_and_the_suffix_is_written(tmp_path: Path) -> None:
     source.save(folder / "really.JPG", format="PNG")
     read = read_picture(folder / "really.JPG")
     assert np.array_equal(read.pixels, np.asarray(source))
-    assert (read.format, read.notes) == ("PNG", ["a PNG in spite of its name"])
+    assert (read.format, read.notes) == ("PNG", ["a PNG despite its name"])
     assert run_jobs(plan([folder], tmp_path / "out"), Each(Echo())).done == 1
     with Image.open(tmp_path / "out" / "really.JPG") as image:
         assert image.format == "JPEG"
@@ -714,7 +714,7 @@ def test_odd_sizes_come_out_as_they_went_in(size: tuple[int, int], tmp_path: Pat
 def test_a_side_too_long_for_a_format_is_said(tmp_path: Path) -> None:
     tall = Picture(np.zeros((20000, 1, 3), np.uint8), format="WEBP")
     with pytest.raises(
-        PictureError, match=r"at most 16383 pixels a side, not 1x20000; use `format`"
+        PictureError, match=r"at most 16383 pixels per side, not 1x20000; use `format`"
     ):
         write_picture(tmp_path / "x.webp", tall)
     assert list(tmp_path.iterdir()) == []

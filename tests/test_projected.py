@@ -94,7 +94,7 @@ def test_what_it_cannot_judge_is_refused() -> None:
         alone(torch.zeros(1, 3, 64, 64))
 
 
-def test_missing_weights_are_told_before_any_picture_is_read(
+def test_missing_weights_are_reported_before_any_picture_is_read(
     tmp_path: Path, main: Main, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IMG2IMG_LITE0", str(tmp_path / "absent.pth"))

@@ -17,7 +17,7 @@ from img2img.onnx_format.graph import Graph
 from img2img.onnx_format.validation import parse
 from img2img.receptive_field import UnknownReach
 from img2img.runners import open_runner
-from img2img.runners.onnx_local import GraphLocal, Opened
+from img2img.runners.onnx_tiled import GraphTiledModel, Opened
 from tests.conftest import ROOT
 
 
@@ -110,7 +110,7 @@ CONV = helper.make_node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1], strides=[1
         (helper.make_node("GlobalAveragePool", ["a"], ["y"]), "GlobalAveragePool may look"),
         (helper.make_node("Softmax", ["a"], ["y"]), "Softmax may look"),
         (helper.make_node("Reshape", ["a", "shape"], ["y"]), "Reshape may look"),
-        (helper.make_node("Concat", ["a", "a"], ["y"], axis=2), "something else than channels"),
+        (helper.make_node("Concat", ["a", "a"], ["y"], axis=2), "something other than channels"),
         (helper.make_node("Resize", ["a", "", "more"], ["y"]), "leaves the pixels' grid"),
         (helper.make_node("Conv", ["a", "a"], ["y"]), "weights of a Conv are computed"),
         (helper.make_node("Conv", ["a", "w"], ["y"], auto_pad="SAME_UPPER"), "pads by itself"),
@@ -140,7 +140,7 @@ def test_nodes_may_stand_in_any_order() -> None:
         Graph(parse(_model(circle)))
 
 
-def test_a_cut_gives_the_norm_its_statistics_and_ends_where_told() -> None:
+def test_a_cut_gives_the_norm_its_statistics_and_ends_at_the_given_nodes() -> None:
     nodes = [
         CONV,
         helper.make_node("InstanceNormalization", ["a", "scale", "bias"], ["b"], epsilon=0.25),
@@ -273,7 +273,7 @@ def test_a_dilated_convolution_is_followed(dilation: int) -> None:
 
 
 def test_a_model_whose_reach_is_unknown_is_translated_whole(tmp_path: Path) -> None:
-    class Unknown(GraphLocal):
+    class Unknown(GraphTiledModel):
         def open(self, data: bytes) -> Opened:
             raise NotImplementedError
 

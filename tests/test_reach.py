@@ -13,7 +13,7 @@ from img2img.errors import ConfigError, UsageError
 from img2img.nets.blocks import ReflectPad
 from img2img.nets.reach import Look
 from img2img.receptive_field import Seen, UnknownReach, widest
-from img2img.runners.torch_local import TorchLocal
+from img2img.runners.torch_tiled import TorchTiledModel
 from img2img.tiling.tiles import tile_for
 from tests.conftest import info_of, small_generator
 
@@ -73,14 +73,14 @@ def test_a_generator_with_an_unknown_layer_is_translated_whole() -> None:
     generator = small_generator("resnet")
     generator.layers.append(nn.Softmax(1))  # type: ignore[union-attr,operator]
 
-    def local() -> TorchLocal:
-        return TorchLocal(generator, torch.device("cpu"), "mine")
+    def tiled_model() -> TorchTiledModel:
+        return TorchTiledModel(generator, torch.device("cpu"), "mine")
 
     with pytest.raises(UsageError) as caught:
-        local()
+        tiled_model()
     assert str(caught.value) == (
         "mine: cannot be translated in tiles: its Softmax may look at the whole picture; "
         "use `tile` off"
     )
-    runner = SimpleNamespace(info=info_of(generator), local=local)
+    runner = SimpleNamespace(info=info_of(generator), tiled_model=tiled_model)
     assert tile_for(runner, 9000, 9000, "auto") is None  # type: ignore[arg-type]

@@ -174,7 +174,7 @@ def test_a_download_that_is_cut_short_is_not_taken(
 
     monkeypatch.setattr(Place, "download", cut)
     with pytest.raises(
-        EnvironmentFault, match=r"1 files could not be fetched: .*b.png: 7 bytes came"
+        EnvironmentFault, match=r"1 files could not be fetched: .*b.png: 7 bytes arrived"
     ):
         mirror(f"file://{store}", tmp_path)
     assert len(tries) == mirrors.TRIES
@@ -252,7 +252,9 @@ def test_names_that_would_leave_the_copy_are_refused(
         yield from (Entry(name, 1, "1:") for name in ("../out.png", "sub//x.png", "c:\\x.png"))
 
     monkeypatch.setattr(Place, "entries", more)
-    with pytest.raises(DataError, match=r"3 names that no folder can hold: '\.\./out\.png'"):
+    with pytest.raises(
+        DataError, match=r"3 names that are impossible in a folder: '\.\./out\.png'"
+    ):
         mirror(f"file://{store}", tmp_path / "cache")
     assert not list(tmp_path.rglob("out.png"))
 
@@ -338,7 +340,7 @@ def test_a_web_server_with_pages_of_links_is_read_and_nothing_else(
         mirror(f"{web}/data", tmp_path / "cache")
     with pytest.raises(UsageError, match="no such file"):
         mirror(f"{web}/none", tmp_path / "cache")
-    with pytest.raises(UsageError, match=r"`out` http.*: nothing can be written there"):
+    with pytest.raises(UsageError, match=r"`out` http.*: not writable"):
         RemoteRun(f"{web}/runs/one", tmp_path / "one")
 
 
@@ -455,7 +457,7 @@ def test_what_cannot_be_published_stays_here_and_is_published_later(
     with monkeypatch.context() as patch:
         patch.setattr(Place, "upload", deny)
         with pytest.raises(
-            EnvironmentFault, match=r"access denied; the run is whole in .*, and the same"
+            EnvironmentFault, match=r"access denied; the run is complete in .*, and the same"
         ):
             train(config, events.append)
     assert states_of(config.out)[0].name == "state-00000012.i2i" and published(memory) == {}
@@ -503,7 +505,7 @@ def test_two_machines_are_refused_and_a_dead_one_is_not_waited_for_long(
     runs[0].claim()
     assert json.loads(published(memory)[MARK])["process"] == os.getpid()
     with pytest.raises(
-        EnvironmentFault, match=r"process \d+ of .* is training into it \(last sign"
+        EnvironmentFault, match=r"process \d+ of .* is training into it \(last seen"
     ):
         runs[1].claim()
     runs[0].claim()  # the same copy after a crash
@@ -533,7 +535,9 @@ def test_an_unlike_training_is_not_overwritten_and_a_removed_one_not_revived(
     mine, theirs = (remote(pairs, tmp_path, m) for m in ("mine", "theirs"))
     train_until(5, mine)
     memory.clear()
-    with pytest.raises(UsageError, match=r"not there any more, and its copy in .* is at step 5"):
+    with pytest.raises(
+        UsageError, match=r"no longer exists there, and its copy in .* is at step 5"
+    ):
         train(mine)
     train_until(2, theirs)
     with pytest.raises(
@@ -606,8 +610,8 @@ def test_the_command_line(pairs: Path, tmp_path: Path, main: Main) -> None:
     assert f"file://{pairs}: 8 files, 8 of them fetched now" in done.stderr
     assert f"file://{pairs}: fetched 8 of 8 files, 0.0 of 0.0 MB" in done.stderr
     copy = copy_of(out, "run")
-    assert f"a copy of the run: {copy}" in done.stderr
-    assert f"with samples: {out}/report.html" in done.stderr
+    assert f"copy of the run: {copy}" in done.stderr
+    assert f"report: {out}/report.html" in done.stderr
     data = copy_of(f"file://{pairs}", "data")
     assert f"img2img evaluate {copy} {data} -o {copy}/evaluation" in done.stderr
     assert (tmp_path / "store" / "one" / "state-00000002.i2i").exists()
@@ -628,7 +632,7 @@ def refusals(tmp_path: Path) -> list[tuple[list[str], int, str]]:
     here, run = str(tmp_path / "pairs"), str(tmp_path / "run")
     return [
         ([f"file://{tmp_path}/none", "-o", run], 2, "no such file, folder or bucket"),
-        ([here, "-o", "zip://x::a.zip"], 2, "-o zip://x::a.zip: nothing can be written there"),
+        ([here, "-o", "zip://x::a.zip"], 2, "-o zip://x::a.zip: not writable"),
         ([here, "-o", "gopher://x"], 2, "known are a folder of this machine"),
     ]
 

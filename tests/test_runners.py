@@ -131,7 +131,7 @@ def test_every_runner_gives_the_same_picture(
 
 
 @pytest.mark.parametrize("name", RUNNERS)
-def test_a_wish_that_cannot_be_honoured_is_an_error(name: str, models: dict[str, Path]) -> None:
+def test_an_option_that_cannot_be_honoured_is_an_error(name: str, models: dict[str, Path]) -> None:
     path = models["unet"].with_suffix(RUNNERS[name].suffix)
     other = models["unet"].with_suffix(".onnx" if path.suffix != ".onnx" else ".safetensors")
     with pytest.raises(UsageError, match=f"runner {name} takes {path.suffix} files"):
@@ -207,7 +207,7 @@ def test_openvino_that_computes_in_another_precision_is_refused(
     real = openvino.Core
 
     class Lax:
-        """Compiles in fp32 whatever it is told."""
+        """Compiles in fp32 whatever precision is requested."""
 
         def __init__(self) -> None:
             self.core = real()
@@ -422,8 +422,8 @@ def test_a_small_job_never_imports_openvino(models: dict[str, Path]) -> None:
     assert lines[3] == "[]"
     assert all(line.startswith("onnxruntime c") for line in lines[:3])
     if cuda_device_count() == 0:
-        assert "not known" in lines[0] and "too small" in lines[1]
-        assert "would not pay" in lines[2]
+        assert "unknown" in lines[0] and "too small" in lines[1]
+        assert "would not pay off" in lines[2]
 
 
 def test_a_refused_openvino_leaves_onnxruntime(
@@ -512,7 +512,7 @@ def test_memory_errors_of_every_library_are_memory_faults(
         runner._sessions = dict.fromkeys(runner._sessions, Full())
     else:
         setattr(runner, {"openvino": "_request", "torch": "_generator"}[name], Full())
-    with pytest.raises(MemoryFault, match=r"3 pictures of 47x33 do not fit the memory \("):
+    with pytest.raises(MemoryFault, match=r"3 pictures of 47x33 do not fit in memory \("):
         runner.infer(np.zeros((3, 3, 33, 47), np.float32))
     with pytest.raises(MemoryFault, match="47x33 does not fit"):
         runner.infer(np.zeros((1, 3, 33, 47), np.float32))
@@ -529,7 +529,7 @@ def test_openvino_translates_in_tiles(kind: str, models: dict[str, Path]) -> Non
     assert np.abs(tiled.astype(int) - whole.astype(int)).max() <= 1
     runner.close()
     with pytest.raises(UsageError, match="closed"):
-        runner.local()
+        runner.tiled_model()
 
 
 @pytest.mark.slow
@@ -590,7 +590,7 @@ def test_a_full_memory_is_a_memory_fault_and_the_runner_goes_on(
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, path, name], capture_output=True, text=True, timeout=300
     )
-    assert "fault: 3000x3000 does not fit the memory" in done.stdout, done.stdout + done.stderr
+    assert "fault: 3000x3000 does not fit in memory" in done.stdout, done.stdout + done.stderr
     assert "then (1, 3, 64, 64)" in done.stdout, done.stdout + done.stderr
 
 

@@ -156,7 +156,7 @@ def bomb() -> bytes:
         (b"GIF?", {}, 415, "not a picture of a known format"),
         (PNG[:200], {}, 422, ""),
         (bomb(), {}, 422, "30000x30000 is more than the limit of 0.01 megapixels"),
-        (bytes(1_000_001), {}, 413, "more than 1 MB"),
+        (bytes(1_000_001), {}, 413, "exceeds the limit of 1 MB"),
         (PNG, {"model": "painter"}, 400, "no model named 'painter'"),
         (PNG, {"model": "../../etc/passwd"}, 400, "no model named"),
         (PNG, {"model": "https://host/a.onnx"}, 400, "no model named"),

@@ -37,8 +37,8 @@ def serving(**more: object) -> Iterator[str]:
     stop, there = threading.Event(), threading.Event()
     ready: list[Ready] = []
 
-    def tell(told: Ready) -> None:
-        ready.append(told)
+    def tell(reported: Ready) -> None:
+        ready.append(reported)
         there.set()
 
     request = ServeRequest(port=0, **{"runner": "onnxruntime", "device": "cpu"} | more)  # type: ignore[arg-type]
@@ -218,7 +218,7 @@ def test_the_page_asks_for_the_token_and_the_domain(tab: Tab, tmp_path: Path) ->
     with serving(models=(str(model),), runner="torch", token=secret) as address:
         tab.open(address)
         tab.wait("document.querySelector('#status').textContent === 'This server needs a token.'")
-        for given, words in (("wrong", "This token is not the server's."), (secret, "Ready.")):
+        for given, words in (("wrong", "This token is not valid."), (secret, "Ready.")):
             tab.page.locator("#token").fill(given)
             tab.page.locator("#token").press("Enter")
             tab.wait(

@@ -81,7 +81,7 @@ def test_an_option_is_printed_as_it_is_typed(text: str, typed: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["translate", "", "-o", "out"], "an empty name was given as an input, as -o or as -m"),
+        (["translate", "", "-o", "out"], "an input, -o or -m is an empty name"),
         (["translate", "a.jpg", "-o", "s3://out"], "-o s3://out: a URL; give a folder or a file"),
         (["translate", "a.jpg", "-o", "out", "--name", "x"], "--name 'x': needs {stem} or {number}"),
         (["translate", "a.jpg", "-o", "b", "--timeout", "1e9"], "--timeout 1e+09: at most a million"),

@@ -136,12 +136,12 @@ def test_tiles_give_the_whole_picture(models: Models, name: str, size: tuple[int
     runner = open_runner(models / name, "cpu")
     domain = [1.0, 0.0, 1.0] if runner.info.domains else None
     pixels = photograph(*size)
-    told: list[tuple[int, int]] = []
-    tiled = translate_tiled(runner, pixels, domain, 32, lambda *count: told.append(count))
+    reported: list[tuple[int, int]] = []
+    tiled = translate_tiled(runner, pixels, domain, 32, lambda *count: reported.append(count))
     assert differences(runner(pixels, domain), tiled) <= 1
-    total = told[-1][1]
-    assert told == [(k + 1, total) for k in range(total)]
-    assert total == (len(runner.local().locality.norms) + 1) * len(
+    total = reported[-1][1]
+    assert reported == [(k + 1, total) for k in range(total)]
+    assert total == (len(runner.tiled_model().locality.norms) + 1) * len(
         [
             t
             for row in tiles_of(*_extended(runner, size), 32, 0, runner.info.multiple_of)
@@ -176,7 +176,7 @@ def test_what_is_kept_between_passes_changes_nothing(models: Models, name: str) 
     whole = runner(pixels, domain)
     area, fresh = 120 * 176, 0
     for kept in (0, 20, 45, 1000):
-        steps = runner.local().passes(kept)
+        steps = runner.tiled_model().passes(kept)
         fresh_now = sum(bool(step.makes) for step in steps)
         assert fresh_now >= fresh
         fresh = fresh_now
@@ -273,7 +273,7 @@ def test_reach_is_how_far_a_pixel_acts(family: str) -> None:
 @pytest.mark.parametrize("name", exported())
 def test_the_graph_tells_what_the_generator_tells(models: Models, name: str) -> None:
     ours, graphs = (
-        open_runner(models / f"{name}{suffix}", "cpu").local().locality
+        open_runner(models / f"{name}{suffix}", "cpu").tiled_model().locality
         for suffix in (".safetensors", ".onnx")
     )
     assert (ours.reach, ours.norms) == (graphs.reach, graphs.norms)
@@ -289,9 +289,9 @@ def test_models_that_look_everywhere_stay_whole(tmp_path: Path) -> None:
         tile_for(runner, 9000, 9000, 512)
 
 
-def test_the_tile_follows_the_wish_and_the_memory(models: Models) -> None:
+def test_the_tile_follows_the_option_and_the_memory(models: Models) -> None:
     runner = open_runner(models / "unet instance.onnx", "cpu")
-    where = runner.local().locality
+    where = runner.tiled_model().locality
     assert tile_for(runner, 30000, 30000, "off") is None
     assert tile_for(runner, 300, 500, 100) == 104  # a multiple of 8
     assert tile_for(runner, 300, 500, 500) is None and tile_for(runner, 300, 505, 500) == 504
@@ -314,12 +314,12 @@ def test_the_tile_follows_the_wish_and_the_memory(models: Models) -> None:
 
 def test_stopping_between_tiles(models: Models) -> None:
     runner = open_runner(models / "unet instance.onnx", "cpu")
-    told: list[int] = []
+    reported: list[int] = []
     stopped = translate_tiled(
-        runner, photograph(100, 100), None, 32, lambda done, total: told.append(done),
-        lambda: len(told) == 5,
+        runner, photograph(100, 100), None, 32, lambda done, total: reported.append(done),
+        lambda: len(reported) == 5,
     )  # fmt: skip
-    assert stopped is None and told == [1, 2, 3, 4, 5]
+    assert stopped is None and reported == [1, 2, 3, 4, 5]
 
 
 def test_moments_of_parts_are_those_of_the_whole() -> None:

@@ -38,7 +38,7 @@ PHOTOGRAPHS = usual_traits(map(photograph, range(40)))
 DRAWINGS = usual_traits(map(drawing, range(40)))
 
 
-def test_photographs_and_drawings_are_told_apart() -> None:
+def test_photographs_and_drawings_are_distinguished() -> None:
     assert [unlike(photograph(k), PHOTOGRAPHS) for k in range(100, 120)] == [""] * 20
     assert all(unlike(drawing(k), PHOTOGRAPHS) for k in range(100, 120))
     assert [unlike(drawing(k), DRAWINGS) for k in range(100, 120)] == [""] * 20
@@ -74,7 +74,7 @@ def test_of_fewer_than_two_pictures_nothing_is_known() -> None:
     assert unlike(drawing(0), {}) == ""
 
 
-def test_the_note_is_told_and_written(tmp_path: Path, cli: Cli) -> None:
+def test_the_note_is_printed_and_written(tmp_path: Path, cli: Cli) -> None:
     generator = small_generator()
     model = tmp_path / "model.safetensors"
     save_model(model, generator, info_of(generator, inputs=PHOTOGRAPHS))

@@ -61,7 +61,7 @@ def test_a_bad_picture_does_not_stop_the_good(photos: Path, tmp_path: Path) -> N
     assert names == {"one.jpg", "two.png"}
 
 
-def test_what_is_there_is_skipped_unless_told_otherwise(photos: Path, tmp_path: Path) -> None:
+def test_what_is_there_is_skipped_unless_requested_otherwise(photos: Path, tmp_path: Path) -> None:
     jobs = plan([photos], tmp_path / "out")
     run_jobs(jobs, Each(invert))
     (tmp_path / "out" / "two.png").unlink()

@@ -32,7 +32,7 @@ def test_inputs_and_outputs_that_cannot_be(
         ([photos / "twp.png", "-o", "out"], f"did you mean {photos / 'two.png'}?"),
         ([*two, "-o", "two.jpg"], "-o two.jpg: the name of one picture, but 2 inputs would go into it; give a folder such as two"),
         ([photos, "-o", "all.png"], "-o all.png: the name of one picture, but a folder would"),
-        ([two[0], "-o", "new.gif"], "-o new.gif: GIF is read but not written; use new.png"),
+        ([two[0], "-o", "new.gif"], "-o new.gif: GIF can be read but not written; use new.png"),
         ([two[0], "-o", "new.jpgg"], "no picture format has the suffix .jpgg. Did you mean .jpg?"),
         ([two[0], "-o", "out", "-m", "model"], "model: no such model; did you mean model.safetensors?"),
         ([two[0], "-o", "a.png", "--watch"], "--watch needs a folder as -o"),
@@ -74,8 +74,8 @@ def test_the_standard_input_is_answered_as_what_it_is(
             return super().read(size)
 
     for given, words in (
-        (None, "nothing came from the standard input, which is closed"),
-        (Standard(), "nothing came from the standard input"),
+        (None, "standard input is closed"),
+        (Standard(), "standard input is empty"),
         (Standard(terminal=True), "reads a picture from the standard input"),
         (Standard(fault=IsADirectoryError(21, "Is a directory")), "cannot be read: Is a directory"),
         (Standard(fault=OSError(5, "Input/output error")), "cannot be read: Input/output error"),
@@ -117,7 +117,7 @@ def test_another_model_into_the_same_folder(
     )
     assert before == {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
     done = cli("translate", photos, "-o", "out", "-m", other, "--device", "cpu", "--overwrite")
-    assert done.returncode == 0 and "3 of them again" in done.stdout
+    assert done.returncode == 0 and "3 updated" in done.stdout
 
 
 def test_why_no_other_runner_was_chosen_is_in_the_json_only(capsys: pytest.CaptureFixture) -> None:
@@ -161,13 +161,13 @@ def test_what_is_printed_of_each_event(capsys: pytest.CaptureFixture) -> None:
     stdin = Path("/tmp/img2img-x/stdin.png")
     listen(PictureEvent(stdin, Path("j"), "failed", reason="truncated"))
     assert capsys.readouterr().err.splitlines() == [
-        "a note", "failed: a: broken", "left alone: e: a link", "note: g: 16 bits reduced to 8",
+        "a note", "failed: a: broken", "ignored: e: a link", "note: g: 16 bits reduced to 8",
         "failed: standard input: truncated",
     ]  # fmt: skip
     summary = Summary(3, 1, 2, 1, [(Path("x"), "y")], 4, 2.0)
     assert in_words(summary, Path("out")) == (
-        "3 translated into out in 2.0 s, 1 of them again, since something had changed, 2 already "
-        "there (--overwrite translates them again), 1 other files left alone, 1 failed, 4 not "
+        "3 translated into out in 2.0 s, 1 updated because the source or the settings changed, 2 "
+        "already there (--overwrite translates them again), 1 other files ignored, 1 failed, 4 not "
         "reached; the same command resumes"
     )
 

@@ -57,7 +57,7 @@ def test_standard_streams(cli: Cli, photos: Path, onnx_file: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("data", "more", "code", "said"),
     [
-        (b"", [], 2, "nothing came"),
+        (b"", [], 2, "standard input is empty"),
         (b"no picture", [], 1, "not a picture"),
         (b"", ["--json"], 2, "--json"),
         (b"", ["--watch"], 2, "--watch"),
@@ -82,7 +82,7 @@ def test_one_picture_to_one_file(cli: Cli, photos: Path, onnx_file: Path, tmp_pa
     before = itself.read_bytes()
     for target in (itself, photos / "sub" / ".." / "one.jpg", photos / "ONE.jpg"):
         done = cli("translate", itself, "-o", target, "-m", onnx_file, "--overwrite")
-        assert done.returncode == 2 and "place of an input" in done.stderr
+        assert done.returncode == 2 and "replace an input" in done.stderr
     assert itself.read_bytes() == before
 
 
@@ -95,7 +95,7 @@ def test_an_output_never_replaces_an_input(cli: Cli, onnx_file: Path, tmp_path: 
     before = {p: p.read_bytes() for p in tmp_path.rglob("*.png")}
     for more in ([], ["--overwrite"]):  # p/p/a.png would become ./p/a.png
         done = cli("translate", "p", "-o", ".", "-m", onnx_file, *more)
-        assert done.returncode == 2 and "take the place of an input" in done.stderr
+        assert done.returncode == 2 and "replace an input" in done.stderr
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*.png")}
 
 
@@ -160,11 +160,11 @@ def test_every_file_of_a_folder_is_named(
         wanted |= {"fifo.png": "ignored"}
     wanted |= {"one.jpg": "done", "two.png": "done", "sub/one.jpg": "done"}
     rows = lines(cli("translate", photos, "-o", "out", "-m", onnx_file, "--json"))
-    told = {
+    reported = {
         Path(str(r["input"])).relative_to(photos).as_posix(): r["status"]
         for r in rows if r["event"] == "picture"
     }  # fmt: skip
-    assert told == wanted
+    assert reported == wanted
     assert rows[-1]["done"] == 4 and rows[-1]["ignored"] == len(wanted) - 4
     said = cli("translate", photos, "-o", "out2", "-m", onnx_file)
     assert "camera raw" in said.stderr and "text.txt" not in said.stderr
@@ -217,7 +217,7 @@ def test_a_folder_that_fills(photos: Path, onnx_file: Path, tmp_path: Path) -> N
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=60)
     assert process.returncode == 0 and "Traceback" not in errors
-    assert "watching fills: new and changed pictures are translated as they come" in errors
+    assert "watching fills: new and changed pictures are translated as they arrive" in errors
     summary = json.loads(rest.splitlines()[-1])
     assert (summary["done"], summary["redone"], summary["failed"]) == (3, 1, 1)
     assert files(tmp_path / "out") == ["a.jpg", "b.png"]
@@ -238,7 +238,7 @@ def test_closed_standard_streams(cli: Cli, photos: Path, onnx_file: Path, closed
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 2 and done.stdout == ""
-    assert "nothing came" in done.stderr or closed == 2
+    assert "standard input is" in done.stderr or closed == 2
 
 
 def test_ctrl_c_while_the_command_loads() -> None:

@@ -111,9 +111,9 @@ def test_an_image_is_turned_upright_and_stays_as_it_was(
     answer = translator(lying)
     assert np.array_equal(np.asarray(answer), translator(np.ascontiguousarray(upright)))
     assert lying.getexif()[0x0112] == 6
-    told = Image.Exif()
-    told.load(answer.info["exif"])
-    assert told[0x013B] == "somebody" and told.get(0x0112, 1) == 1
+    reported = Image.Exif()
+    reported.load(answer.info["exif"])
+    assert reported[0x013B] == "somebody" and reported.get(0x0112, 1) == 1
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.float16])
@@ -198,8 +198,8 @@ def test_domains(tmp_path: Path, pixels: np.ndarray) -> None:
 def test_what_is_no_picture(translator: Translator, pixels: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("text")
     for given, words in (
-        (3, "a int is no picture; give bytes"),
-        (None, "a NoneType is no picture"),
+        (3, "cannot use a value of type int as a picture; give bytes"),
+        (None, "cannot use a value of type NoneType as a picture"),
         (pixels.astype(np.float32), "array of float32; pictures are uint8"),
         (pixels[:, :, 0], r"shape \(32, 40\); pictures are \(H, W, 3\)"),
         (pixels[:0], "shape"),
@@ -212,7 +212,7 @@ def test_what_is_no_picture(translator: Translator, pixels: np.ndarray, tmp_path
         (encoded(Image.fromarray(pixels), "PNG")[:200], "truncated"),
         (tmp_path / "text.png", "text.png: cannot be decoded"),
         (tmp_path / "missing.png", "no such file"),
-        ([pixels, 3], "a int is no picture"),
+        ([pixels, 3], "cannot use a value of type int as a picture"),
     ):
         with pytest.raises((UsageError, PictureError), match=words):
             translator(given)  # type: ignore[call-overload]

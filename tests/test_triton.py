@@ -94,7 +94,7 @@ def test_the_dimensions_are_those_of_the_file(tmp_path: Path, parsed: Any) -> No
         assert config.max_batch_size == (max_batch if batch is None else 0)
 
 
-def test_domains_and_licence_are_told_whatever_they_hold(tmp_path: Path, parsed: Any) -> None:
+def test_domains_and_licence_are_written_whatever_they_contain(tmp_path: Path, parsed: Any) -> None:
     domains = ('quo"te', "back\\slash", "línea\nnew", "مرحبا")
     path = inverting(tmp_path / "m.onnx", domains=domains, licence='a "b" \n# c', name='x"\n../é')
     place = write_repository(path, tmp_path / "models", Serving())
@@ -122,7 +122,7 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     model = inverting(tmp_path / "m.onnx")
     models = tmp_path / "models"
     (models / "inverting").mkdir(parents=True)
-    with pytest.raises(UsageError, match="not by img2img"):
+    with pytest.raises(UsageError, match="was not written by img2img"):
         write_repository(model, models, Serving())
     (models / "inverting").rmdir()
     write_repository(model, models, Serving())
@@ -137,7 +137,7 @@ def test_names_are_safe() -> None:
     assert [safe_name(n) for n in ("a b", "../x", "...", "é")] == ["a_b", "_x", "model", "_"]
 
 
-def test_impossible_wishes() -> None:
+def test_impossible_options() -> None:
     with pytest.raises(UsageError, match="Did you mean 'gpu'"):
         serving("gpuu", 1, 8)
     for instances, batch in ((0, 8), (1, -1)):

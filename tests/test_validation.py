@@ -254,7 +254,7 @@ def test_a_best_that_cannot_be_computed_is_said(pairs: Path, tmp_path: Path) -> 
         pairs, tmp_path / "run", steps=1, sample_every=1, metrics=("ms_ssim",), best="ms_ssim"
     )
     train(config, lambda event: said.append(event.text) if isinstance(event, Warned) else None)
-    assert any("'ms_ssim' cannot be computed of these held-out pictures" in text for text in said)
+    assert any("'ms_ssim' cannot be computed for these held-out pictures" in text for text in said)
     assert not (config.out / "best.safetensors").exists()
 
 

@@ -145,7 +145,7 @@ def test_sound_is_encoded_anew_where_the_container_needs_it(
     events, _ = translated(source, tmp_path / "b.webm", onnx_file)
     after = Seen(tmp_path / "b.webm")
     assert after.sounds == ["opus"] and len(after.sound) > 10
-    assert ended(events).notes == ("its sound (aac) is encoded anew as opus",)
+    assert ended(events).notes == ("its sound (aac) is re-encoded as opus",)
     for kind, suffix in (("mp3", ".mkv"), ("pcm_s16le", ".mov"), ("flac", ".mkv")):
         source = clip(tmp_path / f"{kind}{suffix}", panning(6), sound=kind)
         target = tmp_path / f"{kind}-new{suffix}"
@@ -207,17 +207,17 @@ def test_what_cannot_be_read_fails_alone(onnx_file: Path, tmp_path: Path) -> Non
         (tmp_path / name).write_bytes(data)
     with av.open(str(tmp_path / "sound.mp4"), "w") as out:
         voice = out.add_stream("aac", rate=48000, layout="mono")
-        heard = av.AudioFrame.from_ndarray(np.zeros((1, 4800), "f4"), "fltp", "mono")
-        heard.sample_rate = 48000
-        out.mux(voice.encode(heard))
+        audio = av.AudioFrame.from_ndarray(np.zeros((1, 4800), "f4"), "fltp", "mono")
+        audio.sample_rate = 48000
+        out.mux(voice.encode(audio))
         out.mux(voice.encode(None))
     paths = [tmp_path / name for name in (*bad, "sound.mp4", "good.mp4")]
     _, summary = translated(paths, tmp_path / "out", onnx_file)
     assert summary.done == 1 and (tmp_path / "out" / "good.mp4").exists()
     reasons = {path.name: reason for path, reason in summary.failed}
     assert reasons["empty.mp4"] == "an empty file"
-    assert reasons["sound.mp4"] == "holds no video stream"
-    assert reasons["text.mp4"].startswith("no video clip, or damaged at its start")
+    assert reasons["sound.mp4"] == "contains no video stream"
+    assert reasons["text.mp4"].startswith("not a video clip, or damaged at its start")
     assert "moov.mp4" in reasons and len(reasons) == 4
     # Again: what is done is skipped, what failed is reported as before.
     _, summary = translated(paths, tmp_path / "out", onnx_file)
@@ -255,7 +255,7 @@ def test_a_model_that_cannot_hold_says_so_and_one_without_norms_does_not(
     monkeypatch.setattr(OnnxRunner, "_tiles", refuse)
     events, _ = translated(source, tmp_path / "c.mp4", onnx_file)
     (note,) = (e for e in events if isinstance(e, Note))
-    assert "normalised for itself: it looks at everything" in note.text
+    assert "normalised independently: it looks at everything" in note.text
     events, _ = translated(source, tmp_path / "d.mp4", onnx_file, video=VideoOptions(hold=False))
     assert not [e for e in events if isinstance(e, Note)]
 

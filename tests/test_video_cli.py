@@ -60,7 +60,7 @@ def test_a_damaged_clip(source: Path, onnx_file: Path, tmp_path: Path, main: Mai
     )
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "damaged: " in done.stderr and "lost from second 0." in done.stderr
-    assert "1 of them not whole" in done.stdout and len(Seen(Path(target)).times) > 10
+    assert "1 of them incomplete" in done.stdout and len(Seen(Path(target)).times) > 10
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ def test_a_damaged_clip(source: Path, onnx_file: Path, tmp_path: Path, main: Mai
         (("-o", "b.mp4", "--codec", "h263"), "--codec h263: is not written"),
         (
             ("-o", "b.webm", "--codec", "h264"),
-            "--codec h264: does not go into webm; use vp9 or av1",
+            "--codec h264: cannot be stored in webm; use vp9 or av1",
         ),
         (("-o", "b.gif"), "clips are written as m4v, mkv, mov, mp4, webm, not as .gif"),
         (("-o", "b.avi"), "use b.mp4"),
         (("-o", "out", "--format", "png"), "unknown video format 'png'"),
         (("-o", "b.mp4", "--format", "mkv"), "--format mkv and -o b.mp4 contradict"),
-        (("-o", "a.mp4"), "would take the place of an input"),
-        (("-o", "."), "would take the place of an input"),
+        (("-o", "a.mp4"), "would replace an input"),
+        (("-o", "."), "would replace an input"),
         (("-o", "-"), "not to the standard output"),
         (("-o", "out", "--watch"), "--watch is for pictures"),
         (("-o", "out", "--gallery", "g.html"), "--gallery is for pictures"),
@@ -86,7 +86,7 @@ def test_a_damaged_clip(source: Path, onnx_file: Path, tmp_path: Path, main: Mai
         (("-o", "b.mp4", "--temporal-blend", "1"), "--temporal-blend 1: needs a number from 0"),
         (("-o", "b.mp4", "--name", "x{stem}"), "--name needs a folder"),
         (("b.mp4", "-o", "out"), "b.mp4: no such file or folder"),
-        (("photo.jpg", "-o", "out"), "clips are translated by a command of their own"),
+        (("photo.jpg", "-o", "out"), "translate clips with a separate command"),
         (("-o", "b.mp4", "--size", "3"), "--size 3"),
     ],
 )
@@ -121,7 +121,7 @@ def test_clips_in_a_folder_are_left_alone_and_that_is_said(
     shutil.copy(source, photos / "clip.mp4")
     done = main("translate", str(photos), "-o", str(tmp_path / "out"), "-m", str(onnx_file))
     assert done.returncode == 0 and "3 translated" in done.stdout
-    assert "clip.mp4: a video clip; clips are translated when they are given by" in done.stderr
+    assert "clip.mp4: a video clip; clips are translated only if given by" in done.stderr
     clips = tmp_path / "clips"
     clips.mkdir()
     shutil.copy(source, clips / "clip.mp4")
@@ -138,8 +138,8 @@ def test_flicker(source: Path, tmp_path: Path, main: Main) -> None:
     row = json.loads(done.stdout)
     assert row["flicker"] == 0 and row["pairs"] == 5
     done = main("evaluate", "--video", str(source))
-    assert done.returncode == 2 and "--source IN go together" in done.stderr
+    assert done.returncode == 2 and "--source IN are needed together" in done.stderr
     done = main("evaluate", "painting", "--video", str(source), "--source", str(source))
-    assert done.returncode == 2 and "stand alone" in done.stderr
+    assert done.returncode == 2 and "cannot be combined with a model" in done.stderr
     done = main("evaluate", "--video", str(tmp_path / "none.mp4"), "--source", str(source))
     assert done.returncode == 1 and "none.mp4" in done.stderr

@@ -34,8 +34,8 @@ DONE = "!document.querySelector('#save').disabled"
 STATUS = "document.querySelector('#status').textContent"
 BAD = "document.querySelector('#status.bad') !== null"
 HEAR_STATUS = """(() => {
-    window.heard = [];
-    new MutationObserver(() => window.heard.push(document.querySelector('#status').textContent))
+    window.statuses = [];
+    new MutationObserver(() => window.statuses.push(document.querySelector('#status').textContent))
         .observe(document.querySelector('#status'), {childList: true});
 })()"""
 
@@ -68,12 +68,12 @@ def test_what_is_no_model_of_ours_is_refused(tmp_path: Path) -> None:
             read_graph(path)
     inverting(path, domains=("A",))
     with pytest.raises(ModelError, match="one input, and one output; its graph has 2"):
-        read_graph(_told(path, b'"domains": ["A"]', b'"domains": []   '))
+        read_graph(_altered(path, b'"domains": ["A"]', b'"domains": []   '))
     with pytest.raises(ModelError, match="no such file"):
         read_graph(tmp_path / "missing.onnx")
 
 
-def _told(path: Path, old: bytes, new: bytes) -> Path:
+def _altered(path: Path, old: bytes, new: bytes) -> Path:
     """The file with other metadata of the same length, and a digest that is right."""
     from img2img.onnx_format.reading import digest_of
 
@@ -83,7 +83,7 @@ def _told(path: Path, old: bytes, new: bytes) -> Path:
     return path
 
 
-def test_the_page_holds_all_it_needs_and_escapes_what_it_is_told(tmp_path: Path) -> None:
+def test_the_page_holds_all_it_needs_and_escapes_its_texts(tmp_path: Path) -> None:
     nasty = '</script><script>alert("1")</script>{{stamp}}'
     model = inverting(tmp_path / "m.onnx", domains=(nasty, "B"), name=nasty, licence=nasty)
     files = write_page(model, tmp_path / "page", STANDS_IN)
@@ -146,7 +146,7 @@ def test_a_runtime_given_by_hand(tmp_path: Path) -> None:
 
 def test_without_npm_it_is_said_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(EnvironmentFault, match=r"no npm here .* `web_runtime`"):
+    with pytest.raises(EnvironmentFault, match=r"npm is not installed .* `web_runtime`"):
         find_runtime(cache=tmp_path)
 
 
@@ -469,10 +469,10 @@ def test_a_network_that_fails_is_said_in_words(
         tab.drop("#drop", tmp_path / "p.png")
         tab.wait(BAD)
         # The network is loaded again at once; what went wrong stays readable meanwhile.
-        tab.wait("document.querySelector('progress').hidden && window.heard.length > 0")
+        tab.wait("document.querySelector('progress').hidden && window.statuses.length > 0")
         assert tab.run(STATUS).startswith("The picture could not be translated: ")
-        heard = tab.run("window.heard")
-        assert not [text for text in heard if text.startswith("Loading")], heard
+        statuses = tab.run("window.statuses")
+        assert not [text for text in statuses if text.startswith("Loading")], statuses
         index.write_text(whole)
         (folder / "model.onnx").write_bytes(b"cut off")
         tab.open(server.url)

@@ -210,11 +210,11 @@ def test_a_training_with_workers_cut_and_resumed_is_the_one_without(
 ) -> None:
     train(config_of(method, data, tmp_path / "whole"))
     train(config_of(method, data, tmp_path / "cut", workers=2), should_stop=Stop(4))
-    told: list[dict[str, Any]] = []
-    train(config_of(method, data, tmp_path / "cut", workers=1), into(told))
-    start = next(e for e in told if e["event"] == "start")
+    reported: list[dict[str, Any]] = []
+    train(config_of(method, data, tmp_path / "cut", workers=1), into(reported))
+    start = next(e for e in reported if e["event"] == "start")
     assert (start["workers"], start["pictures_from"], start["step"]) == (1, "mapped", 4)
-    assert not [e for e in told if e["event"] == "warning"]
+    assert not [e for e in reported if e["event"] == "warning"]
     a, b = final(tmp_path / "whole"), final(tmp_path / "cut")
     for name in ("step", "nets", "optimizers", "trainer"):
         assert same(a[name], b[name]), name
@@ -231,10 +231,10 @@ def test_on_the_device_or_from_a_file_the_training_is_the_same(
         "device": {"on_device": "yes", "workers": 2, "accumulate": 2},
     }
     for name, more in kinds.items():
-        told: list[dict[str, Any]] = []
+        reported: list[dict[str, Any]] = []
         more = {"steps": 4, "accumulate": 2} | more
-        train(config_of("cyclegan", data, tmp_path / name, **more), into(told))
-        start = next(e for e in told if e["event"] == "start")
+        train(config_of("cyclegan", data, tmp_path / name, **more), into(reported))
+        start = next(e for e in reported if e["event"] == "start")
         assert (start["pictures_from"], start["workers"]) == (name, 0)
     whole = final(tmp_path / "memory")
     for name in ("mapped", "device"):

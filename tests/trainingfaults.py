@@ -306,7 +306,7 @@ def flips(place: Place) -> Seen:
 
 
 def older(place: Place) -> Seen:
-    """The newest state truncated, emptied, overwritten or replaced: the run goes on from the one
+    """The newest state truncated, emptied, overwritten or replaced: the run continues from the one
     before it, says so, and ends as if nothing had been."""
     from img2img.training.run_folder import states_of
 
@@ -330,7 +330,7 @@ def older(place: Place) -> Seen:
         seen.judge(
             f"trial {trial}",
             _unless(code == 0, f"ended with {code}"),
-            _unless("going back to the state before" in said.read_text(), "nothing was said"),
+            _unless("falling back to the state before" in said.read_text(), "nothing was said"),
             differs(out, whole),
         )
         shutil.rmtree(out, ignore_errors=True)

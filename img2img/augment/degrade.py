@@ -47,7 +47,7 @@ class Drawn:
     def seeds(self, count: int) -> list[list[int]]:
         """What each of `count` pictures is drawn from: (seed, step, its index)."""
         if len(self._indices) != count:
-            raise ValueError(f"{count} pictures, but begin() was told {len(self._indices)}")
+            raise ValueError(f"{count} pictures, but begin() was given {len(self._indices)}")
         when = [1] if self._step is None else [0, self._step]
         return [[self.seed, _STREAM, *when, index] for index in self._indices]
 
@@ -66,7 +66,7 @@ class Degrade(Drawn):
         self.config, self.scale = config, scale
 
     def __call__(self, clean: Tensor) -> Tensor:
-        """The degraded pictures; `begin` has told which they are."""
+        """The degraded pictures; `begin` was given their indices."""
         seeds = self.seeds(len(clean))
         # Mixed precision is for networks: eight bits would be lost on pictures here.
         with torch.no_grad(), torch.autocast(clean.device.type, enabled=False):

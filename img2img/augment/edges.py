@@ -26,7 +26,7 @@ class Edges(Drawn):
     """
 
     def __call__(self, clean: Tensor) -> Tensor:
-        """The drawings; `begin` has told which pictures they are of."""
+        """The drawings; `begin` was given the indices of their pictures."""
         seeds = self.seeds(len(clean))
         low, high = _SIGMA
         with torch.no_grad(), torch.autocast(clean.device.type, enabled=False):

@@ -31,7 +31,7 @@ class JudgedView:
     """A differentiable map on what the discriminator sees; this one changes nothing.
 
     The draws are a function of (seed, step, number of the call in the step, place in the batch), or
-    of the picture's index instead of its place, where `begin` is told the indices: then they are
+    of the picture's index instead of its place, where `begin` is given the indices: then they are
     the same however a batch is divided into parts or among processes.
     """
 
@@ -49,7 +49,7 @@ class JudgedView:
         """(N, C, H, W) -> the same shape and dtype. The first `condition_channels` of C are moved
         as the others are, but keep their colours.
 
-        Raises ValueError when no channel is left to judge, or N is not what `begin` was told.
+        Raises ValueError when no channel is left to judge, or N is not what `begin` was given.
         """
         if not 0 <= condition_channels < x.shape[1]:
             raise ValueError(f"{condition_channels} of {x.shape[1]} channels cannot be a condition")
@@ -57,7 +57,7 @@ class JudgedView:
         n = x.shape[0]
         places = range(n) if self._indices is None else self._indices
         if len(places) != n:
-            raise ValueError(f"{n} pictures, but begin was told of {len(places)}")
+            raise ValueError(f"{n} pictures, but begin() was given {len(places)}")
         generators = [
             np.random.default_rng([self.seed, self._step, call, i, _STREAM]) for i in places
         ]

@@ -128,7 +128,8 @@ class Augment:
         return part.flip(axes) if axes else part
 
     def _matrix(self, u: Draws, h: int, w: int) -> maps.Matrix | None:
-        """Crop, jitter, flips and all distortions in one; None where slicing says the same."""
+        """Crop, jitter, flips and all distortions in one; None where slicing gives the same
+        result."""
         c, size = self._set, self.crop_size
         distortions = []
         if u["rotate"] < c.rotate:

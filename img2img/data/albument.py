@@ -104,17 +104,19 @@ class Albument:
     def _parse(self) -> BaseCompose:
         A = _albumentations()
         try:
-            with warnings.catch_warnings(record=True) as told:
+            with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 pipeline = A.from_dict(self._read())
         except KeyError as error:
-            what = "no albumentations pipeline" if error.args == ("transform",) else None
+            what = "not an albumentations pipeline" if error.args == ("transform",) else None
             raise ConfigError(
                 f"{self.path}: {what or f'unknown transform or missing entry {error}'}"
             ) from None
         except Exception as error:
-            raise ConfigError(f"{self.path}: no albumentations pipeline: {_line(error)}") from None
-        for warning in told:
+            raise ConfigError(
+                f"{self.path}: not an albumentations pipeline: {_line(error)}"
+            ) from None
+        for warning in caught:
             if "not valid" in str(warning.message):  # a misspelt argument would do nothing
                 raise ConfigError(f"{self.path}: {_line(warning.message)}")
         return pipeline if isinstance(pipeline, A.BaseCompose) else A.Compose([pipeline])
@@ -139,8 +141,8 @@ class Albument:
             height, width, channels = made.shape
             raise ConfigError(
                 f"{self.path}: the pipeline makes {width}x{height}x{channels} of "
-                f"{given.shape[1]}x{given.shape[0]}x{given.shape[2]}; the size must stay: end a "
-                f"crop with a resize to load_size ({given.shape[0]})"
+                f"{given.shape[1]}x{given.shape[0]}x{given.shape[2]}; the size must not change: "
+                f"follow a crop with a resize to load_size ({given.shape[0]})"
             )
         return made
 

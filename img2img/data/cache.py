@@ -48,17 +48,17 @@ def decoded_once(
         EnvironmentFault: the folder cannot be written or has too little room.
     """
     path, index = folder / f"{name}-{key}.u8", folder / f"{name}-{key}.json"
-    told = {"format": FORMAT, "key": key, "samples": shape[0], "bytes_each": shape[1]}
+    expected = {"format": FORMAT, "key": key, "samples": shape[0], "bytes_each": shape[1]}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / "lock"):
-            if not _whole(path, index, told):
+            if not _whole(path, index, expected):
                 _remove_stale(folder, name)
                 _require_room(folder, shape[0] * shape[1])
                 with atomic_path(path) as temporary, open(temporary, "wb") as file:
                     for row in rows:
                         file.write(row.data)
-                write_atomic(index, json.dumps(told, indent=1).encode())
+                write_atomic(index, json.dumps(expected, indent=1).encode())
     except OSError as error:
         raise EnvironmentFault(_words(folder, shape, describe_os_error(error))) from None
     return path
@@ -79,12 +79,10 @@ def open_rows(path: Path, shape: tuple[int, int]) -> Pixels:
         ) from None
 
 
-def _whole(path: Path, index: Path, told: dict[str, Any]) -> bool:
+def _whole(path: Path, index: Path, expected: dict[str, Any]) -> bool:
+    length = expected["samples"] * expected["bytes_each"]
     try:
-        size = path.stat().st_size
-        return (
-            json.loads(index.read_bytes()) == told and size == told["samples"] * told["bytes_each"]
-        )
+        return json.loads(index.read_bytes()) == expected and path.stat().st_size == length
     except (OSError, ValueError):
         return False
 

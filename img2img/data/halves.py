@@ -39,7 +39,7 @@ class Halves:
     @property
     def reason(self) -> str:
         """What was measured, in words."""
-        related = "lie on each other" if self.peak > RELATED_SET else "do not lie on each other"
+        related = "are aligned" if self.peak > RELATED_SET else "are not aligned"
         return (
             f"the step across the middle is larger than {self.seam:.0%} of the steps between other "
             f"columns, and the halves {related}"
@@ -95,7 +95,7 @@ def photographs_refused(count: int, halves: Halves) -> str:
     """What to say of `count` photographs that would be cut into pairs."""
     return (
         f"{count} pictures look like ordinary photographs, not like pairs side by side "
-        f"({halves.reason}). From photographs alone learn `pairs=degrade` or `pairs=edges` "
+        f"({halves.reason}). To train on photographs alone, use `pairs=degrade` or `pairs=edges` "
         "(pix2pix), or a style (method stylize); if they are pairs nevertheless, give "
         "`side_by_side=true`"
     )

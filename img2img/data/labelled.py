@@ -180,8 +180,8 @@ def read_table(
         else:
             problems.append((number, f"row {number}: no picture {name} in {folder.name}/"))
     if problems:
-        told = [text for _, text in sorted(problems)]
-        raise DataError(listing(f"{table}: {len(problems)} bad rows", told))
+        texts = [text for _, text in sorted(problems)]
+        raise DataError(listing(f"{table}: {len(problems)} bad rows", texts))
     return parsed.names, rows
 
 

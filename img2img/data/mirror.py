@@ -114,11 +114,11 @@ def mirror(
         (home / "partial").mkdir(parents=True, exist_ok=True)
         folder.mkdir(exist_ok=True)
         with _alone(home / "lock", address, note, should_stop):
-            told = home / "session"
-            if session and told.exists() and told.read_text() == session:
+            session_file = home / "session"
+            if session and session_file.exists() and session_file.read_text() == session:
                 return Mirrored(folder, len(read_index(home)), 0, 0, 0)
             done = _Update(place, folder, progress, should_stop).run()
-            write_atomic(told, session.encode())
+            write_atomic(session_file, session.encode())
             return done
     except OSError as error:
         words = describe_os_error(error)
@@ -141,9 +141,9 @@ def download(place: Place, entry: Entry, target: Path, partial: Path) -> Row:
         try:
             place.download(entry.name, temporary)
             size = temporary.stat().st_size
-            told = entry.size or place.scheme not in _WEB  # some web servers tell no size
-            if told and size != entry.size:
-                words = f"{size} bytes came and {entry.size} are listed"
+            listed = entry.size or place.scheme not in _WEB  # some web servers list no size
+            if listed and size != entry.size:
+                words = f"{size} bytes arrived, {entry.size} are listed"
                 entry = place.entry(entry.name)
                 raise EnvironmentFault(f"{place.full(entry.name)}: {words}")
             break
@@ -366,7 +366,7 @@ class _Update:
         if self._failed:
             head = f"{address}: {len(self._failed)} files could not be fetched"
             raise EnvironmentFault(listing(head, self._failed))
-        head = f"{address}: {len(self._misnamed)} names that no folder can hold"
+        head = f"{address}: {len(self._misnamed)} names that are impossible in a folder"
         raise DataError(listing(head, [repr(name) for name in self._misnamed]))
 
     def _remove_others(self) -> int:

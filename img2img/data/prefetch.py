@@ -129,7 +129,8 @@ class Feed:
         self._failures += 1
         if self._failures > 1:
             raise EnvironmentFault(
-                f"a data worker {why}, the second one in this run; look for a lack of memory; the "
+                f"a data worker {why}, the second one in this run; check whether memory ran out; "
+                f"the "
                 f"same command resumes, and `workers={self._count - 1}` asks for fewer"
             )
         self._warn(f"a data worker {why}; started again at the same batch")

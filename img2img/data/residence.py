@@ -30,7 +30,9 @@ def settle(
     """
     changed = any(store.albument is not None for store in stores)
     if wanted == "yes" and changed:
-        raise ConfigError("on_device=yes and albumentations exclude each other: it needs the CPU")
+        raise ConfigError(
+            "on_device=yes and albumentations exclude each other: a pipeline needs the CPU"
+        )
     needed = sum(store.bytes for store in stores)
     if wanted == "auto":
         if device.type != "cuda" or changed:

@@ -1,4 +1,4 @@
-"""What is installed, what really works, and the command that mends what does not."""
+"""What is installed, what really works, and how to fix what does not."""
 
 from __future__ import annotations
 
@@ -149,12 +149,12 @@ def _load(name: str) -> Finding:
 
 def _rivals() -> list[Finding]:
     rows = []
-    stranger = installed.stranger()
-    if stranger is not None:
+    other = installed.other_project_version()
+    if other is not None:
         rows.append(
             Finding(
                 "problem",
-                f"img2img {stranger} is another project with the same import name; "
+                f"img2img {other} is another project with the same import name; "
                 "its files replace ours",
                 f"{installed.uninstall('img2img')} && {installed.reinstall()}",
             )
@@ -213,10 +213,10 @@ def _devices() -> list[Finding]:
 def _processor() -> Finding:
     bf16 = cpu.bf16_arithmetic()
     if bf16 is None:
-        found = "this system does not tell whether the processor computes bf16"
+        found = "this system does not report whether the processor computes bf16"
     else:
         found = f"bf16 by {bf16}" if bf16 else "no bf16 arithmetic, so fp32"
-    waits = wait_policy() or "idle threads wait as OpenMP does by itself"
+    waits = wait_policy() or "idle threads follow OpenMP's default wait policy"
     cores = f"{cpu.cores()} cores for this process"
     return Finding("ok", f"processor: {cores}, {found}, {waits}")
 
@@ -241,7 +241,7 @@ def _openvino() -> list[Finding]:
             rows.append(Finding("problem", f"device cpu: {error}", fix))
     try:
         runner = open_runner(path, pixels=_LONG_JOB)
-        found = f"a long job with {name} takes {runner.description}: {runner.reason}"
+        found = f"a long job with {name} uses {runner.description}: {runner.reason}"
         rows.append(Finding("ok", found))
     except Img2ImgError as error:
         rows.append(Finding("problem", f"runner auto: {error}", installed.reinstall()))

@@ -116,11 +116,13 @@ class EvaluateRequest:
         if folders and self.direction is not None:
             raise UsageError("`direction` is for models; folders have none")
         if not folders and self.paired is not None:
-            raise UsageError("`paired` is for `fake` and `real`; data say it themselves")
+            raise UsageError(
+                "`paired` is for `fake` and `real`; a data folder already determines this"
+            )
         if self.training is not None:
             folder_of(Path(self.training))
             if self.networks == ("none",):
-                raise UsageError("`training` compares in the features of a network; leave none out")
+                raise UsageError("`training` compares features of a network; remove none")
         if self.most < 0:
             raise UsageError(f"at most {self.most} pictures; give 0 (all) or more")
 
@@ -147,7 +149,7 @@ def evaluate(
 ) -> Evaluated:
     """Judge a model or a folder of translated pictures.
 
-    `progress` is told (pictures done, pictures in all).
+    `progress` is called with (pictures done, pictures in all).
 
     Raises:
         UsageError, ConfigError: an impossible request; a network's weights are missing.

@@ -141,7 +141,7 @@ def edit_figures(
     figures = {}
     for place, domain in enumerate(info.domains):
         rows_of_it = edited[:, place]
-        about = "edits of it that a classifier sees; the floor is how well it reads real pictures"
+        about = "edits of it that a classifier sees; the floor is its accuracy on real pictures"
         figures[f"success_{domain}"] = _share(
             read[rows_of_it, place], about, float(classifier.accuracy[place])
         )

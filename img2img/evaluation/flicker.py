@@ -116,9 +116,9 @@ def evaluate_video(
 ) -> VideoReport:
     """The flicker of the clip `output`, a translation of the clip `source` (see `Flicker`).
 
-    Frames are compared in order, in the size of the source. `progress` is told (frames done, frames
-    in all, about). Raises PictureError for a clip that cannot be read, UsageError where the two
-    have no frames in common that could be compared, MissingExtra.
+    Frames are compared in order, in the size of the source. `progress` is called with (frames
+    done, frames in all, about). Raises PictureError for a clip that cannot be read, UsageError
+    where the two have no frames in common that could be compared, MissingExtra.
     """
     flicker, notes = Flicker(), []
     with _opened(output) as made, _opened(source) as given:

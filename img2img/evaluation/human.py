@@ -159,9 +159,9 @@ def score_answers(path: Path) -> HumanScore:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {describe_os_error(error)}") from None
     except (ValueError, RecursionError):
-        raise DataError(f"{path}: is no JSON; give a file that the page saved") from None
+        raise DataError(f"{path}: is not JSON; give a file that the page saved") from None
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
-        raise DataError(f"{path}: holds no answers; give a file that the page saved")
+        raise DataError(f"{path}: contains no answers; give a file that the page saved")
     if saved.get("version") != 1:
         raise DataError(f"{path}: of version {saved.get('version')!r}; this img2img reads 1")
     try:
@@ -187,7 +187,7 @@ def _score(saved: Mapping[str, object]) -> HumanScore:
     exposures: list[float] = []
     for number, answer in enumerate(answers, 1):
         if not isinstance(answer, dict):
-            raise _Unfit(f"answer {number} is no object")
+            raise _Unfit(f"answer {number} is not an object")
         truth, given = answer.get("truth"), answer.get("answer")
         if truth not in ("real", "fake") or given not in ("real", "fake"):
             raise _Unfit(f"answer {number} says neither real nor fake")

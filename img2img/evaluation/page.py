@@ -117,9 +117,9 @@ def _figures(report: Report) -> str:
         for name, f in report.figures.items()
     )
     return (
-        "<section><h2>Figures</h2><p>In brackets the interval that holds the figure in 95 of 100 "
-        "drawings of such pictures. The floor is what to measure a value by: of a distance the "
-        "same between two halves of the real pictures.</p>"
+        "<section><h2>Figures</h2><p>The interval in brackets covers the figure in 95 of 100 "
+        "random draws of such pictures. The floor is the value to compare with: for a distance, "
+        "the distance between two halves of the real pictures.</p>"
         f"{scrolled('Figures')}<table><thead><tr>"
         "<th>figure</th><th>value</th><th>interval</th><th>floor</th><th>pictures</th><th></th>"
         "<th></th></tr></thead><tbody>"
@@ -143,8 +143,8 @@ def _comparison(reports: Sequence[Report]) -> str:
         better = next((f.better for f in figures if f), "")
         body.append(f"<tr><td>{_text(name)}</td>{cells}<td>{_ARROWS.get(better, '')}</td></tr>")
     return (
-        "<section><h2>Comparison</h2><p>In bold what is best, together with those whose "
-        "interval reaches its own; nothing where all do, or where there are no intervals.</p>"
+        "<section><h2>Comparison</h2><p>The best figures are in bold, together with those whose "
+        "intervals overlap the best; none are if all overlap or there are no intervals.</p>"
         f"{scrolled('Figures of each model')}<table><thead><tr><th>figure</th>{head}<th></th></tr>"
         "</thead>"
         f"<tbody>{''.join(body)}</tbody></table></div></section>"

@@ -117,7 +117,7 @@ def export_onnx(
     options.check()
     if options.precision != "fp32" and pictures is None:
         raise UsageError(
-            f"{options.precision} is judged on real pictures: give `pictures`, a folder"
+            f"{options.precision} is evaluated on real pictures: give `pictures`, a folder"
         )
     generator, info = load_model(source)
     check_channels(info, str(source))
@@ -178,7 +178,7 @@ def to_core(generator: Generator, options: ExportOptions = ExportOptions()) -> M
             dynamic_shapes=tuple(shapes),
         )
     if program is None:
-        raise ModelError("torch gave no ONNX program")
+        raise ModelError("torch returned no ONNX program")
     return _cleaned(program.model_proto, generator, options)
 
 
@@ -272,7 +272,7 @@ def _version(part: str) -> str:
 
 
 def _by_file(data: bytes, io: Io) -> parity.ByFile:
-    """The file as a stranger runs it: onnxruntime alone, on pixels."""
+    """The file as another program runs it: onnxruntime alone, on pixels."""
     session = open_session(data, "the exported file")
 
     def run(pixels: NDArray[np.uint8], domain: NDArray[np.float32] | None) -> NDArray[np.uint8]:
@@ -342,7 +342,7 @@ def _check_runner(
     x = np.ascontiguousarray(to_network(pixels.astype(np.float32)).transpose(0, 3, 1, 2))
     own = from_network(runner.infer(x, domain)).transpose(0, 2, 3, 1)
     if np.abs(own.astype(int) - by_file(pixels, domain)).max() > parity.MAX_LEVELS:
-        raise ParityError("the written file gives another picture than the graph compared")
+        raise ParityError("the output of the written file differs from that of the compared graph")
 
 
 @contextlib.contextmanager

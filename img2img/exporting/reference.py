@@ -67,7 +67,7 @@ def _layout_of(generator: Generator) -> tuple[str, Callable[[str], str]]:
         _compare(c, _UNET, "pix2pix")
         if c.norm == "none" or c.depth < 5:
             what = "five levels or more" if c.depth < 5 else "a norm"
-            raise ModelError(f"the U-Net of pix2pix has {what}; this one has not")
+            raise ModelError(f"the U-Net of pix2pix requires {what}")
         return f"pix2pix unet_{2**c.depth}", unet_names(c.depth)
     if generator.name != "resnet":
         raise ModelError(
@@ -81,7 +81,9 @@ def _layout_of(generator: Generator) -> tuple[str, Callable[[str], str]]:
     _compare(c, _RESNET | {"upsample": sampling}, "CycleGAN")
     biased = c.norm != "batch" if c.bias is None else c.bias
     if biased != (c.norm == "instance"):
-        raise ModelError("the convolutions of CycleGAN have a bias exactly with instance norm")
+        raise ModelError(
+            "the convolutions of CycleGAN have a bias if and only if the norm is instance"
+        )
     blurred = "blurred" in (c.downsample, c.upsample)
     return f"{'cut' if blurred else 'cyclegan'} resnet_{c.blocks}blocks", resnet_names
 

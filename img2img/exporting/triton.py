@@ -68,7 +68,7 @@ def write_repository(model: Path, folder: Path, how: Serving) -> Path:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; `triton` needs a folder")
     if place.exists() and not _is_ours(config):
-        raise UsageError(f"{place}: is there already, and not by img2img; use another folder")
+        raise UsageError(f"{place}: exists and was not written by img2img; use another folder")
     try:
         (place / "1").mkdir(parents=True, exist_ok=True)
         write_atomic(place / "1" / "model.onnx", graph.data)

@@ -35,7 +35,8 @@ def check_folder(folder: Path) -> None:
         ours = False
     if not ours:
         raise UsageError(
-            f"{folder}: is not empty and holds no page of img2img; use another folder for `web`"
+            f"{folder}: is not empty and does not contain a page written by img2img; use another "
+            f"folder for `web`"
         )
 
 

@@ -29,7 +29,8 @@ SHA256 = {
 }
 _PACKAGE = f"onnxruntime-web@{VERSION}"
 _BY_HAND = (
-    f"run 'npm pack {_PACKAGE}' where npm can, unpack the file, and give its folder package/dist "
+    f"run 'npm pack {_PACKAGE}' on a machine with npm, unpack the file, and give its folder "
+    f"package/dist "
     "as `web_runtime`"
 )
 _BANNER = re.compile(rb"ONNX Runtime Web v([\w.+-]{1,40})")
@@ -112,7 +113,7 @@ def _fetched() -> dict[str, bytes]:
     npm = shutil.which("npm")
     if npm is None:
         raise EnvironmentFault(
-            f"`web` needs onnxruntime-web {VERSION}, and there is no npm here to fetch it; "
+            f"`web` needs onnxruntime-web {VERSION}, and npm is not installed to fetch it; "
             f"{_BY_HAND}"
         )
     with tempfile.TemporaryDirectory() as folder:
@@ -125,7 +126,7 @@ def _fetched() -> dict[str, bytes]:
             raise EnvironmentFault(f"npm could not fetch {_PACKAGE}: {error}; {_BY_HAND}") from None
         packed = sorted(Path(folder).glob("*.tgz"))
         if done.returncode or len(packed) != 1:
-            lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no word why"]
+            lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
             raise EnvironmentFault(f"npm could not fetch {_PACKAGE} ({lines[0]}); {_BY_HAND}")
         files = _unpacked(packed[0])
     wrong = _wrong(files)

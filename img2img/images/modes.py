@@ -97,8 +97,8 @@ def fill(picture: Picture, image: Image.Image, profile: bytes | None) -> None:
     """Colours and alpha of an 8-bit image into `picture`."""
     if image.mode in ("I", "F"):
         raise PictureError(
-            f"its pixels are {'32-bit integers' if image.mode == 'I' else 'floating point'}, whose "
-            "range no file says; convert it to 8 or 16 bits"
+            f"its pixels are {'32-bit integers' if image.mode == 'I' else 'floating point'}, "
+            f"whose value range is unknown; convert it to 8 or 16 bits"
         )
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")

@@ -54,7 +54,7 @@ def decode(file: BinaryIO, path: Path | None, reading: Reading) -> Picture:
     forgiven = check_structure(file, format, reading.salvage)
     picture = Picture(np.empty((0, 0, 3), np.uint8), format=format)
     if path is not None and path.suffix.lower() in READABLE and not _named_so(path, format):
-        picture.notes.append(f"a {format} in spite of its name")
+        picture.notes.append(f"a {format} despite its name")
 
     def opened() -> Image.Image:
         file.seek(0)

@@ -74,7 +74,7 @@ def _samples(picture: Picture) -> Pixels:
     limit = MAX_SIDE.get(picture.format)
     if limit and max(width, height) > limit:
         raise PictureError(
-            f"{picture.format} holds at most {limit} pixels a side, not {width}x{height}; "
+            f"{picture.format} holds at most {limit} pixels per side, not {width}x{height}; "
             "use `format` png"
         )
     if picture.format not in HOLDS_16_BITS:
@@ -84,7 +84,7 @@ def _samples(picture: Picture) -> Pixels:
     alpha = _as(picture.alpha, picture.pixels)
     if picture.format in HOLDS_ALPHA:
         return np.concatenate([picture.pixels, alpha[:, :, None]], 2)
-    picture.notes.append(f"{picture.format} has no transparency; laid on white")
+    picture.notes.append(f"{picture.format} has no transparency; placed on white")
     return on_white(picture)
 
 

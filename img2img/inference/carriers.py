@@ -58,7 +58,7 @@ def carrier_of(given: object) -> Carrier:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(given, torch.Tensor):
         return _of_tensor(given)
-    raise UsageError(f"a {type(given).__name__} is no picture; {_KINDS}")
+    raise UsageError(f"cannot use a value of type {type(given).__name__} as a picture; {_KINDS}")
 
 
 def _of_bytes(data: bytes) -> Carrier:

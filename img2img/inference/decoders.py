@@ -68,7 +68,7 @@ class Decoder:
                 return self._try(process, path, reading)
             except MemoryError:
                 self.close()
-                raise PictureError("does not fit the memory") from None
+                raise PictureError("does not fit in memory") from None
             except (OSError, EOFError, ValueError):
                 self.close()
                 if self._ended:

@@ -167,8 +167,8 @@ class Gallery:
         if self._stack is None:
             return
         words = {"translated": "translated", "there": "already there", "failed": "failed"}
-        told = [f"{n} {words[status]}" for status, n in self.counts.items() if n]
-        counts = (", ".join(told) or "no picture").encode()
+        summary = [f"{n} {words[status]}" for status, n in self.counts.items() if n]
+        counts = (", ".join(summary) or "no picture").encode()
         foot = self._foot.replace(b"{{side}}", str(self.side).encode())
         size = len(self._head) + len(counts) + len(self._middle) + self._end + len(foot)
         foot = foot.replace(b"{{size}}", f"{size / 1e6:.1f} MB".encode())

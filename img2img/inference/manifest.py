@@ -149,7 +149,7 @@ class Manifest(Unrecorded):
         if entry is None or not entry.stamps:
             return Verdict("skip", THERE)
         if stamp not in entry.stamps:
-            return Verdict("skip", "the output was changed since; `overwrite` replaces it")
+            return Verdict("skip", "the output was modified since; `overwrite` replaces it")
         if self._is_other(entry, job):
             return Verdict("skip", _OTHER)
         if not entry.done:
@@ -225,8 +225,8 @@ class Manifest(Unrecorded):
                 return f"made by another version of model {model}"
             return f"made by model {model}, not {self._model}"
         names = [n for n in {**meaning, **self._meaning} if meaning.get(n) != self._meaning.get(n)]
-        told = [f"{n} {meaning.get(n)}, not {self._meaning.get(n)}" for n in names]
-        return f"made with other settings ({'; '.join(told) or 'another domain'})"
+        differences = [f"{n} {meaning.get(n)}, not {self._meaning.get(n)}" for n in names]
+        return f"made with other settings ({'; '.join(differences) or 'another domain'})"
 
     def _of(self, job: Job) -> str:
         if job.domain is None:

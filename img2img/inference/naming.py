@@ -178,7 +178,7 @@ def plan_domains(
     kept = [job for place, job in enumerate(mixed) if not job.ignored or place % len(targets) == 0]
     keys = [_key(job.target) for job in kept if not job.ignored]
     if len(set(keys)) < len(keys):
-        raise UsageError("two domains would meet in one output; put {domain} into `name`")
+        raise UsageError("two domains would write the same output; put {domain} into `name`")
     return kept
 
 
@@ -241,7 +241,7 @@ def check_beside(folder: Path, inputs: Sequence[Path], jobs: Sequence[Job], out:
     keys = {place_of(job.target) for job in jobs}
     for job in mine:
         if place_of(job.target) in keys:
-            raise UsageError(f"{job.target}: would take the place of an output; use another folder")
+            raise UsageError(f"{job.target}: would replace an output; use another folder")
 
 
 def _rows(inputs: Sequence[Path], out: Path, follow_links: bool) -> list[tuple[Found, Path]]:
@@ -262,7 +262,7 @@ def _rows(inputs: Sequence[Path], out: Path, follow_links: bool) -> list[tuple[F
                 if clips:
                     raise UsageError(
                         f"{source}: no picture in this folder, but video clips; clips are "
-                        f"translated when they are given by name, such as {clips[0]}"
+                        f"translated only if given by name, such as {clips[0]}"
                     )
                 others = f" among {len(found)} files" if found else ""
                 raise UsageError(
@@ -309,9 +309,7 @@ def _check_targets(jobs: Sequence[Job]) -> None:
     sources = {real(job.source): job for job in jobs if not job.ignored}
     for job in jobs:
         if not job.ignored and real(job.target) in sources:
-            raise UsageError(
-                f"{job.target}: this output would take the place of an input; use another `out`"
-            )
+            raise UsageError(f"{job.target}: this output would replace an input; use another `out`")
 
 
 def fit_name(name: Path) -> Path:

@@ -75,7 +75,7 @@ class Network:
             the answer is enlarged to their size, as the model file says how; smaller ones stay as
             they are. 0 leaves every picture as it is, None takes what the model file states.
         strength: 1 gives the network's answer, 0 the source, between them a blend.
-        tile: `auto` takes pictures apart that do not fit the memory, `off` none, a number all that
+        tile: `auto` takes pictures apart that do not fit in memory, `off` none, a number all that
             are larger; the result is that of the whole picture.
         batch: at most so many pictures at once; None chooses by their size.
         lock: held while the runner works, where several networks share it.
@@ -121,7 +121,7 @@ class Network:
         self._said = set[str]()
         self._whole = 0  # pixels of the largest picture that went through whole
         if isinstance(tile, int):
-            runner.local()  # what the model cannot do is an error before the first picture
+            runner.tiled_model()  # what the model cannot do is an error before the first picture
 
     def limit(self, pixels: Pixels) -> int:
         """How many pictures of this size are translated at once."""
@@ -138,7 +138,7 @@ class Network:
         their type and `scale` times their size, (H, W, 1) where the model gives grey.
 
         Raises:
-            MemoryFault: even one alone does not fit the memory, nor a small tile of it; or the
+            MemoryFault: even one alone does not fit in memory, nor a small tile of it; or the
                 answer alone would be too large.
             Stopped: `report.should_stop` said so amid a picture.
         """
@@ -166,7 +166,7 @@ class Network:
     def gathers(self) -> bool:
         """Whether it normalises by statistics of each picture, which `held` can hold. Raises
         UsageError, saying why, where that cannot be known."""
-        return bool(self._runner.local().locality.norms)
+        return bool(self._runner.tiled_model().locality.norms)
 
     def moments(self, pixels: Pixels, domain: Domain | None) -> list[Moments]:
         """The moments of each normalisation, in the order of execution, in a picture as `run`
@@ -196,8 +196,8 @@ class Network:
         if tile is not None:
             if self._tile == "auto":
                 self._tell_once(
-                    report, f"{width}x{height} in tiles of {tile} pixels; the memory that is free "
-                    "does not hold the whole picture"
+                    report, f"{width}x{height} in tiles of {tile} pixels; the whole picture does "
+                        f"not fit in the free memory"
                 )  # fmt: skip
             each = [None] * len(pictures) if domains is None else domains
             return [self._tiled(p, d, tile, report) for p, d in zip(pictures, each, strict=True)]
@@ -238,7 +238,7 @@ class Network:
         except UsageError:
             tile = None
         if tile is None:
-            raise MemoryFault(f"{width}x{height} does not fit the memory") from None
+            raise MemoryFault(f"{width}x{height} does not fit in memory") from None
         self._tell_once(report, f"memory ran out at {width}x{height}; continuing in tiles")
         return self._tiled(pixels, domain, tile, report)
 
@@ -257,7 +257,7 @@ class Network:
                 raise Stopped
             return answer
         height, width = pixels.shape[:2]
-        raise MemoryFault(f"{width}x{height} does not fit the memory, not even in tiles")
+        raise MemoryFault(f"{width}x{height} does not fit in memory, not even in tiles")
 
     def _tell_once(self, report: Report, text: str) -> None:
         kind = text.rpartition(";")[2]

@@ -299,7 +299,7 @@ class _Pipeline:
         except Stopped:
             self._inbox.put(self._left)
         except (MemoryFault, MemoryError, UsageError) as error:  # of one size, say
-            reason = str(error) or "does not fit the memory"
+            reason = str(error) or "does not fit in memory"
             self._inbox.put(lambda: self._not_translated(batch, reason))
         except BaseException as error:
             fault = error

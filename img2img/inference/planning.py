@@ -132,7 +132,7 @@ def _check_suffix(out: Path) -> None:
     suffix = out.suffix.lower()
     if is_picture_name(out.name):
         raise UsageError(
-            f"`out` {out}: {suffix[1:].upper()} is read but not written; "
+            f"`out` {out}: {suffix[1:].upper()} can be read but not written; "
             f"use {out.with_suffix('.png')} or another format"
         )
     near = difflib.get_close_matches(suffix, sorted(READABLE), 1, 0.7)

@@ -85,7 +85,7 @@ class TranslateRequest:
             raise UsageError("inputs: give a tuple of at least one file, folder or pattern")
         texts = [str(text) for text in self.inputs]
         if any(given == "" for given in (*self.inputs, self.model, self.out)):
-            raise UsageError("an empty name was given as an input, as `out` or as `model`")
+            raise UsageError("an input, `out` or `model` is an empty name")
         for option, value in (
             ("timeout", self.timeout),
             ("max_megapixels", self.max_megapixels),

@@ -78,7 +78,7 @@ class Translator:
         size: long side in pixels at which the network works; 0: each picture's own size, as
             always for models that enlarge; None: what the model states.
         strength: 1 gives the translation, 0 the source, between them a blend.
-        tile: `auto` takes pictures apart that do not fit the memory, `off` none, a number of
+        tile: `auto` takes pictures apart that do not fit in memory, `off` none, a number of
             pixels all that are larger; the result is that of the whole picture.
         batch: at most so many pictures at once; None chooses by their size.
         domains: where a model of several domains translates to: a name, names that are set
@@ -160,7 +160,7 @@ class Translator:
             PictureError: bytes, a file or an image that cannot be decoded.
             UsageError: a kind, type or shape that is not in the table; an impossible option; or the
                 Translator is closed.
-            MemoryFault: the picture does not fit the memory, not even in tiles.
+            MemoryFault: the picture does not fit in memory, not even in tiles.
         """
         unknown = sorted(set(options) - CallOptions.__annotations__.keys())
         if unknown:

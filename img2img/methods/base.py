@@ -66,10 +66,12 @@ class GanSettings(GeneratorSettings):
     penalty: Penalty = Field("none", description="penalty on the discriminator's gradient")
     lambda_penalty: float = Field(10.0, ge=0, description="weight of that penalty")
     penalty_every: int = Field(
-        1, ge=1, description="steps between two penalties, each with as many times its weight"
+        1, ge=1, description="steps between two penalties, whose weight is multiplied by this"
     )
     clip: float = Field(0.0, ge=0, description="bound of the critic's weights (wgan); 0: none")
-    smooth: float = Field(0.0, ge=0, lt=0.5, description="by how much the real label is lowered")
+    smooth: float = Field(
+        0.0, ge=0, lt=0.5, description="amount by which the real label is lowered"
+    )
     pause_accuracy: float = Field(
         0.0, ge=0, lt=1, description="accuracy above which the discriminator pauses; 0: never"
     )

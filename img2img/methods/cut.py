@@ -80,16 +80,17 @@ class CUTConfig(PartSettings, GanSettings):
     lambda_gan: float = Field(1.0, ge=0, description="weight of the adversarial loss")
     lambda_nce: float = Field(1.0, ge=0, description="weight of the patchwise contrast (PatchNCE)")
     identity_nce: bool = Field(
-        True, description="whether pictures of B are to be kept, patch by patch, too"
+        True, description="whether the contrast also keeps pictures of B unchanged (identity)"
     )
     flip_equivariance: bool = Field(
-        False, description="whether half of the pictures are mirrored, and their features back"
+        False,
+        description="whether half of the pictures are mirrored and their features mirrored back",
     )
     nce_blocks: tuple[int, ...] = Field(
         (1, 5), description="residual blocks, counted from 1, after which patches are compared"
     )
-    patches: int = Field(256, ge=2, description="patches of a picture that are compared, a layer")
-    head_width: int = Field(256, ge=1, description="width of the heads that look at patches")
+    patches: int = Field(256, ge=2, description="patches compared per picture and layer")
+    head_width: int = Field(256, ge=1, description="width of the heads that embed patches")
     temperature: float = Field(0.07, gt=0, description="temperature of the contrast")
 
 
@@ -289,7 +290,7 @@ def _resnet(G: Generator, c: CUTConfig) -> ResNetGenerator:
         )
     if G.in_channels != G.out_channels:
         raise ConfigError(
-            "cut looks at sources and outputs with one encoder and needs as many channels in A as "
+            "cut encodes sources and outputs with one encoder and needs as many channels in A as "
             "in B; use cyclegan, with lambda_identity=0"
         )
     count = G.config.blocks

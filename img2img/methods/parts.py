@@ -110,7 +110,7 @@ class Parts:
         self.settings, self.transfer = settings, transfer
         self._of_fake, self._of_reference = _layers(settings, transfer)
         if self._of_fake and features is None:
-            raise ValueError("these parts look through VGG19; load_features gives it")
+            raise ValueError("these parts need VGG19; load_features loads it")
         self.features = features
         self.frozen_nets: dict[str, torch.nn.Module] = {}
         if features is not None and self._of_fake:
@@ -232,7 +232,7 @@ def check_parts(
     if used and (given != 3 or (taken != 3 and not truth)):
         raise ConfigError(
             f"{used[0]} needs colour on both sides, and the generator takes {taken} channels and "
-            f"gives {given}: set {used[0]}=0; lambda_tv and lambda_frequency serve any channels"
+            f"gives {given}: set {used[0]}=0; lambda_tv and lambda_frequency work with any channels"
         )
     if s.lambda_frequency and taken != given and not truth:
         raise ConfigError(

@@ -73,18 +73,19 @@ class Pix2PixConfig(PartSettings, GanSettings):
     lambda_gan: float = Field(1.0, ge=0, description="weight of the adversarial loss; 0: L1 only")
     lambda_l1: float = Field(100.0, ge=0, description="weight of the L1 distance to the truth")
     lambda_features: float = Field(0.0, ge=0, description="weight of feature matching")
-    pretrain_steps: int = Field(0, ge=0, description="steps before the discriminator comes in")
+    pretrain_steps: int = Field(0, ge=0, description="steps before the discriminator is used")
     lambda_saturation: float = Field(
         0.0, ge=0, description="how much more a saturated pixel counts in the L1 distance"
     )
     pairs: Literal["files", "degrade", "edges"] = Field(
         "files",
-        description="where the inputs come from: files; or made of photographs alone, degraded "
-        "or as line drawings",
+        description="source of the inputs: files, or photographs that are degraded or reduced to "
+        "line drawings",
     )
     recipe: str = Field(
         "",
-        description="what degrades: restore, old, enhance, colour or enlarge; by default restore, "
+        description="recipe that degrades the inputs: restore, old, enhance, colour or enlarge; "
+        "by default restore, "
         "with generator.scale above 1 enlarge",
     )
     degrade_options: dict[str, Any] = Field(

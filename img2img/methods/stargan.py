@@ -92,7 +92,7 @@ class StarGANConfig(PartSettings, GanSettings):
         (), description="domains to learn, in order; columns of the table, or folders; none: all"
     )
     exclusive: tuple[tuple[str, ...], ...] = Field(
-        (), description="groups of domains of which at most one holds, such as hair colours"
+        (), description="groups of domains of which at most one applies, such as hair colours"
     )
     gan: Gan = "wgan-gp"
     penalty: Penalty = Field("gp", description="penalty on the critic's gradient")
@@ -106,7 +106,7 @@ class StarGANConfig(PartSettings, GanSettings):
         0.0, ge=0, description="weight of the L1 distance to the picture where nothing changes"
     )
     identity_share: float = Field(
-        0.15, ge=0, le=1, description="share of pictures that are told to stay what they are"
+        0.15, ge=0, le=1, description="share of pictures whose target is to stay unchanged"
     )
     lambda_mask: float = Field(0.0, ge=0, description="weight of the mean of the generator's mask")
     mask_from: int = Field(500, ge=0, description="step at which lambda_mask begins to rise")

@@ -47,13 +47,12 @@ def targets_of(info: ModelInfo, choices: Sequence[str], labels: bool = False) ->
         )
     if info.one_hot and labels:
         raise UsageError(
-            f"model {info.name}: exactly one of its domains holds, so that a picture's own label "
-            "changes nothing; leave `labels` out"
+            f"model {info.name}: exactly one of its domains applies, so a picture's own label "
+            f"has no effect; leave `labels` out"
         )
     if info.relative and labels:
         raise UsageError(
-            f"model {info.name} is told what to change and needs no label of a picture; leave "
-            "`labels` out"
+            f"model {info.name} takes the changes to make and needs no labels; leave `labels` out"
         )
     found: dict[tuple[frozenset[int], frozenset[int]], Target] = {}
     for choice in choices:

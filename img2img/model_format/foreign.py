@@ -34,7 +34,7 @@ _SPECTRAL = (
         "parametrizations.weight.0._v",
     ),
 )
-_NO_STATISTICS = "it has no running statistics; 0 and 1 stand in, which no translation uses"
+_NO_STATISTICS = "it has no running statistics; 0 and 1 are substituted and never used to translate"
 Vectors = dict[str, tuple[Tensor, Tensor]]
 
 
@@ -273,7 +273,7 @@ def _droppable(
             if tensors[key].shape != module.blur.shape or not torch.allclose(
                 tensors[key].float(), one, atol=1e-4
             ):
-                raise ModelError(f"{looks} its filter {quoted([key])} is another than ours")
+                raise ModelError(f"{looks} its filter {quoted([key])} differs from ours")
             names.add(key)
     return names
 
@@ -290,7 +290,7 @@ def _filled(
         ("num_batches_tracked", 0.0, "num_batches_tracked was missing and is 0"),
         ("running_mean", 0.0, _NO_STATISTICS),
         ("running_var", 1.0, ""),
-        ("weight", 1.0, "batch norm without weights of its own: 1 and 0 stand in"),
+        ("weight", 1.0, "batch norm without weights of its own: 1 and 0 are substituted"),
         ("bias", 0.0, ""),
     ):
         keys = [found.theirs(f"{name}.{field}") for name in names]

@@ -192,7 +192,7 @@ def _domains(
             f"`domains`: {len(names)} names for {count} domains; name all, in the order of training"
         )
     if len({*names}) < len(names):
-        raise UsageError("`domains`: a name stands there twice")
+        raise UsageError("`domains`: duplicate name")
     if not names:
         names = tuple(f"domain{k + 1}" for k in range(count))
         assumed.append(f"domains: {', '.join(names)} (`domains`, in the order of training)")
@@ -207,7 +207,7 @@ def _domains(
     hair = tuple(name for name in names if name in _HAIR)
     if not exclusive and len(hair) > 1:
         exclusive = (hair,)
-        assumed.append(f"at most one holds of {', '.join(hair)} (`exclusive`)")
+        assumed.append(f"at most one applies of {', '.join(hair)} (`exclusive`)")
     if not exclusive:
-        assumed.append("domains: any of them may hold together (`one_hot`, `exclusive`)")
+        assumed.append("domains: any of them may apply together (`one_hot`, `exclusive`)")
     return names, exclusive

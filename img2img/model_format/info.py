@@ -132,7 +132,7 @@ class ModelInfo:
                 raise ModelError(f"{where}: metadata field {name} is {value!r}")
         for name in ("name", "method", "generator", "norm_statistics", "tiling", "licence"):
             if not isinstance(getattr(self, name), str):
-                raise ModelError(f"{where}: metadata field {name} is not a text")
+                raise ModelError(f"{where}: metadata field {name} is not a string")
         for name in ("generator_config", "training", "quality", "inputs"):
             if not isinstance(getattr(self, name), dict):
                 raise ModelError(f"{where}: metadata field {name} is not a table")
@@ -161,7 +161,7 @@ class ModelInfo:
                 f"{', '.join(UPSAMPLING)}"
             )
         if self.inputs and not _statistics(self.inputs):
-            raise ModelError(f"{where}: metadata field inputs is no statistics of pictures")
+            raise ModelError(f"{where}: metadata field inputs is not a set of picture statistics")
         if self.value_range != (-1.0, 1.0):
             raise ModelError(f"{where}: value range {self.value_range} is not supported")
         if not _names(self.domains) or len(set(self.domains)) < len(self.domains):

@@ -237,7 +237,9 @@ def _unet(tensors: Mapping[str, Tensor], hints: Hints) -> Layout:
     while depth <= _MAX_DEPTH and any(key.startswith(_level(depth)) for key in tensors):
         depth += 1
     if depth > _MAX_DEPTH:
-        raise ModelError(f"a U-Net of more than {_MAX_DEPTH} levels, which our generator has not")
+        raise ModelError(
+            f"a U-Net of more than {_MAX_DEPTH} levels, which our generator does not support"
+        )
     layout = f"pix2pix unet_{2**depth}"
     first = _shape(tensors, "model.model.0.weight", layout)
     last = _shape(tensors, "model.model.3.weight", layout)
@@ -247,7 +249,8 @@ def _unet(tensors: Mapping[str, Tensor], hints: Hints) -> Layout:
     if biased != (norm != "batch") or (affine and norm == "instance"):
         raise ModelError(
             f"looks like {layout}, but of {norm} norm {'with' if biased else 'without'} biases "
-            f"of the convolutions{' and with weights' if affine else ''}, which our U-Net has not"
+            f"of the convolutions{' and with weights' if affine else ''}, which our U-Net does "
+            f"not support"
         )
     if hints.padding is not None:
         raise UsageError(f"`padding` {hints.padding}: a U-Net pads with zeros")
@@ -272,7 +275,7 @@ def _stargan(tensors: Mapping[str, Tensor], hints: Hints) -> Layout:
     layout = "stargan"
     for name in ("norm", "dropout", "padding"):
         if getattr(hints, name) is not None:
-            raise UsageError(f"`{name}`: a generator of StarGAN leaves nothing open there")
+            raise UsageError(f"`{name}`: the weights of a StarGAN generator already determine this")
     found = (re.match(r"main\.(\d{1,6})\.main\.", key) for key in tensors)
     blocks = {int(match[1]) for match in found if match}
     downs = max(min(blocks) - 3, 0) // 3 if blocks else 0
@@ -315,6 +318,6 @@ def _shape(tensors: Mapping[str, Tensor], key: str, layout: str) -> tuple[int, i
     shape = tensors[key].shape
     if len(shape) != 4:
         raise ModelError(
-            f"looks like {layout}, but {quoted([key])} of shape {tuple(shape)} is no convolution"
+            f"looks like {layout}, but {quoted([key])} of shape {tuple(shape)} is not a convolution"
         )
     return shape[0], shape[1]

@@ -90,4 +90,4 @@ class CurveGenerator(Generator):
         return torch.clamp(y, -1, 1)
 
     def look(self, look: Look) -> Seen:
-        raise ConfigError("its curves are chosen by the whole picture")
+        raise ConfigError("its curves depend on the whole picture")

@@ -16,7 +16,7 @@ from img2img.settings import Settings
 
 
 class DiscriminatorConfig(Settings, ABC):
-    """What all discriminators can be told.
+    """Settings that all discriminators share.
 
     `condition_channels` are those of the picture that the judged one was made from; they are
     concatenated before the judged picture's own. `layers` counts the strided levels, `width` the

@@ -98,8 +98,8 @@ class Graph:
         return kept[::-1]
 
     def passes(self, kept: float) -> list[Pass]:
-        """As `Local.passes`. After a pass the tensors are kept that later nodes read, except those
-        before the first normalisation: they are large, and cheap to compute again."""
+        """As `TiledModel.passes`. After a pass the tensors are kept that later nodes read, except
+        those before the first normalisation: they are large, and cheap to compute again."""
         seen = self._look.through(self._nodes, self.picture, {})
         made = {name: k for k, node in enumerate(self._nodes) for name in node.outputs}
         read = {name: k for k, node in enumerate(self._nodes) for name in node.inputs}

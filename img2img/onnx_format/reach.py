@@ -95,7 +95,7 @@ class Look:
             if len({x.seen.shrink for x in inputs}) > 1:
                 raise UnknownReach(f"a {node.op} joins maps of different sizes")
             if node.op == "Concat" and node.numbers("axis") not in ([1], [-3]):
-                raise UnknownReach("a Concat joins something else than channels")
+                raise UnknownReach("a Concat joins something other than channels")
             wide = sum(x.channels for x in inputs) if node.op == "Concat" else first.channels
             return Followed(widest(*(x.seen for x in inputs)), wide)
         if node.op == "Pad":
@@ -133,7 +133,7 @@ class Look:
         """The number of channels that a Slice leaves."""
         given = [self._constant(name).integers() for name in node.inputs[1:] if name]
         if len(given) < 3 or given[2] not in ([1], [-3]) or (given[3:] or [[1]]) != [[1]]:
-            raise UnknownReach("a Slice of something else than channels")
+            raise UnknownReach("a Slice of something other than channels")
         return len(range(channels)[given[0][0] : given[1][0]])
 
     def _resized(self, node: Node, seen: Seen) -> Seen:

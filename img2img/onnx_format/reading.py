@@ -132,7 +132,7 @@ def wanted(model: OnnxModel) -> str:
     port = model.inputs[0] if model.inputs else Port("nothing", 0, None)
     likely = layout_of(port.dims)
     layout = f"`layout` {likely}" if likely else "`layout` nchw or nhwc"
-    unclear = f"it does not say how pictures go in (its input is {port.words})"
+    unclear = f"it does not state its input format (its input is {port.words})"
     if port.kind == UINT8:
         return f"{unclear}; to translate with it give {layout}"
     *most, last = RANGES
@@ -165,11 +165,11 @@ def contradiction(model: OnnxModel, info: ModelInfo, export: ExportInfo | None) 
     picture, made = model.inputs[0], model.outputs[0]
     io = model.io
     if export is not None and export.io != io:
-        return f"its graph is of io {io}, its metadata says otherwise"
+        return f"its graph is of io {io}, its metadata disagrees"
     if picture.kind not in (UINT8, FLOAT, HALF) or picture.dims is None or len(picture.dims) != 4:
-        return f"its input is no picture: {picture.words}"
+        return f"its input is not a picture: {picture.words}"
     if made.kind not in (picture.kind, 0) or (made.dims is not None and len(made.dims) != 4):
-        return f"its output is no picture as its input is: {made.words}"
+        return f"its output is not a picture like its input: {made.words}"
     at = 3 if io == "uint8" else 1
     for port, place, stated, what in (
         (picture, at, info.in_channels, "channels"),

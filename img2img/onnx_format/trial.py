@@ -147,7 +147,7 @@ def _run(session: Session, trial: Trial, height: int, width: int) -> Array:
     x = np.random.default_rng(0).uniform(trial.least, trial.greatest, shape).astype(trial.type)
     outputs = session.run({session.inputs[0].name: x})
     if not isinstance(outputs[0], np.ndarray):
-        raise ValueError("its output is no tensor")
+        raise ValueError("its output is not a tensor")
     return outputs[0]
 
 

@@ -92,7 +92,7 @@ def starts_like_one(start: bytes, size: int) -> None:
         if key > 127:
             return
         if key >> 3 == 0 or key & 7 not in (0, 2):
-            raise ValueError("no ONNX file begins so")
+            raise ValueError("an ONNX file does not start like this")
         value, shift, place = 0, 0, place + 1
         while place < len(start) and shift < 70:
             value |= (start[place] & 127) << shift

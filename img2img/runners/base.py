@@ -12,7 +12,7 @@ from img2img.errors import ModelError, UsageError
 from img2img.images import LUMA, Pixels, as_values, planes_to_pixels, to_network
 from img2img.model_format.export_info import ExportInfo
 from img2img.model_format.info import ModelInfo
-from img2img.tiling.locality import Local
+from img2img.tiling.locality import TiledModel
 
 Float = NDArray[np.float32]
 _ROWS = 64
@@ -55,7 +55,7 @@ class Runner(ABC):
         `domain`: float32 (N, domains) of 0 and 1 (and -1 where `info.relative`) for a
         model of several domains.
         Raises UsageError for a domain that is missing, misshapen or not wanted, MemoryFault when
-        so much does not fit the memory, ModelError for a result of another size.
+        so much does not fit in memory, ModelError for a result of another size.
         """
         check_domain(self.info, x, domain)
         self._check_open()
@@ -69,7 +69,7 @@ class Runner(ABC):
         return y
 
     def close(self) -> None:
-        """Free what it holds; `infer` and `local` raise UsageError afterwards."""
+        """Free what it holds; `infer` and `tiled_model` raise UsageError afterwards."""
         self._closed = True
         self._release()
 
@@ -92,7 +92,7 @@ class Runner(ABC):
         type, (H, W, 3) of `info.scale` times the size, (H, W, 1) from a model of one channel.
         `domains`: for each picture one 0 or 1 for each of `info.domains`, where the model has them.
 
-        Raises MemoryFault when so much does not fit the memory.
+        Raises MemoryFault when so much does not fit in memory.
         """
         planes = [self.planes(pixels) for pixels in pictures]
         x = planes[0][None] if len(planes) == 1 else np.stack(planes)
@@ -105,14 +105,14 @@ class Runner(ABC):
         """`batch` of one picture."""
         return self.batch([pixels], None if domain is None else [domain])[0]
 
-    def local(self) -> Local:
+    def tiled_model(self) -> TiledModel:
         """The model as tiles use it. Raises UsageError, saying why, where the model or its runner
         cannot translate in tiles."""
         self._check_open()
         return self._tiles()
 
-    def _tiles(self) -> Local:
-        """`local` of an open runner."""
+    def _tiles(self) -> TiledModel:
+        """`tiled_model` of an open runner."""
         raise UsageError(f"{self.description} does not translate in tiles; use `tile` off")
 
     def planes(self, pixels: Pixels) -> Float:

@@ -63,7 +63,7 @@ def choose(
     base = _tried(first)
     seconds = base.seconds / (_SIDE * _SIDE) * pixels
     if seconds < _MIN_SECONDS:
-        first.reason = f"the network needs about {seconds:.1f} s; trying others would not pay"
+        first.reason = f"the network needs about {seconds:.1f} s; trying others would not pay off"
         return first
     return _fastest(path, base, precision)
 
@@ -94,9 +94,9 @@ def _why_not_tried(first: Runner, pixels: int | None) -> str:
     if first.precision != "fp32":
         return f"the file holds {first.precision} weights"
     if pixels is None:
-        return "the number of pixels to come is not known"
+        return "the number of pixels to translate is unknown"
     if pixels < _MIN_PIXELS:
-        return "the job is too small for another runner to pay"
+        return "the job is too small for another runner to pay off"
     return ""
 
 

@@ -21,10 +21,10 @@ from img2img.onnx_format.reading import is_ours, layout_of, parse_file, read_who
 from img2img.onnx_format.session import CPU, ON_CPU, Array, open_session, providers_for
 from img2img.onnx_format.trial import Found, Trial, run_trial
 from img2img.runners.base import Float, Runner
-from img2img.runners.foreign_local import ForeignLocal
-from img2img.runners.onnx_local import GraphLocal, OnnxLocal
+from img2img.runners.foreign_tiled import ForeignTiledModel
+from img2img.runners.onnx_tiled import GraphTiledModel, OnnxTiledModel
 from img2img.system.out_of_memory import memory_faults
-from img2img.tiling.locality import Local
+from img2img.tiling.locality import TiledModel
 
 if TYPE_CHECKING:
     from img2img.runners.openvino import Compiler
@@ -87,7 +87,8 @@ class ForeignRunner(Runner):
         seen = parse_file(data, path)
         if is_ours(seen):
             raise UsageError(
-                f"{path}: made by img2img, it says itself how pictures go in; leave `layout` and "
+                f"{path}: made by img2img, its metadata already defines the input format; leave "
+                f"`layout` and "
                 "`value_range` out"
             )
         picture = _picture(seen, path)
@@ -115,7 +116,7 @@ class ForeignRunner(Runner):
         self.export = _export(path, data, entry, seen, trial, self._range, stored)
         self._path, self._model, self._input = path, seen, picture.name
         self._call: Callable[[Array], Array] | None = self._opened(data)
-        self._local: Local | None = None
+        self._tiled: TiledModel | None = None
         if self._compiler is not None:
             self.description = f"openvino cpu {self.precision}"
         else:
@@ -133,12 +134,12 @@ class ForeignRunner(Runner):
         session = open_session(data, self._path, self._providers, self._device)
         return lambda given: session.run({self._input: given})[0]
 
-    def _tiles(self) -> Local:
-        if self._local is None:
-            self._local = self._by_tiles()
-        return self._local
+    def _tiles(self) -> TiledModel:
+        if self._tiled is None:
+            self._tiled = self._by_tiles()
+        return self._tiled
 
-    def _by_tiles(self) -> Local:
+    def _by_tiles(self) -> TiledModel:
         name = self.info.name
         problems = {
             "float16 pictures": self._type == "float16",
@@ -155,14 +156,14 @@ class ForeignRunner(Runner):
             raise UsageError(
                 f"{name}: cannot be translated in tiles: {error}; use `tile` off"
             ) from None
-        graph: GraphLocal
+        graph: GraphTiledModel
         if self._compiler is not None:
-            from img2img.runners.openvino_local import OpenVinoLocal
+            from img2img.runners.openvino_tiled import OpenVinoTiledModel
 
-            graph = OpenVinoLocal(model, self._compiler, name)
+            graph = OpenVinoTiledModel(model, self._compiler, name)
         else:
-            graph = OnnxLocal(model, name, self._providers, self._device, None)
-        return ForeignLocal(graph, self._entered, self._left, self.info.multiple_of, name)
+            graph = OnnxTiledModel(model, name, self._providers, self._device, None)
+        return ForeignTiledModel(graph, self._entered, self._left, self.info.multiple_of, name)
 
     def _infer(self, x: Float, domain: Float | None) -> Float:
         batch, fixed_height, fixed_width = self._fixed
@@ -216,7 +217,7 @@ class ForeignRunner(Runner):
         return (y.astype(np.float32) - np.float32(least)) * np.float32(2 / (most - least)) - 1
 
     def _release(self) -> None:
-        self._call = self._local = None
+        self._call = self._tiled = None
 
 
 def _check_openvino(device: str, stored: str, path: Path) -> None:
@@ -244,8 +245,8 @@ def _picture(seen: OnnxModel, path: Path) -> Port:
     picture = seen.inputs[0]
     if picture.kind not in _NUMPY or (picture.dims is not None and len(picture.dims) != 4):
         raise ModelError(
-            f"{path}: its input is {picture.words}; pictures go in as float32, float16 or uint8 "
-            "of four sizes"
+            f"{path}: its input is {picture.words}; pictures must be float32, float16 or uint8 "
+            f"with four dimensions"
         )
     return picture
 
@@ -278,7 +279,7 @@ def _trial_of(
         )
     for side in (batch, height, width):
         if side is not None and not 1 <= side <= 65536:
-            raise ModelError(f"{path}: its input is {picture.words}, no picture")
+            raise ModelError(f"{path}: its input is {picture.words}, not a picture")
     return Trial(
         channels or 3, entry.last, type, *value_range, batch=batch, height=height, width=width
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from img2img.runners.base import Float, Runner
-from img2img.tiling.locality import Given, HeldLocal, Local
+from img2img.tiling.locality import Given, HeldTiledModel, TiledModel
 from img2img.tiling.tiles import extend_planes
 
 
@@ -21,8 +21,8 @@ class HeldRunner(Runner):
         self.info, self.export = runner.info, runner.export
         self.description, self.reason = runner.description, runner.reason
         self.precision, self.batch_pixels = runner.precision, runner.batch_pixels
-        self._whole = runner.local()
-        self._held: Local = HeldLocal(self._whole, given)
+        self._whole = runner.tiled_model()
+        self._held: TiledModel = HeldTiledModel(self._whole, given)
 
     def _infer(self, x: Float, domain: Float | None) -> Float:
         (step,), scale = self._held.passes(0), self.info.scale
@@ -38,7 +38,7 @@ class HeldRunner(Runner):
             answers.append(made.pixels[:, : scale * height, : scale * width])
         return answers[0][None] if len(answers) == 1 else np.stack(answers)
 
-    def _tiles(self) -> Local:
+    def _tiles(self) -> TiledModel:
         return self._held
 
     def _release(self) -> None:

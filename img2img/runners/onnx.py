@@ -14,11 +14,11 @@ from img2img.onnx_format.model import OnnxModel
 from img2img.onnx_format.reading import verified
 from img2img.onnx_format.session import CPU, Session, open_session, providers_for
 from img2img.runners.base import GPU_PIXELS, Float, Runner, check_channels
-from img2img.runners.onnx_local import OnnxLocal
+from img2img.runners.onnx_tiled import OnnxTiledModel
 from img2img.system import cpu
 from img2img.system.out_of_memory import memory_faults
 from img2img.system.threads import Turns, busy
-from img2img.tiling.locality import Local
+from img2img.tiling.locality import TiledModel
 
 
 class OnnxRunner(Runner):
@@ -50,9 +50,7 @@ class OnnxRunner(Runner):
             )
         # A page or a server may serve such a file as it is; here it is not known what it takes.
         if file.export is None and file.model.io != ExportInfo().io:
-            raise ModelError(
-                f"{path}: its graph is of io {file.model.io}, its metadata says otherwise"
-            )
+            raise ModelError(f"{path}: its graph is of io {file.model.io}, its metadata disagrees")
         self._path, self._device, self._lock = path, device, threading.Lock()
         self._providers = providers_for(device, self.precision, tensorrt)
         name, settings = self._providers[0]
@@ -60,7 +58,7 @@ class OnnxRunner(Runner):
         count = cpu.cores()
         self._turns = Turns(count, busy(count)) if self._cuda is None else None
         self._sessions = {count: self._opened(file.model, count)}
-        self._local: OnnxLocal | None = None
+        self._tiled: OnnxTiledModel | None = None
         check_channels(self.info, str(path))
         inputs, outputs = self._session.inputs, self._session.outputs
         wide = [self.info.in_channels, *([len(self.info.domains)] if self.info.domains else [])]
@@ -90,7 +88,7 @@ class OnnxRunner(Runner):
         fixed = self.export or ExportInfo()
         if fixed.height is not None and x.shape[2:] != (fixed.height, fixed.width):
             raise UsageError(
-                f"{self.info.name}: exported for {fixed.width}x{fixed.height} alone, not for "
+                f"{self.info.name}: exported for {fixed.width}x{fixed.height} only, not for "
                 f"{x.shape[3]}x{x.shape[2]}; export it without a fixed size"
             )
         with memory_faults(x.shape, self.description):
@@ -127,13 +125,15 @@ class OnnxRunner(Runner):
         return answer
 
     def _release(self) -> None:
-        self._sessions, self._local = {}, None
+        self._sessions, self._tiled = {}, None
 
-    def _tiles(self) -> Local:
-        if self._local is None:  # the file is read again: it may be large, tiles are rare
+    def _tiles(self) -> TiledModel:
+        if self._tiled is None:  # the file is read again: it may be large, tiles are rare
             if self.export is not None and self.export.height is not None:
                 raise UsageError(f"{self.info.name}: exported for one size; use `tile` off")
             count = None if self._turns is None else self._turns.count
             model = verified(self._path).model
-            self._local = OnnxLocal(model, self.info.name, self._providers, self._device, count)
-        return self._local
+            self._tiled = OnnxTiledModel(
+                model, self.info.name, self._providers, self._device, count
+            )
+        return self._tiled

@@ -16,10 +16,10 @@ from img2img.onnx_format.float_core import float_core
 from img2img.onnx_format.reading import verified
 from img2img.onnx_format.session import Array
 from img2img.runners.base import Float, Runner, check_channels
-from img2img.runners.openvino_local import OpenVinoLocal
+from img2img.runners.openvino_tiled import OpenVinoTiledModel
 from img2img.system import cpu
 from img2img.system.out_of_memory import is_memory_error, memory_faults
-from img2img.tiling.locality import Local
+from img2img.tiling.locality import TiledModel
 
 if TYPE_CHECKING:
     from openvino import Core, InferRequest, Model
@@ -50,7 +50,7 @@ class OpenVinoRunner(Runner):
         check_channels(self.info, str(path))
         self._path = path
         self._compiler = Compiler(self.precision, path)
-        self._local: Local | None = None
+        self._tiled: TiledModel | None = None
         core = float_core(file.model).to_bytes()
         self._request: Any = self._compiler(core, self._check_inputs)
         self.description = f"openvino cpu {self.precision}"
@@ -59,14 +59,14 @@ class OpenVinoRunner(Runner):
         with memory_faults(x.shape, "OpenVINO on the CPU"):
             return infer(self._request, [x] if domain is None else [x, domain])
 
-    def _tiles(self) -> Local:
-        if self._local is None:  # the file is read again: it may be large, tiles are rare
+    def _tiles(self) -> TiledModel:
+        if self._tiled is None:  # the file is read again: it may be large, tiles are rare
             model = verified(self._path).model
-            self._local = OpenVinoLocal(model, self._compiler, self.info.name)
-        return self._local
+            self._tiled = OpenVinoTiledModel(model, self._compiler, self.info.name)
+        return self._tiled
 
     def _release(self) -> None:
-        self._request = self._local = None
+        self._request = self._tiled = None
 
     def _check_inputs(self, model: Model) -> None:
         path = self._path

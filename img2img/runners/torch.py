@@ -11,7 +11,7 @@ from img2img.model_format.checkpoint import load_model
 from img2img.runners.base import GPU_PIXELS, Float, Runner, check_channels
 from img2img.system import cpu
 from img2img.system.out_of_memory import memory_faults
-from img2img.tiling.locality import Local
+from img2img.tiling.locality import TiledModel
 
 
 class TorchRunner(Runner):
@@ -58,7 +58,7 @@ class TorchRunner(Runner):
         if place.type != "cpu":
             self.batch_pixels = GPU_PIXELS
         self._plain: Any = generator
-        self._local: Local | None = None
+        self._tiled: TiledModel | None = None
         self.description = f"{'torch-compile' if compile else 'torch'} {place} {self.precision}"
 
     def _infer(self, x: Float, domain: Float | None) -> Float:
@@ -77,15 +77,15 @@ class TorchRunner(Runner):
                 raise
             return y.float().cpu().numpy()
 
-    def _tiles(self) -> Local:
-        if self._local is None:
-            from img2img.runners.torch_local import TorchLocal
+    def _tiles(self) -> TiledModel:
+        if self._tiled is None:
+            from img2img.runners.torch_tiled import TorchTiledModel
 
-            self._local = TorchLocal(self._plain, self._place, self.info.name)
-        return self._local
+            self._tiled = TorchTiledModel(self._plain, self._place, self.info.name)
+        return self._tiled
 
     def _release(self) -> None:
-        self._generator = self._plain = self._local = None
+        self._generator = self._plain = self._tiled = None
 
 
 def _check_precision(torch: ModuleType, kind: str, precision: str) -> None:

@@ -48,7 +48,7 @@ def _add_api(app: FastAPI, service: Service) -> None:
         size = int(length) if length.isdigit() else service.request.max_bytes
         if size > service.request.max_bytes:
             raise Refused(
-                413, f"more than {service.request.max_upload:g} MB, which one request may have"
+                413, f"the request exceeds the limit of {service.request.max_upload:g} MB"
             )
         most = service.request.max_pictures
         with service.room.take(1, size):
@@ -171,4 +171,4 @@ async def _misused(request: Request, error: Exception) -> Response:
 
 async def _fault(request: Request, error: Exception) -> Response:
     logging.getLogger("uvicorn.error").error("img2img: %s", error)
-    return JSONResponse({"detail": "the server cannot work now; its log says why"}, 500)
+    return JSONResponse({"detail": "the server cannot work at the moment; see its log"}, 500)

@@ -95,7 +95,7 @@ class Guards:
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if not self._known(host):
             raise Refused(
-                421, "this server does not have the name in Host; `allow_host` gives it names"
+                421, "the Host header is not one of this server's names; `allow_host` adds one"
             )
         self._check_origin(scope, headers, host)
         token = self._request.token
@@ -104,7 +104,7 @@ class Guards:
             if not hmac.compare_digest(given, b"Bearer " + token.encode()):
                 raise Refused(
                     401,
-                    "a token is needed, as the header Authorization: Bearer TOKEN",
+                    "a token is required in the header Authorization: Bearer TOKEN",
                     {"WWW-Authenticate": "Bearer"},
                 )
 
@@ -131,7 +131,7 @@ class Guards:
         elif scope["method"] in _SAFE:
             return  # a link, or an address that was typed
         if foreign:
-            raise Refused(403, "asked by a page of another server")
+            raise Refused(403, "cross-origin request refused")
 
 
 def _netloc(origin: str) -> str | None:
@@ -167,9 +167,7 @@ class Body:
             self._size += len(message.get("body", b""))
             self.complete = not message.get("more_body", False)
             if self._size > self._most:
-                raise Refused(
-                    413, f"more than {self._most / 10**6:g} MB, which one request may have"
-                )
+                raise Refused(413, f"the request exceeds the limit of {self._most / 10**6:g} MB")
         else:
             self.complete = True
         return message

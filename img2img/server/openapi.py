@@ -16,11 +16,11 @@ _OPTIONS = {name: {"type": "string", "description": text} for name, text in OPTI
 _ERRORS = {
     400: "an unknown option, model or domain, or no picture",
     401: "the token is missing or wrong",
-    403: "asked by a page of another server",
+    403: "cross-origin request refused",
     408: "the request was sent too slowly",
     413: "the request is too long",
     415: "not a picture of a known format",
-    421: "a Host that the server does not have",
+    421: "the Host header is not one of the server's names",
     422: "the picture is damaged or too large",
     503: "the queue is full: try again after Retry-After seconds",
 }
@@ -74,7 +74,10 @@ TRANSLATE: dict[str, Any] = {
 }  # fmt: skip
 MODELS: dict[str, Any] = {
     "summary": "The models",
-    "description": "What is served, the default first, with the domains of each.",
+    "description": "The served models, the default first, with their domains.",
 }
-HEALTH: dict[str, Any] = {"summary": "Whether the server works", "description": "Needs no token."}
+HEALTH: dict[str, Any] = {
+    "summary": "Whether the server is working",
+    "description": "Needs no token.",
+}
 METRICS: dict[str, Any] = {"summary": "Counters for Prometheus"}

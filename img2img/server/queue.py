@@ -15,8 +15,8 @@ from img2img.errors import MemoryFault, PictureError, UsageError
 from img2img.images import Pixels
 from img2img.inference.network import Domain, Network, Report, Stopped
 
-STOPS = "given up: the server stops"
-_MOST_WAIT = 60  # seconds that a client is told to wait
+STOPS = "cancelled: the server is stopping"
+_MOST_WAIT = 60  # longest value of Retry-After in seconds
 _SHARE = 0.2  # of the newest batch in the average time of a picture
 
 
@@ -152,7 +152,7 @@ class Batcher:
                 for task in batch:
                     self._run([task])
                 return
-            reason = str(error) or "does not fit the memory"
+            reason = str(error) or "does not fit in memory"
             first.future.set_exception(PictureError(reason))
         except Stopped:
             for task in batch:

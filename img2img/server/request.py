@@ -25,7 +25,7 @@ class ServeRequest:
         host: name or address to listen at. `port`: 0 takes a free one.
         token: what clients must send as `Authorization: Bearer TOKEN`; None only on this machine.
         allow_hosts: further names by which clients reach the server, as behind a proxy.
-        queue: pictures that are accepted and not yet answered; more are told to come again.
+        queue: pictures that are accepted and not yet answered; more are answered with 503.
         max_upload: megabytes of one request. `max_pictures`: of one request.
         max_megapixels: larger pictures are refused before decoding; None: what the machine's
             memory allows, at most 400.

@@ -263,12 +263,12 @@ class Service:
 
 
 OPTIONS = {
-    "model": "Name of a model from /v1/models; the first one if left out.",
-    "domain": "Where a model of several domains translates to: a name, or names joined by +.",
-    "strength": "0 to 1: 1 gives the translation, 0 the source, between them a blend.",
-    "format": "jpg, png, webp, avif, tiff or bmp; if left out, that of the picture.",
-    "quality": "1 to 100, for JPEG, WebP and AVIF; 95 if left out.",
-    "metadata": "keep EXIF and XMP (if left out), no-gps or strip.",
+    "model": "Name of a model from /v1/models; by default the first one.",
+    "domain": "Target domain of a model with several domains: a name, or names joined by +.",
+    "strength": "Blend of source (0) and translation (1).",
+    "format": "jpg, png, webp, avif, tiff or bmp; by default that of the picture.",
+    "quality": "1 to 100, for JPEG, WebP and AVIF; by default 95.",
+    "metadata": "keep EXIF and XMP (the default), no-gps or strip.",
 }
 
 
@@ -279,7 +279,7 @@ def _number(given: dict[str, str], name: str, default: float) -> float:
     try:
         return float(text)
     except ValueError:
-        raise UsageError(f"`{name}` {text[:40]}: is no number") from None
+        raise UsageError(f"`{name}` {text[:40]}: is not a number") from None
 
 
 def _encoded(
@@ -298,7 +298,7 @@ def _metrics() -> Metrics:
     metrics = Metrics()
     for name, text, kind in (
         ("img2img_requests_total", "Answered requests.", "counter"),
-        ("img2img_pictures_total", "Pictures by model and what became of them.", "counter"),
+        ("img2img_pictures_total", "Pictures by model and outcome.", "counter"),
         ("img2img_seconds", "Seconds from upload to translated file.", "histogram"),
         ("img2img_accepted_pictures", "Pictures accepted and not yet answered.", "gauge"),
         ("img2img_waiting_pictures", "Decoded pictures that wait for a network.", "gauge"),

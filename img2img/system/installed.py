@@ -62,7 +62,7 @@ def uninstall(*names: str) -> str:
     return _line(*command, *([] if command[0] == "uv" else ["-y"]), *names)
 
 
-def stranger() -> str | None:
+def other_project_version() -> str | None:
     """The version of the other project that is called `img2img` in the package index, where it is
     installed too; its files and ours have the same paths."""
     for found in importlib.metadata.distributions(name=_OTHER):

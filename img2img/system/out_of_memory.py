@@ -45,5 +45,5 @@ def memory_faults(shape: tuple[int, ...], where: str) -> Iterator[None]:
         batch, _, height, width = shape
         many = f"{batch} pictures of " if batch > 1 else ""
         raise MemoryFault(
-            f"{many}{width}x{height} {'do' if many else 'does'} not fit the memory ({where})"
+            f"{many}{width}x{height} {'do' if many else 'does'} not fit in memory ({where})"
         ) from None

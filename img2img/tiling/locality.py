@@ -133,7 +133,7 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Made:
+class PassResult:
     """What a pass gives for one tile: `moments` or `pixels`, float32 (out_channels, scale * h,
     scale * w) in [-1, 1]; and its maps by name, (C, h / shrink, w / shrink)."""
 
@@ -142,7 +142,7 @@ class Made:
     maps: Mapping[str, Array]
 
 
-class Local(ABC):
+class TiledModel(ABC):
     """A network whose statistics come from the caller.
 
     Attributes:
@@ -166,7 +166,7 @@ class Local(ABC):
         maps: Mapping[str, Array],
         given: Given,
         core: Core,
-    ) -> Made:
+    ) -> PassResult:
         """Run one pass over one tile.
 
         Args:
@@ -205,14 +205,14 @@ class Local(ABC):
         one to the next. Nothing, where that is not known."""
 
 
-class HeldLocal(Local):
-    """`local` with the statistics `given` in place of each picture's own: one pass makes the
+class HeldTiledModel(TiledModel):
+    """`tiled` with the statistics `given` in place of each picture's own: one pass makes the
     pixels."""
 
-    def __init__(self, local: Local, given: Given):
-        self._local, self._given = local, given
-        self.locality = replace(local.locality, norms=())
-        self._step = Pass(None, local.locality.reach)
+    def __init__(self, tiled: TiledModel, given: Given):
+        self._tiled, self._given = tiled, given
+        self.locality = replace(tiled.locality, norms=())
+        self._step = Pass(None, tiled.locality.reach)
 
     def passes(self, kept: float) -> Sequence[Pass]:
         return [self._step]
@@ -225,8 +225,8 @@ class HeldLocal(Local):
         maps: Mapping[str, Array],
         given: Given,
         core: Core,
-    ) -> Made:
-        return self._local.run(step, x, domain, maps, self._given, core)
+    ) -> PassResult:
+        return self._tiled.run(step, x, domain, maps, self._given, core)
 
 
 class Tileable(Protocol):
@@ -238,6 +238,6 @@ class Tileable(Protocol):
         """uint8 or uint16 (H, W, 3) -> what the network takes, (in_channels, H, W) in [-1, 1]."""
         ...
 
-    def local(self) -> Local:
+    def tiled_model(self) -> TiledModel:
         """The model as tiles use it; raises UsageError, saying why, where that is not possible."""
         ...

@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from img2img.errors import MemoryFault, UsageError
 from img2img.images import Pixels, planes_to_pixels
 from img2img.system.memory import free_memory
-from img2img.tiling.locality import Array, Core, Made, Map, Moments, Pass, Statistics, Tileable
+from img2img.tiling.locality import (
+    Array,
+    Core,
+    Map,
+    Moments,
+    Pass,
+    PassResult,
+    Statistics,
+    Tileable,
+)
 
 # Half the width of a seam, in pixels: neighbours agree there, up to rounding, and fade anyway.
 BLEND = 8
@@ -127,7 +136,7 @@ def translate_tiled(
         pixels: uint8 or uint16 (H, W, 3).
         domain: its domain vector, where the model has domains.
         tile: as `tile_for` returns it; brought to the next multiple of the model's `multiple_of`.
-        progress: is told (passes over a tile done, passes over a tile in all).
+        progress: called with (passes over a tile done, passes over a tile in all).
         should_stop: asked between tiles.
         memory_limit: as for `tile_for`, in bytes; what a tile leaves of it holds maps between
             the passes, which saves computing them again.
@@ -138,21 +147,21 @@ def translate_tiled(
 
     Raises:
         UsageError: the model cannot be translated in tiles, or its runner cannot.
-        MemoryFault: a tile does not fit the memory; `smaller` ones may.
+        MemoryFault: a tile does not fit in memory; `smaller` ones may.
     """
-    local = runner.local()
-    if local.locality.scale != runner.info.scale:
+    model = runner.tiled_model()
+    if model.locality.scale != runner.info.scale:
         raise UsageError(
-            f"{runner.info.name}: gives pictures of {local.locality.scale} times the size, its "
+            f"{runner.info.name}: gives pictures of {model.locality.scale} times the size, its "
             f"metadata says {runner.info.scale}"
         )
     picture = _Extended.of(pixels, runner)
     tile = _round_up(max(tile, runner.info.minimum), picture.multiple_of)
     limit = _limit(memory_limit)
-    overlap = _round_up(local.locality.reach + BLEND, picture.multiple_of)
-    taken = _seen(tile, picture.height, picture.width, overlap) * local.locality.bytes_per_pixel
+    overlap = _round_up(model.locality.reach + BLEND, picture.multiple_of)
+    taken = _seen(tile, picture.height, picture.width, overlap) * model.locality.bytes_per_pixel
     left = max(limit - taken, (1 - _SHARE) * limit)
-    steps = local.passes(left / (picture.height * picture.width))
+    steps = model.passes(left / (picture.height * picture.width))
     total = len(steps) * sum(map(len, picture.rows(tile, 0)))
     vector = None if domain is None else np.array([domain], np.float32)
     done = 0
@@ -173,7 +182,7 @@ def translate_tiled(
         return None
     except MemoryError:
         height, width = pixels.shape[:2]
-        raise MemoryFault(f"{width}x{height} does not fit the memory") from None
+        raise MemoryFault(f"{width}x{height} does not fit in memory") from None
 
 
 def gather_moments(
@@ -187,14 +196,14 @@ def gather_moments(
 
     Raises UsageError and MemoryFault as `translate_tiled` does.
     """
-    local = runner.local()
+    model = runner.tiled_model()
     picture = _Extended.of(pixels, runner)
     vector = None if domain is None else np.array([domain], np.float32)
     if tile is None:
         whole = picture.part((0, picture.height, 0, picture.width))
-        return local.moments(runner.planes(whole), vector)
+        return model.moments(runner.planes(whole), vector)
     work = _Work(runner, picture, vector, tile, lambda: None)
-    for step in local.passes(0)[:-1]:
+    for step in model.passes(0)[:-1]:
         work.gather(step)
     return work.found
 
@@ -267,10 +276,12 @@ class _Work:
                 _fade(out[s * y : s * yy], strip, s * (top - y))
         return out
 
-    def _run(self, step: Pass, part: Tile) -> Made:
+    def _run(self, step: Pass, part: Tile) -> PassResult:
         x = self.runner.planes(self.picture.part(part.seen)) if step.picture else None
         maps = {m.name: _within(self.maps[m.name], m, part.seen) for m in step.reads}
-        return self.runner.local().run(step, x, self.domain, maps, self.given, part.core_in_seen)
+        return self.runner.tiled_model().run(
+            step, x, self.domain, maps, self.given, part.core_in_seen
+        )
 
     def _keep(self, kept: Map, made: Array, part: Tile) -> None:
         if kept.name not in self.maps:
@@ -322,19 +333,19 @@ def tile_for(
     if isinstance(wanted, int):
         if wanted < 1:
             raise UsageError(f"a tile of {wanted} pixels; give 1 or more, auto or off")
-        runner.local()
+        runner.tiled_model()
         tile = _round_up(max(wanted, least), step)
         return None if max(height, width) <= tile else tile
     try:
-        local = runner.local()
+        model = runner.tiled_model()
     except UsageError:
         return None
-    where = local.locality
+    where = model.locality
     limit = _limit(memory_limit)
     h, w = (_round_up(max(side, least), step) for side in (height, width))
     if h * w * where.bytes_per_pixel <= limit:
         return None
-    if any(p.makes for p in local.passes((1 - _SHARE) * limit / (h * w))):
+    if any(p.makes for p in model.passes((1 - _SHARE) * limit / (h * w))):
         limit = int(_SHARE * limit)
     overlap = _round_up(where.reach + BLEND, step)
     # Below half the overlap a tile is nearly all overlap.

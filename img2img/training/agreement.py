@@ -30,9 +30,9 @@ def check_same(
     """
     if processes.count == 1:
         return
-    told = {n: repr(v) for n, v in config if n not in _OWN}
-    told |= {n: repr(v) for n, v in settings if not isinstance(v, Path)}
-    every = processes.gather(told)
+    own = {n: repr(v) for n, v in config if n not in _OWN}
+    own |= {n: repr(v) for n, v in settings if not isinstance(v, Path)}
+    every = processes.gather(own)
     for rank, other in enumerate(every):
         differing = [f"{n} {v}, there {every[0][n]}" for n, v in other.items() if v != every[0][n]]
         if differing:

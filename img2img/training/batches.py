@@ -92,7 +92,7 @@ class Trial:
         self._before = self.used(self.device)
 
     def rate(self, size: int) -> float | None:
-        """Pictures a second in batches of `size`; None where they do not fit the memory."""
+        """Pictures a second in batches of `size`; None where they do not fit in memory."""
         if not self.fits(size):
             return None
         try:
@@ -143,7 +143,7 @@ def fitting_batch(trial: Trial) -> tuple[int, str]:
             return None
 
     size, rates = choose(rate, min(MOST, len(trial.data)))
-    return size, _told(rates)
+    return size, _in_words(rates)
 
 
 def release(device: torch.device) -> None:
@@ -154,6 +154,6 @@ def release(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def _told(rates: Mapping[int, float]) -> str:
-    told = ", ".join(f"{size}: {rate:.3g}" for size, rate in rates.items())
-    return f"measured {told} pictures/s" if told else "no larger one fits"
+def _in_words(rates: Mapping[int, float]) -> str:
+    figures = ", ".join(f"{size}: {rate:.3g}" for size, rate in rates.items())
+    return f"measured {figures} pictures/s" if figures else "no larger one fits"

@@ -43,7 +43,9 @@ class TrainConfig(Settings):
     remote_data: str = Field("", description="address of the training pictures, if DATA is one")
     remote_out: str = Field("", description="address of the run folder, if it is one")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
-    preset: str = Field("", description="preset that the settings began with, as a record only")
+    preset: str = Field(
+        "", description="preset that the settings started from, for the record only"
+    )
     name: str = Field("", description="name in the model file; by default that of the run folder")
     licence: str = Field("unknown", description="licence of the model, written into its file")
     epochs: int = Field(100, ge=0, description="passes over the data at the full learning rate")
@@ -54,10 +56,12 @@ class TrainConfig(Settings):
     batch_size: int = Field(
         1,
         ge=0,
-        description="pictures at once, of all processes together; auto or 0: as many as fit the "
-        "memory and are fastest",
+        description="pictures per batch, over all processes; auto or 0: the fastest size that "
+        "fits in memory",
     )
-    accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
+    accumulate: int = Field(
+        1, ge=1, description="batches whose gradients are accumulated for one step"
+    )
     load_size: int = Field(286, ge=8, description="side in pixels to which pictures are scaled")
     crop_size: int = Field(256, ge=8, description="side in pixels of the random crops")
     centre_crop: int = Field(0, ge=0, description="central square cut out before scaling; 0: none")
@@ -66,13 +70,15 @@ class TrainConfig(Settings):
         ge=0,
         le=65536,
         description="long side in pixels at which the model works, written into its file; "
-        "0: each picture's own size; by default the method's, mostly the crop size",
+        "0: each picture's own size; by default the method's, usually the crop size",
     )
     held_out: int | None = Field(
-        None, ge=0, description="pictures held out where the folder does not say; by default 5 %"
+        None,
+        ge=0,
+        description="pictures held out if the folder has no held-out part; by default 5 %",
     )
     side_by_side: bool = Field(
-        False, description="take wide pictures for pairs even where they look like photographs"
+        False, description="treat wide pictures as pairs even if they look like photographs"
     )
     flip: bool = Field(True, description="mirror pictures at random")
     augment: dict[str, Any] = Field(default_factory=dict, description="augmentation, by name")
@@ -81,29 +87,29 @@ class TrainConfig(Settings):
     init: Path | None = Field(None, description="weights to start from: model file or run folder")
     clip_grad: float = Field(0.0, ge=0, description="largest norm of a gradient; 0: no limit")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0: none")
-    seed: int = Field(0, ge=0, description="of all randomness")
+    seed: int = Field(0, ge=0, description="random seed")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     precision: Precision = Field("auto", description="number format of the networks")
     threads: int | None = Field(None, ge=1, description="CPU threads; by default measured")
     cache_folder: Path | None = Field(
         None,
-        description="where copies of remote data and runs are kept; by default img2img's folder in "
-        "the cache of this system",
+        description="where copies of remote data and runs are kept; by default img2img's folder "
+        "in the cache folder of this system",
     )
     cache_mb: int = Field(4096, ge=0, description="memory for decoded pictures, in MB")
     on_device: OnDevice = Field("auto", description="keep all pictures on the device")
     process_timeout: float = Field(
-        TIMEOUT, gt=0, description="seconds that one of several processes waits for the others"
+        TIMEOUT, gt=0, description="seconds that each of several processes waits for the others"
     )
     workers: int = Field(0, ge=0, le=64, description="processes that prepare batches")
     albumentations: Path | None = Field(None, description="file of an Albumentations pipeline")
-    jpeg_decoder: JpegDecoder = Field("pillow", description="what decodes JPEG files")
-    tensorboard: bool = Field(False, description="write TensorBoard files too")
+    jpeg_decoder: JpegDecoder = Field("pillow", description="decoder of JPEG files")
+    tensorboard: bool = Field(False, description="also write TensorBoard files")
     checkpointing: bool = Field(False, description="compute activations twice to save memory")
     memory_format: MemoryFormat = Field("auto", description="layout of tensors in memory")
     compile: Compile = Field("auto", description="compile the generators with torch.compile")
     cuda_graphs: CudaGraphs = Field("auto", description="record steps as CUDA graphs")
-    max_minutes: float | None = Field(None, gt=0, description="end after so many minutes")
+    max_minutes: float | None = Field(None, gt=0, description="end after this many minutes")
     metrics: tuple[str, ...] = Field(
         DEFAULT_METRICS,
         description=f"figures of the held-out pictures: {', '.join(METRICS)}; of an output and its "
@@ -112,9 +118,11 @@ class TrainConfig(Settings):
     )
     best: str = Field("", description="figure by which the best model is kept as best.safetensors")
     patience: int = Field(
-        0, ge=0, description="validations without a better `best` that end the run; 0: never"
+        0,
+        ge=0,
+        description="end the run after this many validations without a better `best`; 0: never",
     )
-    validate_seconds: float = Field(60.0, gt=0, description="most time for one validation")
+    validate_seconds: float = Field(60.0, gt=0, description="time limit of one validation")
     on_collapse: Literal["warn", "stop"] = Field(
         "warn",
         description="whether mode collapse or a discriminator that always wins ends the run",

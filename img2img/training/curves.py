@@ -14,13 +14,13 @@ POINTS = 400  # of a curve
 _EVENTS = 200
 # The groups of curves and what their headings say.
 GROUPS = {
-    "figures": ("Held-out pictures", "Figures of pictures that the networks never learn from."),
-    "losses": ("Losses", "Means between two rows of the log; the band holds their range."),
+    "figures": ("Held-out pictures", "Figures of pictures that are never trained on."),
+    "losses": ("Losses", "Means between two rows of the log; the band shows the range."),
     "pace": ("Learning rate and speed", "The rate of the generator, and training pictures/s."),
     "health": (
         "Health",
         "What the detectors measure on the held-out pictures; "
-        "docs/how-to/watch-a-training.md says what each tells.",
+        "docs/how-to/watch-a-training.md explains each of them.",
     ),
 }
 

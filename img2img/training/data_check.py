@@ -25,7 +25,7 @@ def data_warnings(config: TrainConfig, seconds: float = SECONDS) -> list[str]:
     texts = [f"data: {finding}" for finding in report.findings if not finding.stops]
     if texts and report.examined < report.total:
         texts.append(
-            f"data: {report.examined} of {report.total} pictures were looked at; img2img data "
-            "check looks at all"
+            f"data: {report.examined} of {report.total} pictures were checked; img2img data "
+            f"check checks all of them"
         )
     return texts

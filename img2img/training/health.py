@@ -75,7 +75,7 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "discriminator-too-weak": Problem(
         "fooled",
-        "the generator is ahead of a discriminator that does not follow: outputs are judged more "
+        "the generator is ahead of a discriminator that cannot keep up: outputs are judged more "
         "real than real pictures, so their errors are no longer corrected: raise the "
         "discriminator's learning rate or its width, give n_critic where the method has it, or "
         "lower lambda_penalty, the strength of diffaugment or the generator's lr",
@@ -83,14 +83,14 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "discriminator-overfits": Problem(
         "memorised",
-        "the discriminator knows its training pictures by heart and takes real pictures that it "
-        "has not seen for outputs: give `diffaugment=color,translation` or `ada=true`, more "
+        "the discriminator has memorised its training pictures and takes unseen real pictures "
+        "for outputs: give `diffaugment=color,translation` or `ada=true`, more "
         "training pictures, or a smaller discriminator.width, or stop here",
         above=0.6,
     ),
     "oscillation": Problem(
         "swing",
-        "the outputs swing back and forth from look to look and do not come to rest: lower lr, "
+        "the outputs oscillate from one validation to the next and do not settle: lower lr, "
         "give `penalty=r1` or `ema=0.999`, give `beta1=0`, or raise the weight of the cycle or L1 "
         "loss",
         above=35.0,
@@ -111,20 +111,20 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "inverted": Problem(
         "luminance",
-        "the outputs are negatives of the inputs, bright where those are dark: start anew with "
+        "the outputs are negatives of the inputs, bright where those are dark: start again with "
         "another `seed`, or give or raise lambda_identity",
         below=-0.4,
     ),
     "checkerboard": Problem(
         "checkerboard",
-        "a checkerboard pattern is in the outputs: give `generator.tail=resize` or "
+        "the outputs show a checkerboard pattern: give `generator.tail=resize` or "
         "`generator.upsample=resize` where the generator has it, or raise a total variation loss",
         above=30.0,
     ),
     "colour-drift": Problem(
         "colour drift",
-        "the colours of the outputs differ from those of the real pictures as a whole: train "
-        "longer, give or raise lambda_identity or L1, or check that both sides show alike scenes",
+        "the overall colours of the outputs differ from those of the real pictures: train "
+        "longer, give or raise lambda_identity or L1, or check that both sides show similar scenes",
         above=40.0,
         looks=3,  # they are among the first things to be learned, and may take two
     ),
@@ -136,15 +136,15 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "saturated": Problem(
         "saturated",
-        "the outputs are nothing but black, white or the purest colours, and no gradient comes "
-        "back from there: the training has diverged; start anew from an earlier state with a "
+        "the outputs are saturated (only black, white or pure colours) and pass no gradient "
+        "back: the training has diverged; start again from an earlier state with a "
         "lower lr or `clip_grad=1`",
         above=0.6,
         ends=True,
     ),
     "not-finite": Problem(
         "not finite",
-        "outputs hold NaN or Inf: lower lr, give `clip_grad=1`, or train in `precision=fp32`",
+        "outputs contain NaN or Inf: lower lr, give `clip_grad=1`, or train in `precision=fp32`",
         above=0.0,
         looks=1,
     ),
@@ -190,7 +190,7 @@ class Health:
         self._looks = list(state.get("looks", ()))
         for row in rows:
             if row["event"] == "step":
-                self.hear(row["losses"])
+                self.add_losses(row["losses"])
             elif row["event"] == "health-figures":
                 self._paused = []
                 self._follow(_showing(row))
@@ -212,7 +212,7 @@ class Health:
         next."""
         self._scores = scores
 
-    def hear(self, losses: Mapping[str, float]) -> None:
+    def add_losses(self, losses: Mapping[str, float]) -> None:
         """Take the losses of a logged row."""
         for name, value in losses.items():
             if name in ("D", "D/gan", "D/a", "D/b"):

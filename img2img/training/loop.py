@@ -53,11 +53,11 @@ def train(
     """
     with _memory_named(config):
         check(config, dry_run)  # refused before any picture is read
-        with at_hand(config, listen, should_stop, dry_run) as hear:
+        with at_hand(config, listen, should_stop, dry_run) as notify:
             if examine and os.environ.get("RANK", "0") == "0":
                 for text in data_warnings(config):
-                    hear(Warned(text))
-            return _train(config, hear, should_stop, dry_run)
+                    notify(Warned(text))
+            return _train(config, notify, should_stop, dry_run)
 
 
 def _train(
@@ -132,9 +132,9 @@ def _memory_named(config: TrainConfig) -> Iterator[None]:
         side, batch = config.crop_size, config.batch_size
         smaller = f"`batch_size={batch // 2}` and `accumulate={2 * config.accumulate}`, "
         raise MemoryFault(
-            f"the memory does not suffice for a step of {batch} crops of {side}x{side}: give "
+            f"not enough memory for a step of {batch} crops of {side}x{side}: give "
             f"{smaller if batch > 1 else ''}a smaller crop_size, smaller networks or "
-            "`checkpointing=true`; the last saved state is whole"
+            "`checkpointing=true`; the last saved state is intact"
         ) from None
 
 

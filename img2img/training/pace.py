@@ -208,8 +208,8 @@ class Pace:
         now = rates.get(self.count)
         if keep and (now is None or rates[chosen] < _WORTH * now):
             chosen = self.count
-        told = ", ".join(f"{n}: {rate:.3g}" for n, rate in sorted(rates.items()))
-        self._take(chosen, f"measured {told} passes/s")
+        figures = ", ".join(f"{n}: {rate:.3g}" for n, rate in sorted(rates.items()))
+        self._take(chosen, f"measured {figures} passes/s")
 
     def _changed(self, step: int, before: int) -> str:
         self.changes.append([step, self.count])

@@ -169,11 +169,11 @@ class Processes:
         if self.count == 1:
             return work()
         own: T | None = None
-        failure: Told | None = None
+        failure: ErrorReport | None = None
         try:
             own = work()
         except Img2ImgError as error:
-            failure = _told(error)
+            failure = _report_of(error)
         failures = self.gather(failure)
         for rank, found in enumerate(failures):
             if found is not None:
@@ -191,7 +191,7 @@ class Processes:
             try:
                 answer[0] = work()
             except Img2ImgError as error:
-                answer[1] = _told(error)
+                answer[1] = _report_of(error)
         with _reaching():
             dist.broadcast_object_list(answer, 0)
         value, failure = answer
@@ -218,16 +218,16 @@ class Processes:
                 dist.barrier()
 
 
-Told = tuple[type[Img2ImgError], str]
+ErrorReport = tuple[type[Img2ImgError], str]
 
 
-def _told(error: Img2ImgError) -> Told:
+def _report_of(error: Img2ImgError) -> ErrorReport:
     """An error as it travels; MissingExtra is made of more than its text."""
     return (EnvironmentFault if isinstance(error, MissingExtra) else type(error)), str(error)
 
 
-def _raise(told: Told, prefix: str) -> None:
-    kind, text = told
+def _raise(report: ErrorReport, prefix: str) -> None:
+    kind, text = report
     error = kind(prefix + text)
     error.everywhere = True
     raise error
@@ -245,11 +245,12 @@ def _reaching() -> Iterator[None]:
         resume = "the same command resumes from the last saved state"
         if "imed out" in str(error) or "imeout" in str(error):
             raise EnvironmentFault(
-                f"{who} has waited in vain for another one, which hangs or is slow; {resume}; "
-                f"where it was slow, give more time, such as `process_timeout={4 * TIMEOUT:g}`"
+                f"{who} timed out waiting for another process, which hangs or is slow; {resume}; "
+                f"if it was only slow, allow more time, such as `process_timeout={4 * TIMEOUT:g}`"
             ) from None
         raise EnvironmentFault(
-            f"{who} has lost another one, which has ended or cannot be reached; its own output "
+            f"{who} has lost contact with another process, which has ended or cannot be reached; "
+            f"its own output "
             f"says why; {resume}"
         ) from None
 
@@ -276,11 +277,12 @@ def _never_met(error: Exception, count: int, timeout: float) -> EnvironmentFault
     who = f"process {os.environ.get('RANK')} of {count}"
     if "imed out" in str(error) or "imeout" in str(error):
         return EnvironmentFault(
-            f"{who} has waited {timeout:g} s for the others at {where} in vain: start the command "
-            f"on every node, with one address that all of them reach, or give them more time, "
+            f"{who} timed out after waiting {timeout:g} s for the others at {where}: start the "
+            f"command on every node, with one address that all of them can reach, or allow more "
+            f"time, "
             f"`process_timeout={2 * timeout:g}`"
         )
-    return EnvironmentFault(f"{who} cannot meet the others at {where}: {first_line(error)}")
+    return EnvironmentFault(f"{who} cannot connect to the others at {where}: {first_line(error)}")
 
 
 def _leave() -> None:

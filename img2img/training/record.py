@@ -46,7 +46,7 @@ class Record:
         self.health = Health(compared, str(facts["settings"].get("gan", "")))
         self.best: Best | None = None
         self._columns: Sequence[str] = ()
-        self._told = False
+        self._warned = False
         self._written: tuple[int, State] | None = None
         self._events: list[dict[str, Any]] = []
         self._fixed = {
@@ -92,8 +92,8 @@ class Record:
             text = str(error)
         else:
             return ""
-        told, self._told = self._told, True
-        return "" if told else text
+        warned, self._warned = self._warned, True
+        return "" if warned else text
 
 
 def environment(device: torch.device) -> dict[str, Any]:

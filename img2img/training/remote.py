@@ -81,17 +81,17 @@ def at_hand(
 
 def _published(run: RemoteRun, listen: Listener, fetch: Callable[[], None]) -> Iterator[Listener]:
     run.claim()
-    publisher, told = Publisher(run), ""
+    publisher, warned = Publisher(run), ""
 
-    def hear(event: TrainingEvent) -> None:
-        nonlocal told
+    def notify(event: TrainingEvent) -> None:
+        nonlocal warned
         listen(event)
         if isinstance(event, (Saved, Validated, Stopped, Finished)):
             publisher.ask()
-        if publisher.trouble != told:
-            told = publisher.trouble
-            if told:
-                listen(Warned(f"not published: {told}; the training continues in {run.folder}"))
+        if publisher.trouble != warned:
+            warned = publisher.trouble
+            if warned:
+                listen(Warned(f"not published: {warned}; the training continues in {run.folder}"))
 
     try:
         if count := run.fetch():
@@ -101,17 +101,17 @@ def _published(run: RemoteRun, listen: Listener, fetch: Callable[[], None]) -> I
         raise
     try:
         fetch()
-        yield hear
+        yield notify
     except Exception:
         if trouble := publisher.close():
-            listen(Warned(f"not published: {trouble}; the run is whole in {run.folder}"))
+            listen(Warned(f"not published: {trouble}; the run is complete in {run.folder}"))
         raise
     except BaseException:
         publisher.leave()
         raise
     if trouble := publisher.close():
         raise EnvironmentFault(
-            f"{trouble}; the run is whole in {run.folder}, and the same command publishes it"
+            f"{trouble}; the run is complete in {run.folder}, and the same command publishes it"
         )
 
 

@@ -50,7 +50,7 @@ class RemoteRun:
         self.place, self.folder, self._home = Place(address), folder, folder.parent
         self._clock = clock
         if self.place.read_only:
-            raise UsageError(f"`out` {address}: nothing can be written there")
+            raise UsageError(f"`out` {address}: not writable")
         try:
             known = json.loads((self._home / "published.json").read_bytes())
         except (OSError, ValueError):
@@ -91,8 +91,8 @@ class RemoteRun:
         if theirs is None:
             if any(map(_STATE.fullmatch, self._files)):
                 raise UsageError(
-                    f"{address}: the run is not there any more, and its copy in {self.folder} is "
-                    f"at step {_step(ours)}: remove that folder to begin anew, or copy it back"
+                    f"{address}: the run no longer exists there, and its copy in {self.folder} is "
+                    f"at step {_step(ours)}: remove that folder to start again, or copy it back"
                 )
             return 0
         known = self._files.get(theirs)
@@ -177,7 +177,7 @@ class RemoteRun:
         when = datetime.fromtimestamp(row["time"], UTC).strftime("%H:%M:%S UTC")
         raise EnvironmentFault(
             f"{self.place.address}: process {row.get('process')} of {row.get('host')} is training "
-            f"into it (last sign at {when}); if it is not, wait {STALE / 60:.0f} minutes or remove "
+            f"into it (last seen at {when}); if it is not, wait {STALE / 60:.0f} minutes or remove "
             f"{self.place.full(MARK)}"
         )
 

@@ -35,7 +35,7 @@ _NEWEST = 1_500_000  # most bytes of the newest sheet, embedded as it is
 _GAP, _HEAD = 4, 16  # of a contact sheet, in pixels
 _COMMANDS = (
     ("Translate your pictures", "img2img translate PHOTOS -o OUT -m {run}"),
-    ("Judge it on the held-out pictures", "img2img evaluate {run} {data} -o {run}/evaluation"),
+    ("Evaluate it on the held-out pictures", "img2img evaluate {run} {data} -o {run}/evaluation"),
     ("Export it to ONNX", "img2img export {run} -o {name}.onnx"),
 )
 
@@ -230,7 +230,7 @@ def _next(run: RunFiles) -> str:
         for why, command in next_commands(run, elsewhere)
     )
     if elsewhere:
-        lines = f"<p>In a folder to which <bdi>{_text(address)}</bdi> is copied.</p>{lines}"
+        lines = f"<p>In a folder with a copy of <bdi>{_text(address)}</bdi>.</p>{lines}"
     return f"<section><h2>What to type next</h2>{lines}</section>"
 
 

@@ -276,7 +276,7 @@ class Run:
         steps = self.step + round(left * rate)
         self._record(StepDone(self.step, steps, self._epoch, self._factor, rate, left, losses))
         if self._recorded:
-            self._recorded.health.hear(losses)
+            self._recorded.health.add_losses(losses)
 
     def validate(self) -> None:
         """Write the sample sheet and log the figures of the held-out pictures and of the health;

@@ -113,7 +113,7 @@ def newest_state(out: Path, now: Mapping[str, Any], listen: Listener) -> dict[st
         except ModelError as error:
             if k == len(found) - 1:
                 raise
-            listen(Warned(f"{error}; going back to the state before it"))
+            listen(Warned(f"{error}; falling back to the state before it"))
             continue
         compare_facts(path, state["facts"], now, listen)
         return state

@@ -138,7 +138,9 @@ def find_runs(folder: Path) -> list[Path]:
     levels = ["*/" * depth + "config.toml" for depth in range(1, _DEPTH + 1)]
     found = sorted(path.parent for level in levels for path in folder.glob(level))
     if not found:
-        raise UsageError(f"{folder}: no run folder in it; give the folder that holds your runs")
+        raise UsageError(
+            f"{folder}: contains no run folder; give the folder that contains your runs"
+        )
     return found
 
 

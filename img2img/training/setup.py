@@ -140,7 +140,7 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
         with torch.device("meta"):  # an output that the channels do not allow, a misspelt option
             build_generator(settings.generator, settings.generator_options)
     if getattr(settings, "discriminator", "") == ProjectedDiscriminator.name:
-        find_features("lite0")  # missing weights are told before any picture is read
+        find_features("lite0")  # missing weights are reported before any picture is read
     if config.crop_size > config.load_size:
         raise ConfigError(
             f"crop_size {config.crop_size} is larger than load_size {config.load_size}; "

@@ -193,7 +193,7 @@ def _standard_error(a: Tensor, b: Tensor) -> float:
 
 def fooled(real: Tensor, fake: Tensor) -> float:
     """How often an output is judged more real than a real picture, of all pairs of both: 0.5 where
-    it cannot tell, near 1 where the generator is ahead of a discriminator that does not follow,
+    it cannot tell, near 1 where the generator is ahead of a discriminator that cannot keep up,
     before what the authors of GANs called the Helvetica scenario (arXiv 1406.2661, sec. 6). NaN
     for fewer than 4 of a kind."""
     if min(len(real), len(fake)) < _LEAST:

@@ -265,7 +265,8 @@ class Best:
         if not self.name or any(n.rpartition(": ")[2] == self.name for n in figures):
             return ""
         return (
-            f"'{self.name}' cannot be computed of these held-out pictures (no truths, too small or "
+            f"'{self.name}' cannot be computed for these held-out pictures (no truths, too small "
+            f"or "
             "too few), so no best model is kept"
         )
 

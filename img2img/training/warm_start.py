@@ -48,7 +48,7 @@ def warm_start(method: Method, source: Path) -> list[str]:
             other = {k: v for k, v in config.items() if k in mine and mine[k] != v}
             sets = " ".join(f"`generator.{k}={v}`" for k, v in sorted(other.items()))
             raise ModelError(
-                f"{path}: its generator is another than this run's; "
+                f"{path}: its generator differs from this run's; "
                 f"use `generator={name}` {sets}".rstrip()
             ) from None
         if statistics not in (None, target.norm_statistics):

@@ -30,10 +30,10 @@ WORDS: dict[Kind, str] = {
     "domains": "a folder for each domain",
     "table": "an attribute table with pictures",
     "photographs": "photographs only",
-    "unknown": "no layout that training knows",
+    "unknown": "not a known layout",
 }
 EXPECTED = (
-    "expected are: pairs side by side in train/ or directly inside; A/ and B/ (or trainA/ and "
+    "expected: pairs side by side in train/ or directly inside; A/ and B/ (or trainA/ and "
     "trainB/); a folder for each domain in train/ or directly inside; a table list_attr.txt or "
     "*.csv beside images/; or photographs only"
 )

@@ -92,7 +92,7 @@ def _sizes_of(
             "shape",
             False,
             f"{several(len(odd), 'pair')} of two different shapes: {cut(rows)}",
-            "both are squeezed to one square and no longer lie on each other; crop them alike",
+            "both are squeezed to one square and are no longer aligned; crop them the same way",
             tuple(p for pair in odd for p in pair),
         )
     ]
@@ -105,10 +105,10 @@ def _unrelated(found: Registration, count: int) -> list[Finding]:
         Finding(
             "mispaired",
             False,
-            f"the pictures of the {count} pairs do not lie on each other: their edges agree no "
-            "more than those of pictures that do not belong together (peak "
+            f"the pictures of the {count} pairs are not aligned: their edges agree no more than "
+            f"those of unrelated pictures (peak "
             f"{found.peak:.1f}, where {RELATED_SET:g} is clear)",
-            "look at the sheet: if the files are shuffled, name them anew; if the pairs are alike "
+            "look at the sheet: if the files are shuffled, rename them; if the pairs are alike "
             "in content but not in place, use cyclegan for unpaired image sets",
         )
     ]
@@ -123,8 +123,7 @@ def _shifted(
         False,
         f"in the {count} pairs B lies {_where(x, y)} (of {size[0]:.0f}x{size[1]:.0f}; peak "
         f"{peak:.1f})",
-        "crop both sides so that they lie on each other; a network cannot learn edges that are "
-        "displaced",
+        "crop both sides so that they are aligned; a network cannot learn edges that are displaced",
     )
 
 
@@ -159,7 +158,7 @@ def _single(
                 False,
                 f"{several(len(wrong), 'pair')} of two pictures that do not belong together: "
                 f"{cut(rows)}",
-                "look at the sheet and name the files anew or remove them",
+                "look at the sheet and rename the files or remove them",
                 tuple(pairs[k][0] for k in wrong.tolist()),
             )
         )
@@ -173,7 +172,7 @@ def _single(
                 "shifted",
                 False,
                 f"{several(len(moved), 'pair')} in which B is displaced: {cut(rows)}",
-                "look at the sheet; crop them anew or remove them",
+                "look at the sheet; crop them again or remove them",
                 tuple(pairs[k][0] for k in moved.tolist()),
             )
         )

@@ -51,7 +51,7 @@ def left_alone(root: Path, ignored: Sequence[Found]) -> list[Finding]:
         some = [f for f in ignored if f.ignored and _is(kind, f.ignored)]
         if some:
             rows = cut([f"{relative(root, f.path)} ({f.ignored})" for f in some])
-            text = f"{several(len(some), 'entry', 'entries')} left alone: {rows}"
+            text = f"{several(len(some), 'entry', 'entries')} ignored: {rows}"
             name = {"link": "links", "raw": "raw"}.get(kind, "foreign")
             found.append(Finding(name, False, text, fix, tuple(f.path for f in some)))
     return found
@@ -75,7 +75,7 @@ def sizes(root: Path, good: Sequence[Seen], layout: Layout) -> list[Finding]:
                 f"{several(len(tiny), 'picture')} with a side under {_SMALL} pixels, the least of "
                 f"{min(s.width for s in tiny)}x{min(s.height for s in tiny)}: "
                 f"{named(root, [s.path for s in tiny])}",
-                "enlarged they hold nothing to learn; remove them",
+                "enlarged, they contain nothing to learn; remove them",
                 tuple(s.path for s in tiny),
             )
         )
@@ -123,10 +123,12 @@ def modes(root: Path, good: Sequence[Seen]) -> list[Finding]:
     found = []
     usual = Counter(_plain(s.mode) for s in good).most_common(1)[0][0] if good else ""
     meaning = {
-        "grey": "among colour pictures they teach that colours may vanish; convert or remove them",
+        "grey": "among colour pictures they teach the model to drop colours; convert or remove "
+        "them",
         "CMYK": "they are converted to sRGB; convert them yourself if colours matter",
         "16 bits": "they are reduced to 8 bits; nothing to do unless fine steps matter",
-        "alpha": "transparency is dropped, and what lies under it shows; lay them on white first",
+        "alpha": "transparency is dropped, which exposes the hidden colours; place them on white "
+        "first",
     }
     for name, fix in meaning.items():
         some = [s for s in good if name in s.mode]
@@ -177,7 +179,8 @@ def duplicates(root: Path, good: Sequence[Seen], layout: Layout) -> list[Finding
             plain.append(files)
     given = len({part for part, _ in layout.groups}) > 1
     fixes = {
-        "leak": "remove them from one of both, or make new sets with img2img data split; figures "
+        "leak": "remove them from one of the two, or make new sets with img2img data split; "
+        "figures "
         "of held-out pictures are too good with them",
         "labels": "a picture belongs to one of them; remove the other",
         "duplicates": "keep one of each"
@@ -237,7 +240,7 @@ def amounts(layout: Layout) -> list[Finding]:
     many = [n for n in counts.values() if n]
     if layout.kind in ("domains", "A and B") and many and max(many) > _IMBALANCE * min(many):
         rows = ", ".join(f"{side}: {n}" for side, n in counts.items())
-        fix = "the smallest set is seen too rarely; bring them nearer to each other"
+        fix = "the smallest set is seen too rarely; balance their sizes"
         found.append(Finding("imbalance", False, f"sets of very different size ({rows})", fix))
     return found + (_attributes(layout) if layout.table else [])
 

@@ -51,12 +51,12 @@ class Cluster:
         if self.address not in ("auto", "local") and _host_port(self.address) is None:
             raise UsageError(
                 f"`ray` {self.address}: give host:port of the head node, auto for the cluster of "
-                "this machine, or local for one of this command's own"
+                "this machine, or local to start one for this command"
             )
         if self.actors is not None and not 1 <= self.actors[0] <= self.actors[1]:
             raise UsageError(f"`actors` {self.actors[0]}-{self.actors[1]}: give MIN-MAX, from 1")
         if not 0 <= self.gpus <= 64 or (self.gpus > 1 and self.gpus != int(self.gpus)):
-            raise UsageError(f"`gpus` {self.gpus:g}: give a part of one GPU, or a whole number")
+            raise UsageError(f"`gpus` {self.gpus:g}: give a fraction of one GPU, or a whole number")
 
     @property
     def threads(self) -> int:

@@ -173,12 +173,12 @@ class Plan:
                 output = f"{domain.folder}/{name}" if domain.folder else name
                 if name_key(output) in outputs:
                     raise UsageError(
-                        "two domains would meet in one output; put {domain} into `name`"
+                        "two domains would write the same output; put {domain} into `name`"
                     )
                 outputs.add(name_key(output))
                 if self._meets_an_input(output):
                     raise UsageError(
-                        f"{self._out.full(output)}: this output would take the place of an input; "
+                        f"{self._out.full(output)}: this output would replace an input; "
                         "use another `out`"
                     )
                 key, _, _, place, source, stamp, _ = row
@@ -228,7 +228,7 @@ class Plan:
         if entry is None or not entry.stamps:
             return "skipped", THERE
         if not ours:
-            return "skipped", "the output was changed since; `overwrite` replaces it"
+            return "skipped", "the output was modified since; `overwrite` replaces it"
         if not entry.done:
             verdict = self._again(task, entry)
             task["redone"] = verdict is None

@@ -61,9 +61,13 @@ def check_remote(request: TranslateRequest) -> None:
         ("watch", request.watch), ("compare", request.compare), ("gallery", request.gallery),
     ):  # fmt: skip
         if value:
-            raise UsageError(f"`{option}` is for one machine; it does not go with `ray`")
+            raise UsageError(
+                f"`{option}` works on one machine only and cannot be combined with `ray`"
+            )
     if "-" in map(str, (*request.inputs, request.out)):
-        raise UsageError("- (a standard stream) is for one machine; it does not go with `ray`")
+        raise UsageError(
+            "- (a standard stream) works on one machine only and cannot be combined with `ray`"
+        )
 
 
 def translate_remote(
@@ -161,7 +165,7 @@ def _counted(row: dict[str, Any], total: ScaleSummary) -> PictureEvent:
 def _output(request: TranslateRequest) -> Place:
     place = Place(str(request.out))
     if place.read_only:
-        raise UsageError(f"{place.address}: is read only; `out` needs a folder or a bucket")
+        raise UsageError(f"{place.address}: is read-only; `out` needs a folder or a bucket")
     if place.local and Path(place.root).exists() and not Path(place.root).is_dir():
         raise UsageError(f"{place.address}: is a file; `out` needs a folder")
     # Before a picture is read, and with what the tasks will need too: read, write, list, remove.

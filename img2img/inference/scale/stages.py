@@ -126,7 +126,7 @@ class Translate:
                 for row in rows:
                     yield from self._translated([row])
                 return
-            reason = str(error) or "does not fit the memory"
+            reason = str(error) or "does not fit in memory"
             rows[0].picture = None
             rows[0].about |= {"status": "failed", "reason": reason, "record": True}
             yield pack(rows[0])
@@ -168,7 +168,7 @@ def write(table: pa.Table, work: Work) -> pa.Table:
     except (EnvironmentFault, Vanished) as error:
         for draft in drafts:
             draft.discard()
-        words = "no such folder or bucket any more"
+        words = "the folder or bucket no longer exists"
         text = f"{error}: {words}" if isinstance(error, Vanished) else str(error)
         rows = [Row({}, None, {"fault": text})]
     ends = [row.about if "fault" in row.about else _end(row, work) for row in rows]
@@ -223,7 +223,7 @@ def _decode(row: Row, work: Work, decoder: Decoder) -> None:
         else:
             row.picture = decoded.picture
         return
-    raise PictureError("it changes while it is read")
+    raise PictureError("it changes while being read")
 
 
 def _is_of(data: bytes, stamp: str) -> bool:

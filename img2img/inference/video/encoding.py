@@ -130,7 +130,7 @@ def check_codec(name: str | None, container: str) -> None:
         raise UsageError(f"`codec` {name}: is not written.{proposal(name, CODECS)}")
     if container not in CODECS[name].containers:
         fit = [n for n, codec in CODECS.items() if container in codec.containers]
-        raise UsageError(f"`codec` {name}: does not go into {container}; use {' or '.join(fit)}")
+        raise UsageError(f"`codec` {name}: cannot be stored in {container}; use {' or '.join(fit)}")
     if not _is_here(CODECS[name]):
         raise EnvironmentFault(
             f"`codec` {name}: this PyAV was built without {CODECS[name].encoder}; leave `codec` out"
@@ -147,7 +147,7 @@ def coding_for(clip: Clip, container: str, name: str | None, quality: int, scale
         fit = [n for n in order if container in CODECS[n].containers and _is_here(CODECS[n])]
         fit = [n for n in fit if CODECS[n].deep] if deep else fit
         if not fit:
-            raise EnvironmentFault(f"this PyAV has no encoder for {container} that is known here")
+            raise EnvironmentFault(f"this PyAV has no supported encoder for {container}")
         name = fit[0]
     codec = CODECS[name]
     notes = []
@@ -159,8 +159,8 @@ def coding_for(clip: Clip, container: str, name: str | None, quality: int, scale
     if codec.even and (width % 2 or height % 2):
         whole = width + width % 2, height + height % 2
         notes.append(
-            f"{width}x{height} becomes {whole[0]}x{whole[1]}: {name} needs even sides, so the last "
-            "row or column stands twice; `codec` av1 keeps the size"
+            f"{width}x{height} becomes {whole[0]}x{whole[1]}: {name} needs even sides, so the "
+            f"last row or column is duplicated; `codec` av1 keeps the size"
         )
         width, height = whole
     return Coding(codec, pixels, width, height, quality, tuple(notes))

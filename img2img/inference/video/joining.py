@@ -21,7 +21,7 @@ _PLACE = ("location", "gps", "xyz")
 # in units of the movie's time scale, which are milliseconds where nothing is said.
 _MP4 = {"movflags": "+faststart"}
 
-_OTHER = "a finished part is damaged; all of it was thrown away: run the same command again"
+_OTHER = "a finished segment is damaged; all segments were discarded: run the same command again"
 
 
 class Mismatch(PictureError):
@@ -149,7 +149,7 @@ class _Sound:
         except (*errors, AttributeError) as error:
             notes.append(f"its sound ({name}) is not kept: {first_line(error)}")
             return None
-        notes.append(f"its sound ({name}) is encoded anew as {wanted.removeprefix('lib')}")
+        notes.append(f"its sound ({name}) is re-encoded as {wanted.removeprefix('lib')}")
         return _Sound(stream, target, coded=True)
 
     def packets(self, packet: Any) -> Iterator[Any]:

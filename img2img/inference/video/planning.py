@@ -32,8 +32,8 @@ def are_clips(inputs: Sequence[str | Path]) -> bool:
     others = [name for name in names if name not in clips]
     if clips and others:
         raise UsageError(
-            f"{clips[0]} is a video clip and {others[0]} is none: clips are translated by a "
-            "command of their own"
+            f"{clips[0]} is a video clip, {others[0]} is not: translate clips with a separate "
+            f"command"
         )
     return bool(clips)
 
@@ -57,7 +57,7 @@ class ClipPlanner:
         self.paths = list(dict.fromkeys(expand(request.inputs)))
         others = [p for p in self.paths if not (is_clip_name(p) and p.is_file())]
         if others:
-            raise UsageError(f"{others[0]}: no video clip ({_known(CLIPS)})")
+            raise UsageError(f"{others[0]}: not a video clip ({_known(CLIPS)})")
         self.out = Path(request.out)
         self._suffix = _suffix(request.format)
         self.single = self._is_single()
@@ -97,7 +97,7 @@ class ClipPlanner:
         for job in jobs:
             if job.target.resolve() in sources:
                 raise UsageError(
-                    f"{job.target}: this output would take the place of an input; use another `out`"
+                    f"{job.target}: this output would replace an input; use another `out`"
                 )
         return jobs
 

@@ -293,11 +293,11 @@ def _video_of(container: Any) -> Any:
     """The video stream that players show; cover pictures are none."""
     streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
     if not streams:
-        raise PictureError("holds no video stream")
+        raise PictureError("contains no video stream")
     marked = [s for s in streams if s.disposition & s.disposition.default]
     stream = (marked or streams)[0]
     if stream.codec_context is None:
-        raise PictureError("no decoder here knows its video stream")
+        raise PictureError("no decoder is available for its video stream")
     return stream
 
 
@@ -317,8 +317,8 @@ def _describe(path: Path, container: Any, stream: Any, raw: Any) -> Clip:
         length = stream.duration * stream.time_base
     if colour.transfer in _HDR:
         notes.append(
-            f"HDR ({_HDR[colour.transfer]}): the model sees the stored values, which are brighter "
-            "in the shadows than those that it learned from"
+            f"HDR ({_HDR[colour.transfer]}): the model sees the stored values, which are "
+            f"brighter in the shadows than those it was trained on"
         )
     if raw.interlaced_frame:
         notes.append("interlaced: translated as it is stored; deinterlace it first for good edges")
@@ -358,7 +358,9 @@ def _turn(raw: Any, notes: list[str]) -> tuple[bool, bool, bool]:
             return False, a < 0, d < 0
         if a == d == 0 and b and c:
             return True, c < 0, b < 0
-        notes.append("turned by no multiple of 90 degrees: it is written as it is stored")
+        notes.append(
+            "rotated by an angle that is not a multiple of 90 degrees: written as it is stored"
+        )
     return False, False, False
 
 
@@ -370,4 +372,4 @@ def _why_not(path: Path, error: Exception) -> str:
             return "an empty file"
     except OSError as fault:
         return describe_os_error(fault)
-    return f"no video clip, or damaged at its start ({first_line(error)})"
+    return f"not a video clip, or damaged at its start ({first_line(error)})"

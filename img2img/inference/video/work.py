@@ -81,7 +81,7 @@ class ClipWork:
             try:
                 holds = self._network if self._network.gathers() else None
             except UsageError as error:
-                yield Note(f"{source}: each frame is normalised for itself: {error}")
+                yield Note(f"{source}: each frame is normalised independently: {error}")
         with Reader(source) as reader:
             expected = reader.clip.expected
             for step in survey(reader, holds, self._job.domain, self._should_stop):

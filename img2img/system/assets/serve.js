@@ -49,7 +49,7 @@
     if (locked) {
       const wrong = sessionStorage.getItem(KEY) !== null;
       sessionStorage.removeItem(KEY);
-      say(wrong ? "This token is not the server's." : "This server needs a token.", wrong);
+      say(wrong ? "This token is not valid." : "This server needs a token.", wrong);
       part("token").focus();
     } else if (!answer.ok) {
       say(`The models cannot be listed: ${await reason(answer)}`, true);
@@ -140,7 +140,7 @@
     }
     cards.push(card);
     part("list").append(element);
-    if (file.size > MOST) fail(card, "larger than this server takes", false);
+    if (file.size > MOST) fail(card, "larger than this server accepts", false);
     else queue(card);
   }
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from img2img.errors import UsageError
 from img2img.onnx_format.session import Array
-from img2img.runners.onnx_local import GraphLocal
-from img2img.tiling.locality import Core, Float, Given, Local, Made, Pass
+from img2img.runners.onnx_tiled import GraphTiledModel
+from img2img.tiling.locality import Core, Float, Given, Pass, PassResult, TiledModel
 
 
-class ForeignLocal(Local):
+class ForeignTiledModel(TiledModel):
     """`graph` with other values for pictures.
 
     Args:
@@ -26,7 +26,7 @@ class ForeignLocal(Local):
 
     def __init__(
         self,
-        graph: GraphLocal,
+        graph: GraphTiledModel,
         entered: Callable[[Float], Array],
         left: Callable[[Array], Float],
         multiple_of: int,
@@ -34,8 +34,8 @@ class ForeignLocal(Local):
     ):
         if multiple_of % graph.coarsest:
             raise UsageError(
-                f"{name}: cannot be translated in tiles: it takes sides that are no multiples of "
-                f"{graph.coarsest}, on which its coarsest map lies; use `tile` off"
+                f"{name}: cannot be translated in tiles: it takes sides that are not multiples "
+                f"of {graph.coarsest}, the stride of its coarsest map; use `tile` off"
             )
         self._graph, self._entered, self._left = graph, entered, left
         self.locality = graph.locality
@@ -51,7 +51,7 @@ class ForeignLocal(Local):
         maps: Mapping[str, Array],
         given: Given,
         core: Core,
-    ) -> Made:
+    ) -> PassResult:
         entered = None if x is None else self._entered(x[None])[0]
         made = self._graph.run(step, entered, domain, maps, given, core)
         if made.pixels is None:

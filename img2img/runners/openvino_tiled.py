@@ -8,11 +8,11 @@ from typing import Any
 from img2img.errors import EnvironmentFault, first_line
 from img2img.onnx_format.model import OnnxModel
 from img2img.onnx_format.session import Array
-from img2img.runners.onnx_local import GraphLocal, Opened
+from img2img.runners.onnx_tiled import GraphTiledModel, Opened
 from img2img.system.out_of_memory import is_memory_error
 
 
-class OpenVinoLocal(GraphLocal):
+class OpenVinoTiledModel(GraphTiledModel):
     """`compile` makes a request of the bytes of a graph."""
 
     def __init__(self, model: OnnxModel, compile: Callable[[bytes], Any], name: str):

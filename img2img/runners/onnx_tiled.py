@@ -13,7 +13,7 @@ from img2img.onnx_format.graph import Graph
 from img2img.onnx_format.model import OnnxModel
 from img2img.onnx_format.session import Array, Providers, open_session
 from img2img.system.out_of_memory import memory_faults
-from img2img.tiling.locality import Core, Float, Given, Local, Made, Pass, moments_of
+from img2img.tiling.locality import Core, Float, Given, Pass, PassResult, TiledModel, moments_of
 
 # Graphs are kept for the next picture as long as their weights together stay below this.
 _KEPT_BYTES = 96 * 2**20
@@ -29,7 +29,7 @@ class Opened:
     rest: Callable[[], None] = lambda: None
 
 
-class GraphLocal(Local):
+class GraphTiledModel(TiledModel):
     """`model`: the model's file; `factor`: measured, what a pass takes in memory for each byte of
     the tensors of its graph that live together.
 
@@ -68,7 +68,7 @@ class GraphLocal(Local):
         maps: Mapping[str, Array],
         given: Given,
         core: Core,
-    ) -> Made:
+    ) -> PassResult:
         graph = self._ready(step, {name for name, m in maps.items() if m.dtype == np.float16})
         feeds: dict[str, Array] = {name: m[None] for name, m in maps.items()}
         for k, (mean, variance) in enumerate(given):
@@ -86,11 +86,11 @@ class GraphLocal(Local):
             y, *made = graph.run({name: feeds[name] for name in graph.names})
         kept = {m.name: value[0] for m, value in zip(step.makes, made, strict=True)}
         if step.norm is None:
-            return Made(None, y[0].astype(np.float32, copy=False), kept)
+            return PassResult(None, y[0].astype(np.float32, copy=False), kept)
         shrink = self.locality.norms[step.norm].shrink
         if (y.shape[2] * shrink, y.shape[3] * shrink) != (height, width):
             raise UsageError("cannot be translated in tiles: its maps do not follow the picture")
-        return Made(moments_of(y[0], core, shrink), None, kept)
+        return PassResult(moments_of(y[0], core, shrink), None, kept)
 
     def _ready(self, step: Pass, half: set[str]) -> Opened:
         if step not in self._opened:
@@ -104,7 +104,7 @@ class GraphLocal(Local):
         return self._opened[step][0]
 
 
-class OnnxLocal(GraphLocal):
+class OnnxTiledModel(GraphTiledModel):
     """Through onnxruntime; `providers`, `device` and `threads` as the model's own session has
     them."""
 

@@ -21,12 +21,12 @@ from img2img.tiling.locality import (
     Core,
     Float,
     Given,
-    Local,
     Locality,
-    Made,
     Moments,
     NormPlace,
     Pass,
+    PassResult,
+    TiledModel,
     moments_of,
 )
 
@@ -38,7 +38,7 @@ class _Reached(Exception):
     """The normalisation that was asked for is reached; the rest of the pass is not needed."""
 
 
-class TorchLocal(Local):
+class TorchTiledModel(TiledModel):
     """`generator` in evaluation mode on `place`.
 
     Raises UsageError, naming the model `name`, when it cannot be translated in tiles.
@@ -72,7 +72,7 @@ class TorchLocal(Local):
         maps: Mapping[str, Array],
         given: Given,
         core: Core,
-    ) -> Made:
+    ) -> PassResult:
         assert x is not None
         found: list[Moments] = []
 
@@ -83,7 +83,7 @@ class TorchLocal(Local):
             raise _Reached
 
         y = self._run(x[None], domain, given, at_the_end)
-        return Made(
+        return PassResult(
             found[0] if found else None, None if y is None else y[0].float().cpu().numpy(), {}
         )
 
