@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from img2img.cli.console import set_quiet
+
+if TYPE_CHECKING:
+    from typer.models import OptionInfo
 
 # Headings of the help. Options without one stand first, under "Options".
 FILES = "Files and metadata"
@@ -41,7 +44,7 @@ def one_of(*values: str) -> Callable[[str], list[str]]:
     return complete
 
 
-def megapixels(panel: str) -> Any:
+def megapixels(panel: str) -> OptionInfo:
     """The option for the largest picture, under the heading `panel`."""
     return typer.Option(
         metavar="N",
@@ -51,7 +54,7 @@ def megapixels(panel: str) -> Any:
     )
 
 
-def decode_seconds(panel: str) -> Any:
+def decode_seconds(panel: str) -> OptionInfo:
     """The option for the time that a picture may take to decode, under the heading `panel`."""
     return typer.Option(
         metavar="SECONDS",

@@ -41,7 +41,7 @@ class GeneratorSettings(Settings):
     )
 
     @property
-    def scale(self) -> Any:
+    def scale(self) -> int:
         """How many times as large as its input the generator makes a picture, as it was given."""
         return self.generator_options.get("scale", 1)
 

@@ -119,7 +119,7 @@ ENLARGE: dict[str, Any] = RESTORE | {
 
 
 def larger(
-    preset: dict[str, Any], crop: int, batch: int, load: int, judge: int = 0, **options: Any
+    preset: dict[str, Any], crop: int, batch: int, load: int, judge: int = 0, **options: int
 ) -> dict[str, Any]:
     """A preset for two cores made into one for a GPU: larger crops and batches, in the layout in
     memory that the device is fastest with.

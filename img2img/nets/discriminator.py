@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ class Discriminator(nn.Module, ABC):
         return self.config.minimum
 
     @abstractmethod
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, x: Tensor) -> object:
         """Judge `x`; see the class."""
 
     @abstractmethod

@@ -59,7 +59,7 @@ def compile_generators(
     return f"the generators are not compiled: {why}"
 
 
-def uncompiled(how: Compilation) -> AbstractContextManager[Any]:
+def uncompiled(how: Compilation) -> AbstractContextManager[object]:
     """Inside, compiled networks run as plain ones, so that other sizes cost no compilation."""
     return torch.compiler.set_stance("force_eager") if how.on else contextlib.nullcontext()
 
