@@ -41,7 +41,7 @@ NO_TRAINING_CODE = {
 }
 TRAINING_CODE = {"methods", "training", "data", "losses", "augment"}
 # What methods share; they import no other module of their package.
-SHARED = ("base", "image_pool", "parts", "pause", "tasks")
+SHARED = ("base", "descent", "image_pool", "parts", "pause", "tasks")
 # Packages and modules that import neither torch nor pydantic nor onnx when they are imported.
 LIGHT = ("cli", "images", "inference", "onnx_format", "tiling", "diagnostics", "system",
          "errors", "_version", "receptive_field", "model_format.info", "model_format.checkpoint", "model_format.find",

@@ -51,6 +51,8 @@ class Discriminator(nn.Module, ABC):
 
     Config: ClassVar[type[DiscriminatorConfig]]
     name: ClassVar[str]
+    required_features: ClassVar[tuple[str, ...]] = ()
+    """Names in `FEATURES` of the frozen networks that it looks through."""
     shrinking: ClassVar[tuple[str, ...]] = ("layers",)
     """The settings that, made smaller, let smaller pictures in; proposed in this order."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -166,9 +167,14 @@ class Health:
         ended: what was found in which a training learns no more, else empty.
     """
 
-    def __init__(self, compared: Mapping[str, str], gan: str):
-        """`compared`: as `Method` has it; `gan`: the objective, or ""."""
-        self._compared, self._gan = compared, gan
+    def __init__(
+        self,
+        compared: Mapping[str, str],
+        gan: str,
+        made_of: Mapping[str, str] = MappingProxyType({}),
+    ):
+        """`compared`, `made_of`: as `Method` has them; `gan`: the objective, or ""."""
+        self._compared, self._gan, self._made_of = compared, gan, made_of
         self._seen: dict[str, list[Tensor]] = {}
         self._losses: dict[str, list[float]] = {}
         self._paused: list[float] = []
@@ -293,13 +299,8 @@ class Health:
         return {n: (min if n in lowest else max)(v) for n, v in found.items()}
 
     def _pairs(self, names: Sequence[str]) -> list[tuple[str, str]]:
-        """(output, input): `A to B` is made from A, whatever else from the first column. Cycles and
-        real pictures are no outputs."""
-        real = {names[0], *self._compared.values()} if names else set()
-        pairs = []
-        for name in names:
-            if name in real or name.startswith("truth ") or name.count(" to ") > 1:
-                continue
-            source = name.partition(" to ")[0]
-            pairs.append((name, source if source in real and source != name else names[0]))
-        return pairs
+        """(output, input): by `made_of`, or whatever is no real picture from the first column."""
+        if self._made_of:
+            return [(n, self._made_of[n]) for n in names if self._made_of.get(n) in names]
+        real = {*names[:1], *self._compared.values(), *(f"truth {name}" for name in names)}
+        return [(name, names[0]) for name in names if name not in real]
