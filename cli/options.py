@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from img2img.cli.console import set_quiet
+from img2img.methods import METHODS as _METHODS
 
 if TYPE_CHECKING:
     from typer.models import OptionInfo
@@ -24,8 +25,9 @@ BROWSER = "Web page"
 TRITON = "Triton server"
 GENERAL = "General"
 
-# The names in the library's tables: to print help, the command line imports none of them.
-METHODS = ("pix2pix", "cyclegan", "cut", "stargan", "stylize")
+# The names in the library's tables. To print help, the command line imports nothing heavy: of the
+# methods the table itself, which is light, of the others none.
+METHODS = (*_METHODS,)
 METRICS = ("l1", "psnr", "ssim", "ms_ssim", "vgg19_distance", "lpips")
 RUNNERS = ("auto", "onnxruntime", "openvino", "tensorrt", "torch", "torch-compile")
 

@@ -15,7 +15,7 @@ from img2img.metrics import METRICS
 from img2img.model_format.find import shipped
 from img2img.runners import RUNNERS
 from img2img.training.presets import presets_of
-from tests.conftest import Cli, Main
+from tests.conftest import OWN, Cli, Main
 
 COMMANDS = [
     "translate",
@@ -132,12 +132,12 @@ def _help_of(command: str, option: str) -> str:
 
 def test_the_help_names_every_method_preset_and_model() -> None:
     """The command line imports no training code to print its help, so the names stand there as text."""
-    presets = {name for method in METHODS.values() for name in presets_of(method)}
+    presets = {name for method in OWN for name in presets_of(METHODS[method])}
     assert set(re.findall(r"[\w-]+", _help_of("train", "method"))) - {"or"} == set(METHODS)
     said = _help_of("train", "--preset")
     assert presets == set(re.findall(r"[\w-]+", said)) - {"for", "every", "method", "or"}
     assert f"[default: {next(iter(shipped()))}]" in _help_of("translate", "--model")
-    sizes = {name: method.defaults.get("batch_size", 1) for name, method in METHODS.items()}
+    sizes = {name: METHODS[name].defaults.get("batch_size", 1) for name in OWN}
     said = _help_of("train", "--batch-size")
     told = dict(re.findall(r"(\w+) (\d+)(?=[,\]])", said.partition("[default: 1;")[2]))
     assert told == {name: str(size) for name, size in sizes.items() if size != 1}
