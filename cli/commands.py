@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -68,13 +68,13 @@ COMMANDS = {
 }  # fmt: skip
 
 
-class Commands(Mapping[str, Any]):
+class Commands(Mapping[str, Command | Group]):
     """The commands of `COMMANDS`; each is made when it is first asked for."""
 
     def __init__(self) -> None:
-        self._made: dict[str, Any] = {}
+        self._made: dict[str, Command | Group] = {}
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Command | Group:
         if name not in self._made:
             self._made[name] = _made(name, COMMANDS[name])
         return self._made[name]
@@ -92,7 +92,7 @@ class Commands(Mapping[str, Any]):
 class Program(Group):  # type: ignore[misc]  # mypy knows cli by another name
     """The whole program, which imports a command when it is called."""
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, **given: object) -> None:
         super().__init__(**given)
         self.commands = Commands()
 
@@ -103,7 +103,7 @@ class Program(Group):  # type: ignore[misc]  # mypy knows cli by another name
         return [(name, known.summary) for name, known in COMMANDS.items()]
 
 
-def _made(name: str, known: Known) -> Any:
+def _made(name: str, known: Known) -> Command | Group:
     module = importlib.import_module(f"img2img.cli.{known.module}")
     found = getattr(module, known.function)
     if not isinstance(found, typer.Typer):

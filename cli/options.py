@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from img2img.cli.console import set_quiet
+from img2img.methods import METHODS as _METHODS
+
+if TYPE_CHECKING:
+    from typer.models import OptionInfo
 
 # Headings of the help. Options without one stand first, under "Options".
 FILES = "Files and metadata"
@@ -21,8 +25,9 @@ BROWSER = "Web page"
 TRITON = "Triton server"
 GENERAL = "General"
 
-# The names in the library's tables: to print help, the command line imports none of them.
-METHODS = ("pix2pix", "cyclegan", "cut", "stargan", "stylize")
+# The names in the library's tables. To print help, the command line imports nothing heavy: of the
+# methods the table itself, which is light, of the others none.
+METHODS = (*_METHODS,)
 METRICS = ("l1", "psnr", "ssim", "ms_ssim", "vgg19_distance", "lpips")
 RUNNERS = ("auto", "onnxruntime", "openvino", "tensorrt", "torch", "torch-compile")
 
@@ -41,7 +46,7 @@ def one_of(*values: str) -> Callable[[str], list[str]]:
     return complete
 
 
-def megapixels(panel: str) -> Any:
+def megapixels(panel: str) -> OptionInfo:
     """The option for the largest picture, under the heading `panel`."""
     return typer.Option(
         metavar="N",
@@ -52,7 +57,7 @@ def megapixels(panel: str) -> Any:
     )
 
 
-def decode_seconds(panel: str) -> Any:
+def decode_seconds(panel: str) -> OptionInfo:
     """The option for the time that a picture may take to decode, under the heading `panel`."""
     return typer.Option(
         metavar="SECONDS",

@@ -78,10 +78,16 @@ def _meaning(settings: type[Settings], name: str) -> str:
     return next((field.description for field in fields if field and field.description), "")
 
 
-_TYPES = {bool: "true or false", int: "integer", float: "number", str: "text", Path: "path"}
+_TYPES: dict[object, str] = {
+    bool: "true or false",
+    int: "integer",
+    float: "number",
+    str: "text",
+    Path: "path",
+}
 
 
-def _type(annotation: Any) -> str:
+def _type(annotation: object) -> str:
     """A type in words; None in a union means that the setting may be absent."""
     kinds = typing.get_args(annotation)
     if typing.get_origin(annotation) is typing.Literal:
@@ -95,7 +101,7 @@ def _type(annotation: Any) -> str:
     return _TYPES.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
-def _range(metadata: Collection[Any]) -> str:
+def _range(metadata: Collection[object]) -> str:
     signs = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
     limits = [
         f"{sign} {value:g}"

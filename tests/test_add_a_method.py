@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from img2img import methods
 from img2img.methods import METHODS, Method
 from img2img.model_format.checkpoint import load_model
 from img2img.settings import described
 from img2img.training import presets_of, resolve, train
-from tests import test_loop
+from tests import test_loop, test_pix2pix
 from tests.conftest import ROOT, Main, into
 
 PAGE = ROOT / "docs" / "how-to" / "add-a-method.md"
@@ -23,21 +27,37 @@ PAGE = ROOT / "docs" / "how-to" / "add-a-method.md"
 
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Method]]:
-    """The method of the page, in the table."""
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
-    (tmp_path / "mirror_method.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
+    """The method of the page: its file in the package, its line in the table."""
+    text = PAGE.read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    ((name, kind),) = re.findall(r'^    "(\w+)": "(\w+)",$', text, re.M)
+    folder = tmp_path / "methods"
+    folder.mkdir()
+    (folder / f"{name}.py").write_text(code)
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
     importlib.invalidate_caches()
-    method = importlib.import_module("mirror_method").Mirror
-    monkeypatch.setitem(METHODS, method.name, method)
-    small = {"generator_options": {"width": 4, "depth": 3}}
-    monkeypatch.setitem(test_loop.SETTINGS, "mirror", small)
-    yield method
+    monkeypatch.setitem(METHODS, name, kind)
+    # Processes that a test starts find it in the same way.
+    known = (
+        "from img2img import methods\n"
+        f"methods.__path__.append({str(folder)!r})\n"
+        f"methods.METHODS[{name!r}] = {kind!r}"
+    )
+    plain = test_loop.in_two_processes
+    monkeypatch.setattr(
+        test_loop, "in_two_processes", lambda config, logs: plain(config, logs, known)
+    )
+    yield METHODS[name]
+    sys.modules.pop(f"img2img.methods.{name}", None)
 
 
 @pytest.fixture
-def data(pairs: Path, mirror: type[Method]) -> dict[str, Path]:
-    return {"mirror": pairs}
+def data(mirror: type[Method], pairs: Path, tmp_path: Path) -> dict[str, Path]:
+    return test_loop.folders(pairs, tmp_path)
+
+
+def test_it_keeps_the_contract(mirror: type[Method]) -> None:
+    test_pix2pix.test_every_trainer_keeps_the_contract("mirror")
 
 
 def test_it_trains_publishes_and_shows(data: dict[str, Path], tmp_path: Path) -> None:
@@ -54,6 +74,37 @@ def test_it_is_validated(data: dict[str, Path], tmp_path: Path) -> None:
 
 def test_it_resumes_to_the_bit(data: dict[str, Path], tmp_path: Path) -> None:
     test_loop.test_every_method_resumes_to_the_bit("mirror", data, tmp_path)
+
+
+def test_its_tiny_preset_really_trains(data: dict[str, Path], tmp_path: Path) -> None:
+    test_loop.test_the_tiny_preset_really_trains("mirror", data, tmp_path)
+
+
+def test_a_dry_run_of_it_writes_nothing(data: dict[str, Path], tmp_path: Path) -> None:
+    test_loop.test_a_dry_run_estimates_and_writes_nothing("mirror", data, tmp_path)
+
+
+@pytest.mark.parametrize("more", [{"diffaugment": "color,translation,cutout"}, {"ada": True}])
+def test_it_takes_augmentation_of_what_discriminators_see(
+    more: dict[str, Any], data: dict[str, Path], tmp_path: Path
+) -> None:
+    test_loop.test_augmentation_of_what_the_discriminator_sees("mirror", more, data, tmp_path)
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed")
+@pytest.mark.distributed
+@pytest.mark.slow
+def test_two_processes_learn_it_as_one_does(data: dict[str, Path], tmp_path: Path) -> None:
+    test_loop.test_two_processes_learn_what_one_learns("mirror", "instance", data, tmp_path)
+
+
+def test_one_line_in_the_table_puts_it_into_the_help() -> None:
+    program = (
+        "import sys; from img2img.methods import METHODS; METHODS['mirror'] = 'Mirror'\n"
+        "from img2img.cli import main; sys.argv[1:] = ['train', '--help']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "stargan, stylize or mirror." in " ".join(done.stdout.split())
 
 
 def test_its_tiny_preset_is_small(mirror: type[Method], tmp_path: Path) -> None:

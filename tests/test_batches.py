@@ -66,11 +66,8 @@ class Steps:
     def __init__(self, largest: int = 10**6, period: int = 1, error: Exception | None = None):
         self.largest, self.period, self.number = largest, period, 0
         self.error = error or MemoryError()
-        self.augment = self
+        self.augment = self.view = self
         self.taken: list[tuple[int, int]] = []
-
-    def view(self, x: Any, condition: int) -> Any:
-        return x
 
     def begin(self, step: int, indices: list[int]) -> None:
         assert step == self.number

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from img2img.errors import Diverged
 from img2img.losses import Gan, discriminator_loss
+from img2img.methods import CycleGAN
 from img2img.methods.base import undecided
 from img2img.training import train
 from img2img.training.events import HealthNote
@@ -165,7 +166,7 @@ def test_a_collapse_ends_a_training_and_a_pattern_does_not() -> None:
 
 
 def test_each_output_of_a_cycle_is_compared_with_its_own_input() -> None:
-    health = Health({"A to B": "B", "B to A": "A"}, "lsgan")
+    health = Health(CycleGAN.compared, "lsgan", CycleGAN.made_of)
     a, b = scenes(), scenes().flip(0)
     columns = {"A": a, "A to B": restyled(a), "A to B to A": a}
     columns |= {"B": b, "B to A": restyled(b), "B to A to B": b}
@@ -173,6 +174,21 @@ def test_each_output_of_a_cycle_is_compared_with_its_own_input() -> None:
     figures, _ = health.judge(1)
     assert figures.figures["luminance"] > 0.9 and figures.figures["change"] > 10
     assert health.columns == list(columns)
+
+
+def test_outputs_are_what_a_method_says_or_all_but_real_pictures() -> None:
+    a, b = scenes(), scenes().flip(0)
+    seen = {"A": a, "A to B": b, "A to B to A": a, "B": b, "B to A": a, "truth A to B": b}
+    names = [*seen, "other"]
+    cycle = Health(CycleGAN.compared, "", CycleGAN.made_of)
+    assert cycle._pairs(names) == [("A to B", "A"), ("B to A", "B")]
+    assert cycle._pairs(["A", "A to B", "B to A"]) == [("A to B", "A")]  # B was not shown
+    plain = Health({"A to B": "B"}, "")
+    assert plain._pairs(["A", "A to B", "B", "truth A to B", "other"]) == [
+        ("A to B", "A"),
+        ("other", "A"),
+    ]
+    assert plain._pairs([]) == []
 
 
 def test_a_resumed_run_judges_as_one_in_one_piece() -> None:

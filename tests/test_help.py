@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -15,7 +20,7 @@ from img2img.metrics import METRICS
 from img2img.model_format.find import shipped
 from img2img.runners import RUNNERS
 from img2img.training.presets import presets_of
-from tests.conftest import Cli, Main
+from tests.conftest import OWN, Cli, Main
 
 COMMANDS = [
     "translate",
@@ -139,12 +144,63 @@ def _help_of(command: str, option: str) -> str:
 
 def test_the_help_names_every_method_preset_and_model() -> None:
     """The command line imports no training code to print its help, so the names stand there as text."""
-    presets = {name for method in METHODS.values() for name in presets_of(method)}
+    presets = {name for method in OWN for name in presets_of(METHODS[method])}
     assert set(re.findall(r"[\w-]+", _help_of("train", "method"))) - {"or"} == set(METHODS)
     said = _help_of("train", "--preset")
     assert presets == set(re.findall(r"[\w-]+", said)) - {"for", "every", "method", "or"}
     assert f"[default: {next(iter(shipped()))}]" in _help_of("translate", "--model")
-    sizes = {name: method.defaults.get("batch_size", 1) for name, method in METHODS.items()}
+    sizes = {name: METHODS[name].defaults.get("batch_size", 1) for name in OWN}
     said = _help_of("train", "--batch-size")
     reported = dict(re.findall(r"(\w+) (\d+)(?=[,\]])", said.partition("[default: 1;")[2]))
     assert reported == {name: str(size) for name, size in sizes.items() if size != 1}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_help_is_coloured_on_a_terminal(tmp_path: Path) -> None:
+    """Headings or names of options in colour, and with NO_COLOR the same text without."""
+    plain = on_a_terminal(tmp_path, NO_COLOR="1")
+    coloured = on_a_terminal(tmp_path)
+    assert "-m, --model" in plain and "\x1b" not in plain
+    assert "\x1b[36m--model\x1b[0m" in coloured and "\x1b[1m" in coloured  # cyan; bold headings
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
+
+
+def on_a_terminal(folder: Path, **environment: str) -> str:
+    """What `img2img translate --help` writes to a terminal of 80 columns."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    inherited = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "img2img.cli", "translate", "--help"],
+        stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder,
+        env=inherited | {"TERM": "xterm-256color", "COLUMNS": "80"} | environment,
+    )  # fmt: skip
+    os.close(theirs)
+    parts = []
+    with contextlib.suppress(OSError):  # Linux's answer once the other side is closed
+        while part := os.read(ours, 65536):
+            parts.append(part)
+    os.close(ours)
+    assert process.wait() == 0
+    return b"".join(parts).decode()
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_models_show_opens_with_what_the_model_is_for(name: str, main: Main) -> None:
+    """First its title and purpose, then size, speed and a sample; the rest behind --all."""
+    model = shipped()[name]
+    done = main("models", "show", name)
+    assert done.returncode == 0 and f"img2img models show {name} --all" in done.stderr
+    head, _, facts = done.stdout.partition("\n\n")
+    title, *purpose = head.splitlines()
+    assert title.startswith(f"{name}: {model.title}") and " ".join(purpose).endswith(".")
+    rows = [line.partition(":") for line in facts.splitlines() if ":" in line]
+    given = {title: text.strip() for title, _, text in rows}
+    assert list(given)[:3] == ["file", "size on disk", "working size"]
+    assert re.fullmatch(r"[\d.]+ [KM]B", given["size on disk"])
+    assert re.match(r"[\d.]+ .*\(onnxruntime.* CPU core", given["speed"])
+    assert Path(given["sample"]).is_file()
+    assert len(done.stdout.splitlines()) < len(
+        main("models", "show", name, "--all").stdout.splitlines()
+    )

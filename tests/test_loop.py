@@ -16,9 +16,11 @@ import pytest
 import torch
 from PIL import Image
 
+from img2img.data import LabelledData, PairedData, StyledData, UnpairedData
 from img2img.errors import ConfigError, ModelError
 from img2img.methods import METHODS
 from img2img.model_format.checkpoint import load_model, load_state, read_model_info
+from img2img.nets import NETWORKS
 from img2img.system import memory
 from img2img.training import (
     TrainConfig,
@@ -30,7 +32,7 @@ from img2img.training import (
 from img2img.training.devices import choose_precision, peak_memory
 from img2img.training.ema import Average
 from img2img.training.run_folder import states_of
-from tests.conftest import into, picture
+from tests.conftest import OWN, into, picture
 from tests.test_training import Stop, final, same
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -69,13 +71,33 @@ BATCH_NORM = (("pix2pix", "batch"), ("stylize", "batch"))
 ALWAYS = (("pix2pix", "batch"),)
 
 
-def test_every_method_is_covered_here() -> None:
-    assert set(SETTINGS) == set(METHODS)
+def test_every_method_of_the_project_is_covered_here() -> None:
+    assert set(SETTINGS) == set(OWN)
+
+
+def settings_of(method: str) -> dict[str, Any]:
+    """Those of `SETTINGS`; for a method without an entry those of its preset `tiny`, with instance
+    norm and without dropout, so that processes can be compared."""
+    if method in SETTINGS:
+        return SETTINGS[method]
+    given: dict[str, Any] = dict(presets_of(METHODS[method])["tiny"].get("settings", {}))
+    defaults = METHODS[method].Config.model_fields
+    for what, table in NETWORKS.items():
+        if what in defaults:
+            options = table[given.get(what, defaults[what].default)].Config.model_fields
+            plain = {n: v for n, v in (("norm", "instance"), ("dropout", False)) if n in options}
+            given[f"{what}_options"] = given.get(f"{what}_options", {}) | plain
+    return given
 
 
 @pytest.fixture
 def data(pairs: Path, tmp_path: Path) -> dict[str, Path]:
-    """A folder for each method: pairs, the same used unpaired, and three labelled domains."""
+    return folders(pairs, tmp_path)
+
+
+def folders(pairs: Path, tmp_path: Path) -> dict[str, Path]:
+    """A folder for each method, by the layout that it learns from: pairs, the same used unpaired,
+    and three labelled domains."""
     folder = tmp_path / "domains"
     for part, count in (("train", 4), ("test", 1)):
         for place, name in enumerate(("red", "green", "blue")):
@@ -89,14 +111,15 @@ def data(pairs: Path, tmp_path: Path) -> dict[str, Path]:
         for k in range(4):
             picture(60, 44, 3 * k + (side == "B")).save(tmp_path / "styled" / side / f"{k}.png")
     styled = tmp_path / "styled"
-    return {"pix2pix": pairs, "cyclegan": pairs, "stargan": folder, "stylize": styled, "cut": pairs}
+    layouts = {PairedData: pairs, UnpairedData: pairs, LabelledData: folder, StyledData: styled}
+    return {n: layouts[kind.Data] for n, kind in METHODS.items() if kind.Data in layouts}
 
 
 def config_of(method: str, data: dict[str, Path], out: Path, **more: Any) -> TrainConfig:
     values = {
         "method": method, "data": data[method], "out": out, "steps": 8, "load_size": 36,
         "crop_size": 32, "batch_size": 2, "log_every": 1, "sample_every": 8, "save_every": 3,
-        "device": "cpu", "threads": 1, "precision": "fp32", "settings": SETTINGS[method],
+        "device": "cpu", "threads": 1, "precision": "fp32", "settings": settings_of(method),
     }  # fmt: skip
     return resolve(values | more)
 
@@ -312,7 +335,7 @@ def test_a_dry_run_estimates_and_writes_nothing(
     assert (
         last["parameters"].keys()
         == METHODS[method]
-        .build(METHODS[method].Config.parse(SETTINGS[method]), _Domains, 32)
+        .build(METHODS[method].Config.parse(settings_of(method)), _Domains, 32)
         .nets.keys()
         and min(last["parameters"].values()) > 0
     )
@@ -507,7 +530,7 @@ def test_two_processes_learn_what_one_learns(
     method: str, norm: str, data: dict[str, Path], tmp_path: Path
 ) -> None:
     """The same global batch, 18 steps: losses, running statistics and ADA agree within 1e-5."""
-    settings = SETTINGS[method]
+    settings = settings_of(method)
     if norm == "batch" or method == "stylize":  # whose generator has batch norm by default
         settings = settings | {
             key: settings[key] | {"norm": norm}

@@ -20,6 +20,7 @@ from img2img.training import train
 from img2img.training.health import PROBLEMS
 from img2img.training.run import Run
 from img2img.training.verdicts import PICTURES, Verdicts, score
+from tests.conftest import OWN
 from tests.sick import HEALTHY, SICK, Case, run_case
 from tests.test_training import Stop, config_of
 
@@ -40,7 +41,7 @@ class Multiplications(TorchDispatchMode):
 
 def test_every_problem_is_caused_and_every_method_is_cleared() -> None:
     assert {case.problem for case in SICK} == set(PROBLEMS)
-    assert set(HEALTHY) == set(METHODS)
+    assert set(HEALTHY) == set(OWN)
 
 
 @pytest.mark.slow
@@ -58,7 +59,7 @@ def test_a_sick_training_is_named(case: Case, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", HEALTHY)
 def test_a_healthy_training_is_not_accused(method: str, seed: int, tmp_path: Path) -> None:
     if method == "stylize":
         try:

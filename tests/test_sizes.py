@@ -1,4 +1,5 @@
-"""Files and functions stay short enough to read: 400 lines a file, 80 a function, the loop 120.
+"""Files and functions stay short enough to read: 400 lines a file, 80 a function, the loop 120; and
+few annotations of parameters and returns say `Any`.
 
 `LONG_FILES` and `LONG_FUNCTIONS` are what is still longer, with the length it must not exceed.
 The lists only shrink: an entry that is no longer needed fails the test too.
@@ -12,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE, FUNCTION, LOOP = 400, 80, 120
+ANY = 25
 TRAIN = "img2img/training/loop.py:train"
 
 LONG_FILES: dict[str, int] = {}
@@ -96,3 +98,59 @@ def test_the_exceptions_only_shrink() -> None:
     assert complaints({"a": 500}, {"a": 500}) == []
     assert complaints({"a": 501}, {"a": 500}) == ["a: 501 lines; divide it"]
     assert complaints({}, {"a": 500}) == ["a: short enough now; remove its exception"]
+
+
+def _says_any(annotation: ast.AST) -> bool:
+    """Whether the annotation is `Any`, or has it anywhere within (`list[Any]`, `Any | None`), but
+    for the values of a table by name, `dict[str, Any]` or `Mapping[str, Any]`, which is what JSON,
+    TOML and `state_dict` give."""
+    match annotation:
+        case ast.Name(id="Any") | ast.Attribute(attr="Any"):
+            return True
+        case ast.Constant(value=str(text)):  # a name in quotes, or a word of a Literal
+            return text.isidentifier() and text == "Any"
+        case ast.Subscript(
+            value=ast.Name(id="dict" | "Mapping"),
+            slice=ast.Tuple(elts=[ast.Name(id="str"), ast.Name(id="Any")]),
+        ):
+            return False
+    return any(map(_says_any, ast.iter_child_nodes(annotation)))
+
+
+def untyped(root: Path) -> list[str]:
+    """Every parameter and return below `root` whose annotation says `Any`, as `file:line name`."""
+    found = []
+    for path, text in python_files(root):
+        for node in ast.walk(ast.parse(text)):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            given = [child for child in ast.walk(node.args) if isinstance(child, ast.arg)]
+            rows = [(arg.arg, arg.annotation) for arg in given] + [("return", node.returns)]
+            found += [
+                f"{path}:{annotation.lineno} {node.name} {name}"
+                for name, annotation in rows
+                if annotation is not None and _says_any(annotation)
+            ]
+    return found
+
+
+def test_few_signatures_say_any() -> None:
+    """At most 25 parameters and returns of img2img/ and cli/ say `Any`, counted as in `_says_any`:
+    `list[Any]` and the like count too."""
+    found = untyped(ROOT)
+    assert len(found) <= ANY, "\n".join(found)
+
+
+def test_what_says_any_is_found(tmp_path: Path) -> None:
+    (tmp_path / "img2img").mkdir()
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "cli" / "a.py").write_text(
+        "def counted(a: Any, *b: list[Any], c: Any | None = None, **d: 'Any') -> tuple[Any, int]: ...\n"
+        "async def also(a: Mapping[Any, str], b: dict[str, list[Any]]) -> typing.Any: ...\n"
+        "def not_counted(a: dict[str, Any], b: Literal['Any one'], c=0) -> Mapping[str, Any]:\n"
+        "    x: Any = a\n"
+    )
+    assert [row.split(" ", 1)[1] for row in untyped(tmp_path)] == [
+        *(f"counted {name}" for name in ("a", "b", "c", "d", "return")),
+        *(f"also {name}" for name in ("a", "b", "return")),
+    ]

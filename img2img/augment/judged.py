@@ -292,9 +292,4 @@ def _ada_colour(g: np.random.Generator, p: float) -> maps.Matrix | None:
         steps.append(maps.hue(360 * u[1]))
     if happens[4] < p:
         steps.append(maps.saturation(2 ** z[2]))
-    if not steps:
-        return None
-    matrix = steps[0]
-    for step in steps[1:]:
-        matrix = maps.after(step, matrix)
-    return matrix
+    return maps.in_turn(steps)

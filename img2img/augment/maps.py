@@ -8,6 +8,7 @@ that a draw is the same on every device.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -122,6 +123,11 @@ def luma_flip() -> Matrix:
 def after(second: Matrix, first: Matrix) -> Matrix:
     """One (3, 4) map that does `first`, then `second`."""
     return np.hstack([second[:, :3] @ first[:, :3], second[:, :3] @ first[:, 3:] + second[:, 3:]])
+
+
+def in_turn(steps: Sequence[Matrix]) -> Matrix | None:
+    """One map that does all `steps`, the first one first; None of none."""
+    return functools.reduce(lambda done, step: after(step, done), steps) if steps else None
 
 
 def recolour(x: Tensor, matrices: Sequence[Matrix]) -> Tensor:

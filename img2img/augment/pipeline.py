@@ -200,12 +200,7 @@ class Augment:
         if u["brightness"] < c.brightness:
             # `maps` counts in half ranges, the settings in whole ones.
             steps.append(maps.brightness(_both_ways(u["brightness_by"]) * 2 * c.brightness_by))
-        if not steps:
-            return None
-        matrix = steps[0]
-        for step in steps[1:]:
-            matrix = maps.after(step, matrix)
-        return matrix
+        return maps.in_turn(steps)
 
 
 def _uniform(seed: list[int]) -> Draws:

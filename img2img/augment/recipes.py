@@ -11,7 +11,7 @@ from img2img.errors import ConfigError, proposal
 from img2img.settings import Settings
 
 
-def _range(given: Any) -> Any:
+def _range(given: object) -> object:
     """0 or an empty list: off; one number: always this."""
     if given is None or given == [] or given == () or (given == 0 and given is not False):
         return None

@@ -27,7 +27,7 @@ from img2img.system.atomic import atomic_path, locked, sweep_stale, write_atomic
 FORMAT = 1
 
 
-def content_key(root: Path, files: Sequence[Path], settings: Sequence[Any]) -> str:
+def content_key(root: Path, files: Sequence[Path], settings: Sequence[object]) -> str:
     """What identifies decoded pictures: `files` by path below `root`, size and time of change in
     nanoseconds, and the settings they are loaded with."""
     sha = hashlib.sha256(json.dumps([FORMAT, *settings]).encode())

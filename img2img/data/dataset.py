@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import Field
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 
@@ -14,7 +15,9 @@ Folder = Path  # of training data
 
 
 class Batch(Protocol):
-    """Pictures and labels of some samples."""
+    """Pictures and labels of some samples: a dataclass, whose tensors are its fields."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def on(self, device: torch.device) -> Self:
         """The same on `device`, pictures as floats in [-1, 1]."""

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, NoReturn, Self
 
 import torch
 from torch import Tensor
@@ -153,7 +153,7 @@ class _Failed(NamedTuple):
     kind: type[Img2ImgError] | None
     text: str
 
-    def throw(self) -> None:
+    def throw(self) -> NoReturn:
         if self.kind is None:
             raise RuntimeError(f"in a data worker: {self.text}")
         error = self.kind.__new__(self.kind)
@@ -172,7 +172,7 @@ class _Worker:
         with _signals_held():
             self.process.start()
         theirs.close()
-        self.answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue[Batch | _Failed | _Silent] = queue.SimpleQueue()
         self.reader = threading.Thread(target=self._read, args=(pin,), daemon=True)
         self.reader.start()
 
@@ -180,7 +180,7 @@ class _Worker:
         with contextlib.suppress(OSError):  # it is dead, which its missing answer will tell
             self.pipe.send_bytes(pickle.dumps(request))
 
-    def answer(self, patience: float) -> Any:
+    def answer(self, patience: float) -> Batch | _Failed | _Silent:
         try:
             return self.answers.get(timeout=patience)
         except queue.Empty:
@@ -231,7 +231,7 @@ def _serve(pipe: Connection, data: Dataset) -> None:
             request = Request(*pickle.loads(pipe.recv_bytes()))
         except (EOFError, OSError):
             return  # the training is gone
-        answer: Any
+        answer: Batch | _Failed
         try:
             answer = data.batch(*request)
         except Img2ImgError as error:
@@ -246,6 +246,6 @@ def _serve(pipe: Connection, data: Dataset) -> None:
             return
 
 
-def _pinned(batch: Any) -> Any:
+def _pinned(batch: Batch) -> Batch:
     values = {f.name: getattr(batch, f.name) for f in fields(batch)}
     return replace(batch, **{n: v.pin_memory() for n, v in values.items() if isinstance(v, Tensor)})

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from img2img.data.store import Store
-from img2img.errors import ConfigError, EnvironmentFault
+from img2img.errors import ConfigError, EnvironmentFault, first_line
 
 OnDevice = Literal["auto", "yes", "no"]
 # Networks, optimizers and activations come later and are not known yet.
@@ -49,6 +49,6 @@ def settle(
     except RuntimeError as error:  # torch's out-of-memory errors are these
         raise EnvironmentFault(
             f"the device has no room for {needed / 2**20:.0f} MB of pictures "
-            f"({str(error).splitlines()[0]}); use `on_device=no`"
+            f"({first_line(error)}); use `on_device=no`"
         ) from None
     return True

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import PIL
@@ -29,6 +29,7 @@ from img2img.images import Pixels, read_picture, resize_pixels
 Split = Literal["train", "held-out"]
 MAX_HELD_OUT = 100
 Kind = Literal["memory", "mapped", "decoded", "device"]
+Rows = TypeVar("Rows", Pixels, Tensor)
 Draw = tuple[int, int, int, int]  # seed, epoch, index, which
 _SHOWN = 20
 _DECODERS = 4
@@ -193,11 +194,11 @@ class Store:
             return "mapped"
         return "memory" if fits else "decoded"
 
-    def _settings(self) -> list[Any]:
+    def _settings(self) -> list[object]:
         x = self._loading
         return [x.size, x.centre_crop, x.swap, self._channels, PIL.__version__, x.jpeg]
 
-    def _columns(self, rows: Any) -> tuple[Any, ...]:
+    def _columns(self, rows: Rows) -> tuple[Rows, ...]:
         """(..., bytes) as (..., size, size, C) for each picture; an array or a tensor."""
         side, found, start = self._loading.size, [], 0
         for count in self._channels:

@@ -19,7 +19,7 @@ import numpy as np
 
 from img2img.data.cropping import Cropping, crop_store
 from img2img.data.store import Loading, Progress, Split, files_of_split, fingerprint
-from img2img.data.unpaired import UnpairedBatch, _folders, sets_of
+from img2img.data.unpaired import UnpairedBatch, pictures_of_sides, sets_of
 from img2img.errors import DataError
 from img2img.images import find_pictures
 
@@ -144,7 +144,7 @@ def _sides(
     if not style.exists():
         raise DataError(f"{style}: no such style picture or folder")
     paintings = [style] if style.is_file() else list(find_pictures(style))
-    pair = _folders(root, "train") or _folders(root, None)
+    pair = pictures_of_sides(root, "train") or pictures_of_sides(root, None)
     photographs = pair[0] if pair else [p for p in find_pictures(root) if p not in set(paintings)]
     some = files_of_split(root, photographs, split, loading.held_out)
     return some, paintings, style.parent if style.is_file() else style

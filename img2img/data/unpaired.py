@@ -147,9 +147,9 @@ def sets_of(
     root: Path, split: Split, held_out: int | None = None
 ) -> tuple[list[Path], list[Path]] | None:
     """The files of A and of B of one split of a folder; None where no two sets are found."""
-    training = _folders(root, "train")
-    given = _folders(root, "test") or _folders(root, "val")
-    whole = training or _folders(root, None)
+    training = pictures_of_sides(root, "train")
+    given = pictures_of_sides(root, "test") or pictures_of_sides(root, "val")
+    whole = training or pictures_of_sides(root, None)
     if whole is None:
         return given if split == "held-out" else None
     if given is not None:
@@ -158,6 +158,8 @@ def sets_of(
     return a, b
 
 
-def _folders(root: Path, part: str | None) -> tuple[list[Path], list[Path]] | None:
+def pictures_of_sides(root: Path, part: str | None) -> tuple[list[Path], list[Path]] | None:
+    """The pictures in A and B of `part` (train, test or val; None: of a folder without parts), or
+    None where `root` has no such folders."""
     sides = two_folders(root, part)
     return None if sides is None else (list(find_pictures(sides[0])), list(find_pictures(sides[1])))

@@ -12,9 +12,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -167,10 +166,9 @@ class _Case:
     truth: str = ""
     keep: str = ""  # where to keep the output instead of measuring
 
-    def row(self, **more: Any) -> Row:
+    def row(self, reason: str = "") -> Row:
         size = f"{self.width}x{self.height}"
-        fields = {"runner": self.runner, "precision": self.precision} | more
-        return Row(device=self.device, size=size, batch=self.batch, **fields)
+        return Row(self.runner, self.precision, self.device, size, self.batch, reason=reason)
 
 
 def _keep_truth(
@@ -252,7 +250,8 @@ def _run(case: _Case) -> Row:
     truth = np.load(case.truth)[: case.batch] if case.truth else None
     median = float(np.median(times))
     name, precision = runner.description.split()[0], runner.precision
-    return case.row(
+    return replace(
+        case.row(),
         runner=f"auto: {name}" if case.runner == "auto" else case.runner,
         precision=precision,
         ms=round(median * 1000, 3),

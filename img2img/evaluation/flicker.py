@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from img2img.errors import PictureError, UsageError
@@ -71,7 +71,9 @@ class Flicker:
         return self._still / self.pairs if self.pairs else 0.0
 
 
-def _moved(before: Pixels, now: Pixels, part: Overlap, same: Any) -> Any:
+def _moved(
+    before: Pixels, now: Pixels, part: Overlap, same: NDArray[np.bool]
+) -> NDArray[np.float32]:
     """Mean absolute change over the channels of the pixels that count, (N,)."""
     apart = now[part.now].astype(np.int16) - before[part.before]
     return np.abs(apart).mean(2, dtype=np.float32)[same]

@@ -16,6 +16,7 @@ from img2img.model_format.layouts import STARGAN, resnet_names, stargan_names, u
 from img2img.nets import Generator
 from img2img.nets.antialias import BlurDown, BlurUp
 from img2img.nets.blocks import InstanceNorm
+from img2img.settings import Settings
 from img2img.system.atomic import write_atomic
 
 SUFFIXES = (".pth", ".pt", ".ckpt")
@@ -88,7 +89,7 @@ def _layout_of(generator: Generator) -> tuple[str, Callable[[str], str]]:
     return f"{'cut' if blurred else 'cyclegan'} resnet_{c.blocks}blocks", resnet_names
 
 
-def _compare(config: Any, wanted: dict[str, Any], project: str) -> None:
+def _compare(config: Settings, wanted: dict[str, Any], project: str) -> None:
     given = {name: getattr(config, name) for name in wanted}
     if given.get("bias", False) is None:  # none where a norm with its own bias follows
         given["bias"] = not given["affine"]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 # uint8 everywhere in training; uint16 (full range) only where `Reading.deep` asked for it.
 Pixels = NDArray[Any]
+Values = TypeVar("Values", NDArray[Any], "Tensor")
 MetadataChoice = Literal["keep", "no-gps", "strip"]
 MAX_PIXELS = 400_000_000
 _ROWS = 64
@@ -17,7 +21,7 @@ _ROWS = 64
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def to_network(pixels: Any) -> Any:
+def to_network(pixels: Values) -> Values:
     """Values 0..255 -> [-1, 1]; arrays and tensors of a floating type."""
     return pixels / 127.5 - 1.0
 

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from img2img.errors import MemoryFault, PictureError, UsageError
 from img2img.images import HOLDS_16_BITS, Picture, Pixels
@@ -99,7 +98,7 @@ class _Item:
     replaces: bool
 
     @property
-    def kind(self) -> tuple[Any, ...]:
+    def kind(self) -> tuple[object, ...]:
         pixels = self.decoded.picture.pixels
         return pixels.shape, pixels.dtype.str, self.job.domain is None
 

@@ -152,7 +152,7 @@ class Translator:
         self, picture: list[Kind] | tuple[Kind, ...], **options: Unpack[CallOptions]
     ) -> list[Kind]: ...
 
-    def __call__(self, picture: Any, **options: Unpack[CallOptions]) -> Any:
+    def __call__(self, picture: object, **options: Unpack[CallOptions]) -> object:
         """Translate one picture, or a list of them; see the table above. `domains`, `size`,
         `strength` and `tile` hold for this call.
 
@@ -165,12 +165,12 @@ class Translator:
         unknown = sorted(set(options) - CallOptions.__annotations__.keys())
         if unknown:
             raise TypeError(f"Translator() got an unexpected option '{unknown[0]}'")
-        many = isinstance(picture, list | tuple)
-        carriers = [carrier_of(each) for each in (picture if many else [picture])]
+        given = picture if isinstance(picture, list | tuple) else [picture]
+        carriers = [carrier_of(each) for each in given]
         pixels = [each for carrier in carriers for each in carrier.pixels]
         answers = iter(self._run(pixels, options))
         made = [carrier.back([next(answers) for _ in carrier.pixels]) for carrier in carriers]
-        return made if many else made[0]
+        return made if given is picture else made[0]
 
     def network(
         self,

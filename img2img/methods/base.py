@@ -12,10 +12,9 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from img2img.augment import Augment
+from img2img.augment import Augment, JudgedView
 from img2img.data.dataset import Folder
 from img2img.data.store import Loading, Progress, Split
-from img2img.errors import Diverged
 from img2img.losses import (
     Gan,
     Judgement,
@@ -26,8 +25,9 @@ from img2img.losses import (
     gradient_penalty,
     r1_penalty,
 )
+from img2img.methods.descent import Descent
 from img2img.methods.pause import Pause, check_pause, undecided
-from img2img.nets import Generator
+from img2img.nets import DISCRIMINATORS, Generator
 from img2img.nets.discriminator import Discriminator
 from img2img.settings import Settings
 
@@ -41,7 +41,7 @@ class GeneratorSettings(Settings):
     )
 
     @property
-    def scale(self) -> Any:
+    def scale(self) -> int:
         """How many times as large as its input the generator makes a picture, as it was given."""
         return self.generator_options.get("scale", 1)
 
@@ -84,52 +84,6 @@ class GanSettings(GeneratorSettings):
         return value
 
 
-class Descent:
-    """One step down a gradient; the loop chooses how (clipping, scaling, averaging, accumulation).
-
-    Attributes:
-        clip: largest norm of an optimizer's whole gradient, or 0.
-        scaler: gradient scaling for fp16, or None.
-        average: averages gradients between processes, in place.
-        part, parts: number of this micro-batch and how many make a step.
-    """
-
-    def __init__(self) -> None:
-        self.clip = 0.0
-        self.scaler: torch.amp.GradScaler | None = None
-        self.average: Callable[[Sequence[Tensor]], None] = lambda gradients: None
-        self.part, self.parts = 0, 1
-
-    def __call__(self, name: str, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-        """Raises Diverged when loss or gradient is not finite; the parameters then stay."""
-        if self.part == 0:
-            optimizer.zero_grad(set_to_none=True)
-        if not torch.isfinite(loss.detach()):
-            raise Diverged(f"the loss of {name} is {loss.item()}")
-        loss = loss / self.parts
-        (self.scaler.scale(loss) if self.scaler else loss).backward()
-        if self.part < self.parts - 1:
-            return
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        self.average(gradients)
-        if self.scaler:
-            # The scaler skips a step whose gradient overflowed and lowers its scale; that is no
-            # divergence until the scale itself is gone.
-            self.scaler.unscale_(optimizer)
-            if self.scaler.get_scale() < 1e-4:
-                raise Diverged(f"the gradient of {name} is not finite at any fp16 scale")
-        elif not torch.isfinite(torch.stack(torch._foreach_norm(gradients)).sum()):
-            raise Diverged(f"the gradient of {name} is not finite")
-        if self.clip:
-            torch.nn.utils.clip_grad_norm_(parameters, self.clip)
-        if self.scaler:
-            self.scaler.step(optimizer)
-            self.scaler.update()
-        else:
-            optimizer.step()
-
-
 LAPTOP: dict[str, Any] = {
     "schedule": "time",
     "max_minutes": 60.0,
@@ -153,6 +107,8 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
         defaults: settings of the loop that the method's paper or reference has.
         compared: columns (see `columns`) of translated pictures, and of the real ones that they are
             compared with as sets.
+        made_of: columns of translated pictures, and those that they are made of; where it is empty,
+            all but real pictures and truths are made of the first column.
         presets: named settings of the loop, and under `settings` of the method. `tiny` makes the
             networks small enough to train in a few minutes on a laptop.
         path_settings: names of settings that are paths; a model file keeps only their last part.
@@ -188,6 +144,7 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
     defaults: ClassVar[dict[str, Any]] = {}
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     compared: ClassVar[dict[str, str]] = {}
+    made_of: ClassVar[dict[str, str]] = {}
     path_settings: ClassVar[tuple[str, ...]] = ()
     working_size: ClassVar[int | None] = None
     upsampling: ClassVar[Literal["plain", "guided"]] = "plain"
@@ -210,7 +167,7 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
         self.pauses: dict[str, Pause] = {}
         self.undecided = 0.0
         self.descent = Descent()
-        self.view: Callable[[Tensor, int], Tensor] = lambda x, condition_channels: x
+        self.view = JudgedView(0)
         self.observe_real: Callable[[Any, int], None] = lambda answer, count: None
 
     def judged_by(self, discriminators: Mapping[str, Discriminator], c: GanSettings) -> None:
@@ -238,6 +195,17 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
         """How many channels the networks take and give: 3 for RGB, 1 for grey."""
         options = config.generator_options if isinstance(config, GeneratorSettings) else {}
         return options.get("in_channels", 3), options.get("out_channels", 3)
+
+    @classmethod
+    def required_features(cls, config: ConfigT) -> tuple[str, ...]:
+        """Names in `FEATURES` of the networks that its discriminators look through."""
+        named = config.discriminator if isinstance(config, GanSettings) else ""
+        return DISCRIMINATORS[named].required_features if named in DISCRIMINATORS else ()
+
+    @classmethod
+    def warm_up_steps(cls, config: ConfigT) -> int:
+        """How many steps come before the ones that use every network, and so the most memory."""
+        return 0
 
     @classmethod
     def swaps_sides(cls, config: ConfigT) -> bool:

@@ -124,6 +124,7 @@ class CycleGAN(Method[CycleGANConfig, UnpairedData, UnpairedBatch]):
     Data = UnpairedData
     path_settings = ("vgg19",)
     compared: ClassVar[dict[str, str]] = {"A to B": "B", "B to A": "A"}
+    made_of: ClassVar[dict[str, str]] = {"A to B": "A", "B to A": "B"}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "cyclegan-256": {"load_size": 286, "crop_size": 256},
         "laptop": _LAPTOP,

@@ -209,6 +209,10 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         check_parts(config, cls.channels(config), truth=True)
 
     @classmethod
+    def warm_up_steps(cls, config: Pix2PixConfig) -> int:
+        return config.pretrain_steps
+
+    @classmethod
     def swaps_sides(cls, config: Pix2PixConfig) -> bool:
         return config.direction == "BtoA"
 

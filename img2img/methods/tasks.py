@@ -15,6 +15,14 @@ _LAPTOP = LAPTOP | {
 }
 
 # Without an adversary: what a small network invents in skin and lettering is worse than blur.
+_L1_ALONE: dict[str, Any] = {
+    "lambda_gan": 0.0,
+    "lambda_l1": 1.0,
+    "lr": 1e-3,
+    "beta1": 0.9,
+    "beta2": 0.99,
+}
+
 RESTORE: dict[str, Any] = _LAPTOP | {
     "load_size": 128,
     "crop_size": 96,
@@ -28,11 +36,7 @@ RESTORE: dict[str, Any] = _LAPTOP | {
         "crops": 3000,
         "generator": "fast",
         "generator_options": {"width": 32, "blocks": 1, "levels": 3},
-        "lambda_gan": 0.0,
-        "lambda_l1": 1.0,
-        "lr": 1e-3,
-        "beta1": 0.9,
-        "beta2": 0.99,
+        **_L1_ALONE,
     },
 }
 
@@ -47,11 +51,7 @@ ENHANCE: dict[str, Any] = _LAPTOP | {
         "recipe": "enhance",
         "crop_scale": (0.6, 1.0),
         "generator": "curve",
-        "lambda_gan": 0.0,
-        "lambda_l1": 1.0,
-        "lr": 1e-3,
-        "beta1": 0.9,
-        "beta2": 0.99,
+        **_L1_ALONE,
     },
 }
 
@@ -119,7 +119,7 @@ ENLARGE: dict[str, Any] = RESTORE | {
 
 
 def larger(
-    preset: dict[str, Any], crop: int, batch: int, load: int, judge: int = 0, **options: Any
+    preset: dict[str, Any], crop: int, batch: int, load: int, judge: int = 0, **options: int
 ) -> dict[str, Any]:
     """A preset for two cores made into one for a GPU: larger crops and batches, in the layout in
     memory that the device is fastest with.

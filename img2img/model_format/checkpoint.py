@@ -76,7 +76,7 @@ def load_model(path: Path | str) -> tuple[Generator, ModelInfo]:
     try:
         generator.load_state_dict(load(data))
     except RuntimeError as error:
-        lines = str(error).splitlines()
+        lines = str(error).splitlines()  # the first one of torch's names the class alone
         detail = lines[1].strip() if len(lines) > 1 else str(error)
         raise ModelError(f"{path}: its weights do not fit its architecture: {detail}") from None
     stated = (

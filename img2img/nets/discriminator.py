@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -51,6 +51,8 @@ class Discriminator(nn.Module, ABC):
 
     Config: ClassVar[type[DiscriminatorConfig]]
     name: ClassVar[str]
+    required_features: ClassVar[tuple[str, ...]] = ()
+    """Names in `FEATURES` of the frozen networks that it looks through."""
     shrinking: ClassVar[tuple[str, ...]] = ("layers",)
     """The settings that, made smaller, let smaller pictures in; proposed in this order."""
 
@@ -64,7 +66,7 @@ class Discriminator(nn.Module, ABC):
         return self.config.minimum
 
     @abstractmethod
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, x: Tensor) -> object:
         """Judge `x`; see the class."""
 
     @abstractmethod

@@ -56,6 +56,7 @@ class ProjectedDiscriminator(Discriminator):
 
     Config = ProjectedConfig
     name = "projected"
+    required_features: ClassVar[tuple[str, ...]] = ("lite0",)
     channels: ClassVar[tuple[int, ...]] = (24, 40, 112, 320)
 
     def __init__(self, config: ProjectedConfig):

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from img2img.errors import MemoryFault, PictureError, UsageError
 from img2img.images import Pixels
@@ -77,7 +76,7 @@ class Task:
         self.future.cancel()
 
     @property
-    def kind(self) -> tuple[Any, ...]:
+    def kind(self) -> tuple[object, ...]:
         return id(self.network), self.pixels.shape, self.pixels.dtype.str, self.domain is None
 
 

@@ -8,7 +8,6 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 _UNKNOWN = 2 * 2**30
 _STATUS = Path("/proc/self/status")
@@ -129,7 +128,7 @@ class _Counters(ctypes.Structure):
     ]
 
 
-def _windows_peak(kernel32: Any) -> int:
+def _windows_peak(kernel32: ctypes.CDLL) -> int:
     kernel32.GetCurrentProcess.restype = ctypes.c_void_p
     ask = kernel32.K32GetProcessMemoryInfo
     ask.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Counters), ctypes.c_uint32]

@@ -124,9 +124,7 @@ class Trial:
             self.method.number = self.first + number + k
             batch = self.data.batch(indices).on(self.device)
             self.method.augment.begin(self.method.number, indices)
-            view = self.method.view
-            if hasattr(view, "begin"):
-                view.begin(self.method.number, indices)
+            self.method.view.begin(self.method.number, indices)
             with torch.autocast(self.device.type, TYPES[self.precision], self.precision != "fp32"):
                 self.method.step(batch)
         settle_device(self.device)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from img2img.errors import ConfigError
+from img2img.errors import ConfigError, first_line
 from img2img.nets import Generator
 from img2img.training.devices import TYPES, Compilation
 
@@ -59,7 +59,7 @@ def compile_generators(
     return f"the generators are not compiled: {why}"
 
 
-def uncompiled(how: Compilation) -> AbstractContextManager[Any]:
+def uncompiled(how: Compilation) -> AbstractContextManager[object]:
     """Inside, compiled networks run as plain ones, so that other sizes cost no compilation."""
     return torch.compiler.set_stance("force_eager") if how.on else contextlib.nullcontext()
 
@@ -77,8 +77,7 @@ def _fault(net: Generator, options: dict[str, Any], batch: int, size: int, preci
             for _ in range(3 if options.get("triton.cudagraphs") else 1):
                 found = _gradient(net, batch, size, precision)
     except Exception as error:  # whatever a compiler raises
-        text = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return f"compiling fails here ({text})"
+        return f"compiling fails here ({first_line(error)})"
     finally:
         net.load_state_dict(before)
     if not torch.isfinite(found).all():

@@ -142,7 +142,7 @@ class TrainConfig(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _copies(cls, values: Any) -> Any:
+    def _copies(cls, values: object) -> object:
         if not isinstance(values, Mapping):
             return values
         cache = values.get("cache_folder")
@@ -155,7 +155,7 @@ class TrainConfig(Settings):
 
     @field_validator("batch_size", mode="before")
     @classmethod
-    def _number(cls, value: Any) -> Any:
+    def _number(cls, value: object) -> object:
         return 0 if value == "auto" else value
 
     @model_validator(mode="after")

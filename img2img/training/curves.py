@@ -55,7 +55,7 @@ def curves_of(run: RunFiles) -> dict[str, Any]:
     """The curves of a run by group and name, and what happened when."""
     points: dict[str, dict[str, tuple[list[int], list[float]]]] = {g: {} for g in GROUPS}
 
-    def add(group: str, name: str, step: int, value: Any) -> None:
+    def add(group: str, name: str, step: int, value: object) -> None:
         if isinstance(value, (int, float)):
             steps, values = points[group].setdefault(name, ([], []))
             steps.append(step)

@@ -55,14 +55,14 @@ def _compared(
     ]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Comparable with what TOML gives: sequences are lists, a default that is not set is empty."""
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     return "" if value is None else value
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(_shown(v) for v in value) or "none"
     if value is None or value == "":

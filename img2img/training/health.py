@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -166,9 +167,14 @@ class Health:
         ended: what was found in which a training learns no more, else empty.
     """
 
-    def __init__(self, compared: Mapping[str, str], gan: str):
-        """`compared`: as `Method` has it; `gan`: the objective, or ""."""
-        self._compared, self._gan = compared, gan
+    def __init__(
+        self,
+        compared: Mapping[str, str],
+        gan: str,
+        made_of: Mapping[str, str] = MappingProxyType({}),
+    ):
+        """`compared`, `made_of`: as `Method` has them; `gan`: the objective, or ""."""
+        self._compared, self._gan, self._made_of = compared, gan, made_of
         self._seen: dict[str, list[Tensor]] = {}
         self._losses: dict[str, list[float]] = {}
         self._paused: list[float] = []
@@ -261,7 +267,7 @@ class Health:
             add("fooled", fooled(said.train if len(said.train) else said.held_out, said.fake))
         alike = {n for n, x in self._seen.items() if len({y.shape[2:] for y in x}) == 1}
         pictures = {name: torch.cat(self._seen[name]) for name in self.columns if name in alike}
-        pairs = made_from(list(pictures), self._compared)
+        pairs = made_from(list(pictures), self._compared, self._made_of)
         self._looks = [*self._looks, {n: thumbnails(pictures[n]) for n, _ in pairs}][-LOOKS:]
         for name, given in pairs:
             x, a = pictures[name], pictures[given]
@@ -293,14 +299,12 @@ class Health:
         return {n: (min if n in lowest else max)(v) for n, v in found.items()}
 
 
-def made_from(columns: Sequence[str], compared: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(output, input) among the names of a method's `columns`: `A to B` is made from A, whatever
-    else from the first. Cycles, truths and the real pictures of `compared` are no outputs."""
-    real = {columns[0], *compared.values()} if columns else set()
-    pairs = []
-    for name in columns:
-        if name in real or name.startswith("truth ") or name.count(" to ") > 1:
-            continue
-        source = name.partition(" to ")[0]
-        pairs.append((name, source if source in real and source != name else columns[0]))
-    return pairs
+def made_from(
+    columns: Sequence[str], compared: Mapping[str, str], made_of: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """(output, input) among the names of a method's `columns`: by its `made_of`, or, where that is
+    empty, whatever is neither a truth nor a real picture of `compared`, from the first column."""
+    if made_of:
+        return [(name, made_of[name]) for name in columns if made_of.get(name) in columns]
+    real = {*columns[:1], *compared.values(), *(f"truth {name}" for name in columns)}
+    return [(name, columns[0]) for name in columns if name not in real]

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from img2img.errors import (
     ConfigError,
@@ -299,12 +300,12 @@ class _Sum(torch.autograd.Function):
     all processes' losses with respect to x is the sum of their gradients with respect to y."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
         y = x.clone(memory_format=torch.contiguous_format)
         with _reaching():
             dist.all_reduce(y)
         return y
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
         return _Sum.apply(gradient)

@@ -11,6 +11,7 @@ import torch
 
 from img2img._version import __version__
 from img2img.errors import EnvironmentFault, describe_os_error
+from img2img.methods import Method
 from img2img.system import cpu
 from img2img.system.atomic import write_atomic
 from img2img.training.config import TrainConfig
@@ -37,13 +38,13 @@ class Record:
         started: Started,
         facts: Mapping[str, Any],
         device: torch.device,
-        compared: Mapping[str, str],
+        method: type[Method],
         health: Mapping[str, Any],
     ):
         """`health`: the state of its detectors, in a resumed run."""
         self._out, self._device = config.out, device
         self._sheets = Sheets()
-        self.health = Health(compared, str(facts["settings"].get("gan", "")))
+        self.health = Health(method.compared, str(facts["settings"].get("gan", "")), method.made_of)
         self.best: Best | None = None
         self._columns: Sequence[str] = ()
         self._warned = False

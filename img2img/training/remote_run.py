@@ -19,7 +19,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -306,7 +306,7 @@ def _order(name: str) -> tuple[int, str]:
     return (2 if _STATE.fullmatch(name) else int(name != "config.toml"), name)
 
 
-def _newest(names: Any) -> str | None:
+def _newest(names: Iterable[str]) -> str | None:
     states = [name for name in names if _STATE.fullmatch(name)]
     return max(states, key=_step, default=None)
 

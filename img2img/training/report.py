@@ -347,7 +347,7 @@ def _write(path: Path, page: str) -> None:
         raise EnvironmentFault(f"{path}: not written: {describe_os_error(error)}") from None
 
 
-def _words(value: Any) -> str:
+def _words(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 

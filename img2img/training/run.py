@@ -131,7 +131,7 @@ class Run:
             self._log = run_folder.Log(config.out / "metrics.jsonl", self.step)
             started = self.setup.started(self.step)
             self._recorded = Record(
-                config, started, self.facts, self.device, self.method.compared, self._health
+                config, started, self.facts, self.device, type(self.method), self._health
             )
         shown = config.tensorboard and self.processes.first and not self.dry_run
         folder = config.out / "tensorboard" if shown else None

@@ -139,8 +139,8 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
     if isinstance(settings, GeneratorSettings):
         with torch.device("meta"):  # an output that the channels do not allow, a misspelt option
             build_generator(settings.generator, settings.generator_options)
-    if getattr(settings, "discriminator", "") == ProjectedDiscriminator.name:
-        find_features("lite0")  # missing weights are reported before any picture is read
+    for name in kind.required_features(settings):
+        find_features(name)  # missing weights are reported before any picture is read
     if config.crop_size > config.load_size:
         raise ConfigError(
             f"crop_size {config.crop_size} is larger than load_size {config.load_size}; "
@@ -333,7 +333,7 @@ def _settle_batch(
     method = _build(config, kind, settings, data, plain, listen)
     _connect(config, method, plain)
     method.prepare(data)
-    first = getattr(settings, "pretrain_steps", 0)
+    first = kind.warm_up_steps(settings)
     size, reason = fitting_batch(Trial(method, data, h.device, h.precision, first))
     del method
     release(h.device)

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from img2img.data import Dataset
+from img2img.data import Batch, Dataset
 from img2img.methods import Method
 from img2img.methods.base import evaluating
 from img2img.nets.discriminator import Discriminator
@@ -43,7 +42,7 @@ class Verdicts:
         self._fakes: dict[str, list[Tensor]] = {}
         self._sizes: tuple[int, int] = (0, 0)
 
-    def add(self, batch: Any, columns: Mapping[str, Tensor]) -> None:
+    def add(self, batch: Batch, columns: Mapping[str, Tensor]) -> None:
         """Judge held-out pictures, a batch in [-1, 1] on the device, and what `Method.columns` made
         of them."""
         real, fake = self._method.judged_real(batch), self._method.judged_fake(columns)
@@ -82,12 +81,12 @@ def score(D: Discriminator, x: Tensor) -> Tensor:
     return torch.stack(means).mean(0).cpu()
 
 
-def _sides(batch: Any) -> tuple[int, int]:
+def _sides(batch: Batch) -> tuple[int, int]:
     height, width = next(iter(_pictures(batch).values())).shape[2:]
     return int(height), int(width)
 
 
-def _resized(batch: Any, sides: tuple[int, int]) -> Any:
+def _resized(batch: Batch, sides: tuple[int, int]) -> Batch:
     """Training pictures may be larger than the crops that are cut from them."""
     fitting = {
         name: F.interpolate(x, sides, mode="bilinear", antialias=True)
@@ -97,6 +96,6 @@ def _resized(batch: Any, sides: tuple[int, int]) -> Any:
     return dataclasses.replace(batch, **fitting) if fitting else batch
 
 
-def _pictures(batch: Any) -> dict[str, Tensor]:
+def _pictures(batch: Batch) -> dict[str, Tensor]:
     fields = ((f.name, getattr(batch, f.name)) for f in dataclasses.fields(batch))
     return {name: x for name, x in fields if isinstance(x, Tensor) and x.ndim == 4}

@@ -12,7 +12,8 @@ from img2img.data.checks import rules
 from img2img.data.checks.findings import Finding, Report
 from img2img.data.checks.layout import WORDS, Layout, recognise, refusal
 from img2img.data.checks.pairs import Pair, pairing
-from img2img.data.checks.pictures import Progress, Seen, look
+from img2img.data.checks.pictures import Progress, look
+from img2img.data.checks.seen import Seen
 from img2img.data.halves import photographs_refused
 from img2img.errors import DataError
 from img2img.images import survey

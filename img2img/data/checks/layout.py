@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from img2img.data.checks.findings import Finding, cut, several
-from img2img.data.checks.pictures import Seen
+from img2img.data.checks.seen import Seen
 from img2img.data.halves import Halves, compare_halves
 from img2img.data.labelled import Row, part_of_table, pictures_folder, rows_of, tables_of
 from img2img.data.paired import pairs_of

@@ -11,7 +11,7 @@ import numpy as np
 
 from img2img.data.checks.findings import Finding, cut, relative, several
 from img2img.data.checks.layout import Layout
-from img2img.data.checks.pictures import Seen
+from img2img.data.checks.seen import Seen
 from img2img.data.registration import LEAST, RELATED, RELATED_SET, SIDE, Registration, register
 from img2img.images import Pixels
 

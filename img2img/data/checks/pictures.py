@@ -6,63 +6,22 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from img2img.data.checks.seen import Seen
 from img2img.data.checks.similar import THUMB, perceptual_hash
 from img2img.data.halves import seam
 from img2img.data.registration import small_grey
 from img2img.errors import PictureError
-from img2img.images import Pixels, read_picture
+from img2img.images import read_picture
 from img2img.images.modes import is_deep, raw_mode
 
 _THREADS = 4
 _CHUNK = 64
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What is kept of a picture.
-
-    Attributes:
-        width, height: upright, in pixels; 0 where it is unreadable.
-        mode: in words: RGB, grey, CMYK, palette, with alpha, 16 bits.
-        format: of the file, by its content.
-        digest: of its pixels and size; equal for equal pictures.
-        hash: perceptual hash, 64 values -1 or 1.
-        thumb: uint8 (THUMB, THUMB, 3).
-        grey, left, right: as `small_grey`, of the picture and of its halves, where it could be two
-            pictures side by side.
-        seam: `halves.seam`, or 0.
-        spread: standard deviation of the thumb, 0..127; 0 for a picture of one colour.
-        notes: what the reader of pictures says.
-        error: why it cannot be read, without its name, or "".
-    """
-
-    path: Path
-    width: int = 0
-    height: int = 0
-    mode: str = ""
-    format: str = ""
-    digest: bytes = b""
-    hash: Pixels | None = None
-    thumb: Pixels | None = None
-    grey: Pixels | None = None
-    left: Pixels | None = None
-    right: Pixels | None = None
-    seam: float = 0.0
-    spread: float = 0.0
-    notes: tuple[str, ...] = ()
-    error: str = ""
-
-    @property
-    def wide(self) -> bool:
-        """It could be two pictures side by side."""
-        return self.left is not None
 
 
 def look(

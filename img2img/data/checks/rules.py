@@ -9,7 +9,7 @@ from statistics import median
 
 from img2img.data.checks.findings import Finding, cut, named, relative, several
 from img2img.data.checks.layout import Layout
-from img2img.data.checks.pictures import Seen
+from img2img.data.checks.seen import Seen
 from img2img.data.checks.similar import groups_of, near_pairs, same_pictures
 from img2img.images.folders import Found
 

@@ -10,15 +10,12 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from img2img.data.checks.seen import Seen
 from img2img.images import LUMA, Pixels
-
-if TYPE_CHECKING:
-    from img2img.data.checks.pictures import Seen
 
 THUMB = 32
 _BITS = 8  # of a row and of a column of the hash

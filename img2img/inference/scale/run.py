@@ -18,6 +18,7 @@ from img2img.inference.events import Event, Note, PictureEvent, Started, Summary
 from img2img.inference.folder import options_of, settings_of, translator_of
 from img2img.inference.manifest import FOLDER
 from img2img.inference.naming import Naming
+from img2img.inference.output import Options
 from img2img.inference.request import TranslateRequest
 from img2img.inference.scale.plan import Plan, Task
 from img2img.inference.scale.records import Records
@@ -197,7 +198,12 @@ def _looked_at(request: TranslateRequest, path: Path) -> Translator:
 
 
 def _work(
-    request: TranslateRequest, inputs: Inputs, out: Place, path: Path, options: Any, threads: int
+    request: TranslateRequest,
+    inputs: Inputs,
+    out: Place,
+    path: Path,
+    options: Options,
+    threads: int,
 ) -> Work:
     digest = file_sha256(path)
     stored = f"{FOLDER}/models/{digest}/{path.name}"

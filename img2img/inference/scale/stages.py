@@ -24,7 +24,7 @@ from img2img.errors import (
     UsageError,
     first_line,
 )
-from img2img.images import HOLDS_16_BITS, Pixels, with_pixels
+from img2img.images import HOLDS_16_BITS, Pixels, Reading, with_pixels
 from img2img.images.writing import encode
 from img2img.inference.decoders import Decoded, Decoder, Watch
 from img2img.inference.folder import translator_of
@@ -238,7 +238,7 @@ def _unchanged(place: Place, name: str, stamp: str) -> bool:
     return place.entry(name).stamp == stamp
 
 
-def _decoded(data: bytes, name: str, decoder: Decoder, options: Any) -> Decoded:
+def _decoded(data: bytes, name: str, decoder: Decoder, options: Reading) -> Decoded:
     """Through a file, so that the decoding process, which may be killed, is that of one machine."""
     with tempfile.TemporaryDirectory(prefix="img2img-") as folder:
         path = Path(folder) / f"picture{PurePosixPath(name).suffix}"

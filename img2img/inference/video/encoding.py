@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from img2img.errors import (
 from img2img.images import Pixels
 from img2img.inference.video.reading import Clip, pyav, scaling
 from img2img.system.cpu import cores, flags
+
+if TYPE_CHECKING:
+    from av import VideoFrame
 
 _THREADS = 4  # at most, that encode
 _GOP = 250  # frames between two from which a player can start, at most
@@ -215,7 +218,7 @@ class Segment:
         if self._container is not None:
             self._container.close()
 
-    def _frame(self, pixels: Pixels) -> Any:
+    def _frame(self, pixels: Pixels) -> VideoFrame:
         coding, colour = self._coding, self._clip.colour
         pixels = even(pixels, coding.width, coding.height)
         form = "rgb48le" if pixels.dtype == np.uint16 else "rgb24"

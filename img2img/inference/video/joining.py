@@ -8,12 +8,16 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 from img2img.errors import PictureError, first_line
 from img2img.images.values import MetadataChoice
 from img2img.inference.video.encoding import Refusals, exactly
 from img2img.inference.video.reading import Clip, pyav
+
+if TYPE_CHECKING:
+    from av import AudioStream, Packet, VideoStream
+    from av.container import InputContainer, OutputContainer
 
 _OWN = ("major_brand", "minor_version", "compatible_brands", "encoder")  # of the old file itself
 _PLACE = ("location", "gps", "xyz")
@@ -91,11 +95,11 @@ def join(
     return Joined(tuple(dict.fromkeys([*notes, *(n for s in sounds for n in s.notes)])))
 
 
-Timed = tuple[Fraction, Any]
+Timed = tuple[Fraction, "Packet"]
 
 
 def _frames(
-    segments: Sequence[Path], clip: Clip, video: Any, times: Sequence[int], end: int
+    segments: Sequence[Path], clip: Clip, video: VideoStream, times: Sequence[int], end: int
 ) -> Iterator[Timed]:
     """The packets of the segments, each with the time and the length of its frame."""
     number, shift = 0, exactly_units(clip.begins, clip.time_base)
@@ -126,13 +130,15 @@ def exactly_units(seconds: Fraction, base: Fraction) -> int:
 class _Sound:
     """One stream of sound: copied, or encoded anew."""
 
-    def __init__(self, stream: Any, target: Any, coded: bool):
+    def __init__(self, stream: AudioStream, target: AudioStream, coded: bool):
         self.stream, self.target, self.coded = stream, target, coded
         self.notes: list[str] = []
         self.broken = False
 
     @staticmethod
-    def of(stream: Any, out: Any, container: str, notes: list[str]) -> _Sound | None:
+    def of(
+        stream: AudioStream, out: OutputContainer, container: str, notes: list[str]
+    ) -> _Sound | None:
         context = stream.codec_context
         name = "unknown" if context is None else context.name
         errors = (pyav().error.FFmpegError, ValueError, LookupError)
@@ -142,7 +148,7 @@ class _Sound:
                 target.time_base = stream.time_base
                 target.metadata.update(stream.metadata)
                 return _Sound(stream, target, coded=False)
-        wanted = "libopus" if container == "webm" else "aac"
+        wanted: Literal["libopus", "aac"] = "libopus" if container == "webm" else "aac"
         try:
             rate = 48000 if container == "webm" else context.sample_rate
             target = out.add_stream(wanted, rate=rate, layout=context.layout.name)
@@ -152,7 +158,7 @@ class _Sound:
         notes.append(f"its sound ({name}) is re-encoded as {wanted.removeprefix('lib')}")
         return _Sound(stream, target, coded=True)
 
-    def packets(self, packet: Any) -> Iterator[Any]:
+    def packets(self, packet: Packet[AudioStream]) -> Iterator[Packet]:
         """What one packet of the source becomes; the last one of a stream is empty."""
         if not self.coded:
             if packet.size and packet.dts is not None and not packet.is_corrupt:
@@ -175,11 +181,11 @@ class _Sound:
             self.notes.append("a part of its sound could not be decoded")
 
 
-def _sound(source: Any, sounds: Sequence[_Sound], clip: Clip) -> Iterator[Timed]:
+def _sound(source: InputContainer, sounds: Sequence[_Sound], clip: Clip) -> Iterator[Timed]:
     """The packets of all sounds in the order of their time."""
     of = {sound.stream.index: sound for sound in sounds}
     last = Fraction(-(10**6))
-    packets = source.demux(*(sound.stream for sound in sounds))
+    packets = source.demux(tuple(sound.stream for sound in sounds))
     while True:
         try:
             packet = next(packets, None)
@@ -191,13 +197,14 @@ def _sound(source: Any, sounds: Sequence[_Sound], clip: Clip) -> Iterator[Timed]
             base = made.time_base
             if clip.begins:
                 shift = exactly_units(clip.begins, base)
-                made.pts -= shift
-                made.dts -= shift
-            last = max(last, (made.pts if made.dts is None else made.dts) * base)
+                made.pts = None if made.pts is None else made.pts - shift
+                made.dts = None if made.dts is None else made.dts - shift
+            stamp = made.pts if made.dts is None else made.dts
+            last = last if stamp is None else max(last, stamp * base)
             yield last, made
 
 
-def _copy_metadata(source: Any, out: Any, without_place: bool) -> None:
+def _copy_metadata(source: InputContainer, out: OutputContainer, without_place: bool) -> None:
     kept = {
         name: value
         for name, value in source.metadata.items()

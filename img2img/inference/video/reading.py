@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, SupportsBytes, cast
 
 import numpy as np
 
@@ -19,6 +19,10 @@ from img2img.images import Pixels
 from img2img.images.folders import CLIPS
 from img2img.images.guard import most_pixels
 from img2img.system.cpu import cores
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame, VideoStream
+    from av.container import InputContainer
 
 _ALSO = frozenset((".ts",))  # a transport stream, or TypeScript: a clip where it is named
 _THREADS = 4  # at most, that decode
@@ -113,7 +117,7 @@ class Frame:
     index: int
     pts: int
     duration: int
-    raw: Any
+    raw: VideoFrame
     clip: Clip
 
     def pixels(self) -> Pixels:
@@ -130,8 +134,8 @@ class Frame:
 
 
 def _converted(
-    raw: Any, colour: Colour, format: str, width: int, height: int, how: str = ""
-) -> Any:
+    raw: VideoFrame, colour: Colour, format: str, width: int, height: int, how: str = ""
+) -> VideoFrame:
     from av.video.reformatter import VideoReformatter
 
     planar = raw.format.is_rgb or raw.format.name.startswith(("gray", "mono", "pal"))
@@ -178,6 +182,7 @@ class Reader:
             raise PictureError(describe_os_error(error)) from None
         try:
             self._stream = _video_of(self._container)
+            self._base = _base_of(self._stream)
             self._stream.thread_type = "AUTO"
             self._stream.thread_count = min(_THREADS, cores())
             self.lost_from: Fraction | None = None
@@ -219,7 +224,7 @@ class Reader:
     def __exit__(self, *details: object) -> None:
         self.close()
 
-    def _all(self) -> Iterator[tuple[int, Any]]:
+    def _all(self) -> Iterator[tuple[int, VideoFrame]]:
         packets = self._container.demux()
         while True:
             try:
@@ -247,9 +252,8 @@ class Reader:
                 else:
                     yield self._stamped(raw), raw
 
-    def _stamped(self, raw: Any) -> int:
+    def _stamped(self, raw: VideoFrame) -> int:
         """Its time stamp, later than that of the frame before."""
-        base = self._stream.time_base
         step = raw.duration or self._usual()
         pts = raw.pts
         if self._last is not None:
@@ -258,21 +262,21 @@ class Reader:
             pts = max(pts, before + 1)  # two frames of one time cannot be written
         pts = pts or 0
         self._last = pts, step
-        self._reached = (pts + step) * base
+        self._reached = (pts + step) * self._base
         self.resumed = self.lost_from is not None
         return pts
 
     def _usual(self) -> int:
         """How long one frame is shown at the average rate, in units of the time base."""
         rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
-        return max(1, round(1 / (rate * self._stream.time_base)))
+        return max(1, round(1 / (rate * self._base)))
 
     def _lose(self) -> None:
         if self.lost_from is None:
             self.lost_from = self._reached
             self.resumed = False
 
-    def _note_end(self, packet: Any) -> None:
+    def _note_end(self, packet: Packet) -> None:
         time = packet.dts if packet.pts is None else packet.pts
         if time is not None and packet.time_base and not packet.is_corrupt:
             end = (time + (packet.duration or 0)) * packet.time_base
@@ -284,12 +288,12 @@ class Reader:
         if end is not None and max(self._packets_end, self._reached) < end - _MISSING:
             self._lose()
         elif stream.duration is not None:
-            own = (stream.duration + (stream.start_time or 0)) * stream.time_base
+            own = (stream.duration + (stream.start_time or 0)) * self._base
             if self._reached < own - _MISSING:
                 self._lose()
 
 
-def _video_of(container: Any) -> Any:
+def _video_of(container: InputContainer) -> VideoStream:
     """The video stream that players show; cover pictures are none."""
     streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
     if not streams:
@@ -301,9 +305,16 @@ def _video_of(container: Any) -> Any:
     return stream
 
 
-def _describe(path: Path, container: Any, stream: Any, raw: Any) -> Clip:
+def _base_of(stream: VideoStream) -> Fraction:
+    """Seconds of one unit of its time stamps."""
+    if stream.time_base is None:
+        raise PictureError("its video stream has no time base")
+    return stream.time_base
+
+
+def _describe(path: Path, container: InputContainer, stream: VideoStream, raw: VideoFrame) -> Clip:
     notes: list[str] = []
-    turn = _turn(raw, notes)
+    base, turn = _base_of(stream), _turn(raw, notes)
     width, height = (raw.height, raw.width) if turn[0] else (raw.width, raw.height)
     depth = max(part.bits for part in raw.format.components)
     colour = _colour(raw)
@@ -314,7 +325,7 @@ def _describe(path: Path, container: Any, stream: Any, raw: Any) -> Clip:
         end = Fraction(container.duration + max(container.start_time or 0, 0), 10**6)
     length = Fraction(0) if end is None else end
     if stream.duration is not None:
-        length = stream.duration * stream.time_base
+        length = stream.duration * base
     if colour.transfer in _HDR:
         notes.append(
             f"HDR ({_HDR[colour.transfer]}): the model sees the stored values, which are "
@@ -328,20 +339,20 @@ def _describe(path: Path, container: Any, stream: Any, raw: Any) -> Clip:
     if others & {"subtitle"}:
         notes.append("its subtitles are not kept")
     return Clip(
-        path, width, height, turn, 16 if depth > 8 else 8, stream.time_base, rate,
+        path, width, height, turn, 16 if depth > 8 else 8, base, rate,
         1 / aspect if turn[0] else aspect, colour, end,
         _begins(container), stream.frames or round(length * rate), len(container.streams.audio),
         tuple(notes),
     )  # fmt: skip
 
 
-def _begins(container: Any) -> Fraction:
+def _begins(container: InputContainer) -> Fraction:
     if container.format.name in ("mpeg", "mpegts") and container.start_time is not None:
         return Fraction(container.start_time, 10**6)
     return Fraction(0)
 
 
-def _colour(raw: Any) -> Colour:
+def _colour(raw: VideoFrame) -> Colour:
     matrix = raw.colorspace
     if matrix in (0, _UNSPECIFIED):  # 0 is RGB, which is written as what players take for it
         matrix = _BT601 if raw.height <= _SD_HEIGHT else _BT709
@@ -349,11 +360,12 @@ def _colour(raw: Any) -> Colour:
     return Colour(matrix, _FULL if full else _LIMITED, raw.color_primaries, raw.color_trc)
 
 
-def _turn(raw: Any, notes: list[str]) -> tuple[bool, bool, bool]:
+def _turn(raw: VideoFrame, notes: list[str]) -> tuple[bool, bool, bool]:
     """Of the display matrix (ISO/IEC 14496-12, 6.2.2): a stored (x, y) is shown at
     (a * x + c * y, b * x + d * y)."""
+    side = cast("Mapping[str, SupportsBytes]", raw.side_data)  # PyAV's types know one kind only
     with suppress(KeyError):
-        a, b, _, c, d = struct.unpack_from("=5i", bytes(raw.side_data["DISPLAYMATRIX"]))
+        a, b, _, c, d = struct.unpack_from("=5i", bytes(side["DISPLAYMATRIX"]))
         if b == c == 0 and a and d:
             return False, a < 0, d < 0
         if a == d == 0 and b and c:
