@@ -16,7 +16,7 @@ from img2img.data.splitting import split_data
 from img2img.data.store import Split
 from img2img.errors import DataError, UsageError
 from img2img.training import TrainConfig
-from img2img.training.data_check import data_warnings
+from img2img.training.data_check import all_at_once, data_warnings
 from tests import broken_sets
 from tests.broken_sets import BROKEN, save, scene
 from tests.conftest import Main
@@ -112,6 +112,75 @@ def test_train_prints_what_does_not_stop_it(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "state-00000001.i2i").touch()
     assert data_warnings(config) == []
+
+
+def without_partner(root: Path) -> None:
+    """One of A without a partner, a damaged picture, and a partner in a damaged file."""
+    broken_sets.pairs(root, 6)
+    (root / "B" / "05.png").unlink()
+    (root / "A" / "01.png").write_bytes(b"%PDF-1.4 no picture")
+
+
+def bad_table(root: Path) -> None:
+    broken_sets.wrong_table(root)
+    (root / "images" / "0.png").write_bytes(b"no picture")
+
+
+def empty_and_damaged(root: Path) -> None:
+    broken_sets.empty_domain(root)
+    (root / "train" / "cat" / "1.png").write_bytes(b"no picture")
+
+
+REFUSED = {
+    "unpaired": ("pix2pix", without_partner, ("without a partner", "use cyclegan", "A/01.png")),
+    "table": ("stargan", bad_table, ("2 bad rows", "without a picture", "images/0.png")),
+    "domain": ("stargan", empty_and_damaged, ("bird has no pictures", "cat/1.png")),
+    "layout": (
+        "pix2pix",
+        broken_sets.wrong_layout,
+        ("found photos/ (6 pictures), sketches/ (6 pictures)", "expected are: pairs side by side"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_train_refuses_with_all_that_stops_it(name: str, tmp_path: Path, main: Main) -> None:
+    method, make, words = REFUSED[name]
+    make(tmp_path / "in")
+    said = main("train", method, tmp_path / "in", "-o", tmp_path / "run", "--preset", "tiny")
+    assert said.returncode == 2 and not (tmp_path / "run").exists()
+    (line,) = [x for x in said.stderr.splitlines() if not x.startswith("warning: ")]
+    for word in words:
+        assert word in line, line
+    report = check_data(tmp_path / "in", method).report
+    stops = [finding for finding in report.findings if finding.stops]
+    assert stops and all(str(finding) in line for finding in stops)
+    assert len(stops) == 1 or f"{len(stops)} faults stop the training (1) " in line
+
+
+def test_a_refused_preview_and_a_refused_resume_name_all_too(tmp_path: Path, main: Main) -> None:
+    without_partner(tmp_path / "in")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "state-00000001.i2i").touch()
+    where = (tmp_path / "in", "-o")
+    for words in (
+        ("data", "preview", *where, tmp_path / "look.png", "--method", "pix2pix"),
+        ("train", "pix2pix", *where, tmp_path / "run", "--preset", "tiny"),
+    ):
+        said = main(*words)
+        assert said.returncode == 2 and "2 faults stop the training (1) " in said.stderr, said
+
+
+def test_what_the_data_set_takes_is_not_refused_by_the_look(tmp_path: Path) -> None:
+    config = TrainConfig(method="pix2pix", data=tmp_path, out=tmp_path / "run")
+    empty_and_damaged(tmp_path)
+    with all_at_once(config):
+        pass
+    with (
+        pytest.raises(DataError, match=r"^the style has no pictures"),
+        all_at_once(config.model_copy(update={"data": tmp_path / "none"})),
+    ):
+        raise DataError("the style has no pictures")
 
 
 @pytest.mark.parametrize("kind", DEMOS)

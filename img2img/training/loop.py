@@ -17,7 +17,7 @@ from img2img.errors import Img2ImgError, MemoryFault
 from img2img.system.out_of_memory import is_memory_error
 from img2img.training import run_folder
 from img2img.training.config import TrainConfig
-from img2img.training.data_check import data_warnings
+from img2img.training.data_check import all_at_once, data_warnings, look_at_data
 from img2img.training.devices import settle_device
 from img2img.training.events import Listener, Warned
 from img2img.training.remote import at_hand
@@ -38,7 +38,8 @@ def train(
     `listen` receives the events of `img2img.training.events`. `should_stop` is asked between
     steps; when it says yes the state is saved and the models written. `dry_run` takes a few steps
     to measure time and memory, and writes nothing but copies of remote data. `examine` looks at the
-    data first and warns of what may spoil the training (`training.data_check`).
+    data first, warns of what may spoil the training, and names all faults at once where they are
+    refused (`training.data_check`).
 
     Remote data are fetched and verified first. A remote run is taken over from where it was left,
     on whichever machine, and published after each save (`training.remote`).
@@ -53,10 +54,10 @@ def train(
     """
     with _memory_named(config):
         check(config, dry_run)  # refused before any picture is read
-        with at_hand(config, listen, should_stop, dry_run) as hear:
-            if examine and os.environ.get("RANK", "0") == "0":
-                for text in data_warnings(config):
-                    hear(Warned(text))
+        with (
+            at_hand(config, listen, should_stop, dry_run) as hear,
+            _examined(config, hear, examine),
+        ):
             return _train(config, hear, should_stop, dry_run)
 
 
@@ -119,6 +120,21 @@ def _train(
     # Where no step was left to do, nothing else keeps the processes together until here.
     processes.wait()
     return config.out / f"{next(iter(setup.method.generators))}.safetensors"
+
+
+@contextlib.contextmanager
+def _examined(config: TrainConfig, listen: Listener, examine: bool) -> Iterator[None]:
+    """Look at the data of a new run and warn of what may spoil it; where they are refused inside,
+    say everything that stops the training. One process of several looks."""
+    if not examine or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    report = None if run_folder.states_of(config.out) else look_at_data(config)
+    if report is not None:
+        for text in data_warnings(config, report):
+            listen(Warned(text))
+    with all_at_once(config, report):
+        yield
 
 
 @contextlib.contextmanager

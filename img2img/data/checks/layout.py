@@ -377,4 +377,11 @@ def _name_what_is_there(
         f"{name}/ ({several(sum(map(len, parts.values())), 'picture')})"
         for name, parts in domains.items()
     ]
-    layout.stop("layout", f"found {cut(there, 5) or 'no folders'} in {root}", EXPECTED)
+    fix = EXPECTED
+    if len(domains) == 2:
+        one, other = domains
+        fix += (
+            f". If {one}/ and {other}/ are the two sides, rename them to A/ and B/, or join pairs "
+            "with img2img data pair"
+        )
+    layout.stop("layout", f"found {cut(there, 5) or 'no folders'} in {root}", fix)
