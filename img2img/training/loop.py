@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from img2img.errors import Img2ImgError, MemoryFault
+from img2img.methods import Method
+from img2img.settings import Settings
 from img2img.system.out_of_memory import is_memory_error
 from img2img.training import run_folder
 from img2img.training.config import TrainConfig
@@ -53,19 +55,25 @@ def train(
         Diverged: NaN or Inf; the last saved state is finite. Or a collapse, with on_collapse=stop.
     """
     with _memory_named(config):
-        check(config, dry_run)  # refused before any picture is read
+        kind, settings = check(config, dry_run)  # refused before any picture is read
+        if not dry_run and _first():
+            run_folder.refuse_second(config.out)
         with (
             at_hand(config, listen, should_stop, dry_run) as hear,
             _examined(config, hear, examine),
         ):
-            return _train(config, hear, should_stop, dry_run)
+            return _train(config, kind, settings, hear, should_stop, dry_run)
 
 
 def _train(
-    config: TrainConfig, listen: Listener, should_stop: Callable[[], bool], dry_run: bool
+    config: TrainConfig,
+    kind: type[Method],
+    settings: Settings,
+    listen: Listener,
+    should_stop: Callable[[], bool],
+    dry_run: bool,
 ) -> Path:
-    # --- settings
-    kind, settings = check(config, dry_run)
+    # --- the machine
     hardware = choose_hardware(config)
     processes = hardware.processes
     if not processes.first:
@@ -126,7 +134,7 @@ def _train(
 def _examined(config: TrainConfig, listen: Listener, examine: bool) -> Iterator[None]:
     """Look at the data of a new run and warn of what may spoil it; where they are refused inside,
     say everything that stops the training. One process of several looks."""
-    if not examine or os.environ.get("RANK", "0") != "0":
+    if not examine or not _first():
         yield
         return
     report = None if run_folder.states_of(config.out) else look_at_data(config)
@@ -152,6 +160,11 @@ def _memory_named(config: TrainConfig) -> Iterator[None]:
             f"{smaller if batch > 1 else ''}a smaller crop_size, smaller networks or "
             "`checkpointing=true`; the last saved state is whole"
         ) from None
+
+
+def _first() -> bool:
+    """Before the processes have met: whether this one is the first."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _ignore(event: object) -> None:

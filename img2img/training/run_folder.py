@@ -19,7 +19,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from img2img.errors import EnvironmentFault, ModelError, describe_os_error
 from img2img.model_format.checkpoint import load_state, save_state
@@ -43,17 +43,28 @@ def claimed(out: Path) -> Iterator[None]:
     except OSError as error:
         raise EnvironmentFault(f"{out}: {describe_os_error(error)}") from None
     with lock:
-        try:
-            lock_file(lock.fileno())
-        except OSError:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            raise EnvironmentFault(f"{out}: process {owner} is training here already") from None
+        _lock(out, lock)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         sweep_stale(out)
         yield
+
+
+def refuse_second(out: Path) -> None:
+    """Raise EnvironmentFault where another process trains in `out` now, before anything is read;
+    `claimed` alone keeps it out. Touches nothing."""
+    with contextlib.suppress(OSError), open(out / "run.lock", "r+") as lock:
+        _lock(out, lock)
+
+
+def _lock(out: Path, lock: TextIO) -> None:
+    try:
+        lock_file(lock.fileno())
+    except OSError:
+        lock.seek(0)
+        owner = lock.read().strip() or "unknown"
+        raise EnvironmentFault(f"{out}: process {owner} is training here already") from None
 
 
 class Log:

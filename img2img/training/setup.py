@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from img2img.augment import AdaptiveAugment, Augment, AugmentConfig, DiffAugment, JudgedView
+from img2img.augment import AdaptiveAugment, Augment, AugmentConfig, JudgedView
 from img2img.data import Albument, Dataset, Feed, Loading, PhotographData, settle
 from img2img.data.jpeg import check_decoder
 from img2img.errors import ConfigError, proposal
@@ -33,6 +33,7 @@ from img2img.training.devices import (
 )
 from img2img.training.ema import Average
 from img2img.training.events import DataRead, Listener, Started, Warned
+from img2img.training.outline import check_outline, view_of
 from img2img.training.pace import Pace
 from img2img.training.processes import Processes
 from img2img.training.publish import resolved_settings, working_size
@@ -127,7 +128,9 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
 
     Raises:
         ConfigError: an unknown method or an impossible combination of settings.
+        ModelError: the weights to start from are refused, or do not fit.
         MissingExtra: a package that the settings need is not installed.
+        EnvironmentFault: the device is absent.
     """
     if config.tensorboard and not dry_run:
         require_tensorboard()
@@ -154,6 +157,7 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
             f"metrics: {', '.join(what.distances)} compare sets, and {config.method} has no set of "
             "real pictures beside its held-out ones; judge the model with img2img evaluate"
         )
+    check_outline(config, kind, settings)
     return kind, settings
 
 
@@ -356,7 +360,7 @@ def _connect(config: TrainConfig, method: Method, h: Hardware) -> JudgedView:
     how gradients are followed and averaged."""
     changes = AugmentConfig.parse(config.augment, "augment.")
     method.augment = Augment(config.crop_size, config.flip, config.seed, changes)
-    view = _view(config, method.undecided)
+    view = view_of(config, method.undecided)
     method.view = view
     if isinstance(view, AdaptiveAugment):
         method.observe_real = _observer(view)
@@ -368,16 +372,6 @@ def _connect(config: TrainConfig, method: Method, h: Hardware) -> JudgedView:
     if h.precision == "fp16":
         method.descent.scaler = torch.amp.GradScaler(h.device.type)
     return view
-
-
-def _view(config: TrainConfig, undecided: float) -> JudgedView:
-    if config.ada and config.diffaugment:
-        raise ConfigError("diffaugment and ada both change what D sees; choose one")
-    if config.ada:
-        return AdaptiveAugment(config.seed, midpoint=undecided)
-    if config.diffaugment:
-        return DiffAugment(config.diffaugment, config.seed)
-    return JudgedView(config.seed)
 
 
 def _observer(view: AdaptiveAugment) -> Callable[[Judgement, int], None]:
