@@ -11,9 +11,11 @@ import pytest
 from img2img.errors import ConfigError, DataError, EnvironmentFault, Img2ImgError, ModelError
 from img2img.model_format.checkpoint import load_model, save_model
 from img2img.training import TrainConfig, train
+from img2img.training.events import DataRead, TrainingEvent
 from img2img.training.presets import resolve
 from img2img.training.run_folder import claimed
 from img2img.training.setup import check
+from tests.broken_sets import domains, save, scene
 from tests.conftest import Main, info_of, small_generator, stargan
 
 ABSENT = "nowhere.bin"
@@ -193,3 +195,43 @@ def test_a_folder_that_a_process_trains_in(tmp_path: Path) -> None:
         train(config)
     with pytest.raises(DataError, match="no such folder"):
         train(config)
+
+
+def test_refused_weights_leave_nothing_behind(pairs: Path, tmp_path: Path) -> None:
+    """Also where pictures are decoded into the run folder, whose domains are known only then."""
+    out, init = tmp_path / "run", tmp_path / "model.safetensors"
+    generator = small_generator(width=6)
+    save_model(init, generator, info_of(generator))
+    sizes = {"crop_size": 32, "load_size": 32, "working_size": 0, "steps": 1, "cache_mb": 0}
+    read: list[TrainingEvent] = []
+    config = {"method": "pix2pix", "data": pairs, "out": out, "init": init} | sizes
+    with pytest.raises(ModelError, match="another than this run's"):
+        train(resolve(config), read.append)
+    assert not read and not out.exists()
+    three = stargan(tmp_path / "three.safetensors", size=64)
+    options = {n: v for n, v in load_model(three)[1].generator_config.items() if n != "domains"}
+    domains(tmp_path / "faces", "cat", "dog")
+    sizes |= {"crop_size": 64, "load_size": 64, "batch_size": 2}
+    config = {"method": "stargan", "data": tmp_path / "faces", "out": out, "init": three} | sizes
+    config["settings"] = {"generator_options": options, "discriminator_options": {"width": 4}}
+    with pytest.raises(ModelError, match=r"use `generator=resnet` `generator\.domains=3`"):
+        train(resolve(config), read.append)
+    assert any(isinstance(event, DataRead) for event in read) and not out.exists()
+
+
+def test_refused_pictures_leave_only_whole_files(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    domains(tmp_path / "faces", "cat", "dog")
+    (tmp_path / "faces" / "train" / "cat" / "3.png").write_bytes(b"no picture")
+    values = {"method": "stargan", "data": tmp_path / "faces", "out": out, "cache_mb": 0}
+    with pytest.raises(DataError, match="1 training pictures unusable"):
+        train(resolve(values))
+    assert not out.exists()
+    save(scene(3), tmp_path / "faces" / "train" / "cat" / "3.png")
+    for name in ("cat", "dog"):
+        path = tmp_path / "faces" / "test" / name / "1.png"
+        save(scene(9), path)
+    path.write_bytes(b"no picture")
+    with pytest.raises(DataError, match="1 training pictures unusable"):
+        train(resolve(values))
+    assert [path.suffix for path in sorted((out / "cache").glob("train-*"))] == [".json", ".u8"]

@@ -80,10 +80,10 @@ def _train(
         listen = _ignore
 
     # --- data and networks
-    setup = set_up(config, kind, settings, hardware, listen, dry_run)
-
-    if config.init is not None and not run_folder.states_of(config.out):
-        warm_start(setup.method, config.init)  # refused before anything is written
+    with run_folder.left_as_found(config.out) if processes.first else contextlib.nullcontext():
+        setup = set_up(config, kind, settings, hardware, listen, dry_run)
+        if config.init is not None and not run_folder.states_of(config.out):
+            warm_start(setup.method, config.init)  # of the domains that the data have
 
     with contextlib.ExitStack() as kept:
         if processes.first and not dry_run:

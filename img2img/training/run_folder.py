@@ -17,11 +17,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from img2img.errors import EnvironmentFault, ModelError, describe_os_error
+from img2img.errors import (
+    DataError,
+    EnvironmentFault,
+    Img2ImgError,
+    ModelError,
+    describe_os_error,
+)
 from img2img.model_format.checkpoint import load_state, save_state
 from img2img.system.atomic import lock_file, sweep_stale, write_atomic
 from img2img.training.events import Listener, Warned
@@ -65,6 +72,22 @@ def _lock(out: Path, lock: TextIO) -> None:
         lock.seek(0)
         owner = lock.read().strip() or "unknown"
         raise EnvironmentFault(f"{out}: process {owner} is training here already") from None
+
+
+@contextlib.contextmanager
+def left_as_found(out: Path) -> Iterator[None]:
+    """Where a run is refused inside, take away what decoding has put into its new folder: nothing
+    is left behind for weights or settings, and of pictures only whole files, to be used again."""
+    new = not out.exists()
+    try:
+        yield
+    except Img2ImgError as error:
+        whole = any((out / "cache").glob("*.json"))
+        if new and not (whole and isinstance(error, DataError)):
+            shutil.rmtree(out / "cache", ignore_errors=True)
+            with contextlib.suppress(OSError):
+                out.rmdir()
+        raise
 
 
 class Log:
