@@ -63,6 +63,15 @@ _Run = Annotated[
     ),
 ]
 
+_SkipBad = Annotated[
+    bool | None,
+    typer.Option(
+        "--skip-bad",
+        help="Leave out unreadable pictures, files without a partner and wrong rows of a "
+        "table, and record them, instead of refusing the folder.",
+    ),
+]
+
 
 def train_command(
     method: Annotated[
@@ -92,6 +101,7 @@ def train_command(
             metavar="FILE.toml", help="Settings from a file, such as a run's config.toml."
         ),
     ] = None,
+    skip_bad: _SkipBad = None,
     init: Annotated[
         Path | None,
         typer.Option(
@@ -237,6 +247,7 @@ def train_command(
         "epochs_decay": epochs_decay,
         "steps": steps,
         "init": init,
+        "skip_bad": skip_bad,
         "batch_size": train.batch(batch_size),
         "max_minutes": train.minutes(max_time),
         "on_collapse": on_collapse,

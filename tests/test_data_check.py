@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from img2img.cli.spelling import as_typed
 from img2img.data import LabelledData, Loading, PairedData
 from img2img.data.checks import Report, check_data, check_sheet
 from img2img.data.demo import DEMOS, make_demo
@@ -154,7 +155,7 @@ def test_train_refuses_with_all_that_stops_it(name: str, tmp_path: Path, main: M
         assert word in line, line
     report = check_data(tmp_path / "in", method).report
     stops = [finding for finding in report.findings if finding.stops]
-    assert stops and all(str(finding) in line for finding in stops)
+    assert stops and all(as_typed(str(finding)) in line for finding in stops)
     assert len(stops) == 1 or f"{len(stops)} faults stop the training (1) " in line
 
 

@@ -53,6 +53,7 @@ class Record:
             "started": started.as_row(),
             "environment": environment(device),
             "data_fingerprint": facts.get("data_fingerprint"),
+            "skipped": facts.get("skipped", []),
         }
         if started.step:
             before = read_run(config.out, "running")

@@ -12,6 +12,8 @@ from torch import Tensor
 from img2img.augment import AdaptiveAugment, Augment, AugmentConfig, JudgedView
 from img2img.data import Albument, Dataset, Feed, Loading, PhotographData, settle
 from img2img.data.jpeg import check_decoder
+from img2img.data.skipping import Skipped
+from img2img.data.store import Split, listing
 from img2img.errors import ConfigError, proposal
 from img2img.features import find_features, load_lite0
 from img2img.losses import Judgement
@@ -208,11 +210,16 @@ def set_up(
     albument = Albument(config.albumentations) if config.albumentations else None
     if albument:
         albument.check(config.load_size, kind.channels(settings))
-    loading = _loading(config, kind, settings, h.device, dry_run)
-    data: Dataset = h.processes.together(
-        lambda: kind.open(
-            settings, config.data, "train", loading(config.load_size, albument), progress
+    skipped = Skipped()
+    loading = _loading(config, kind, settings, h.device, dry_run, skipped)
+
+    def opened(split: Split, load: Loading) -> Dataset:
+        return skipped.reopen(
+            lambda: kind.open(settings, config.data, split, load, progress), config.skip_bad
         )
+
+    data: Dataset = h.processes.together(
+        lambda: opened("train", loading(config.load_size, albument))
     )
     workers = 0 if settle(data.stores, config.on_device, h.device) else config.workers
     pin = h.device.type == "cuda" and data.stores[0].kind != "device"
@@ -223,9 +230,10 @@ def set_up(
     view = _connect(config, method, h)
     average = Average(method, config.ema) if config.ema else None
 
-    held_out: Dataset = h.processes.together(
-        lambda: kind.open(settings, config.data, "held-out", loading(config.crop_size), progress)
-    )
+    held_out: Dataset = h.processes.together(lambda: opened("held-out", loading(config.crop_size)))
+    if skipped.reasons:
+        head = f"`skip_bad=true` leaves out {len(skipped.reasons)}"
+        listen(Warned(listing(head, skipped.below(config.data))))
     check_same(h.processes, config, settings, data, held_out)
     per_step = config.per_step
     whole = len(data) // per_step if h.processes.count > 1 else -(-len(data) // per_step)
@@ -240,6 +248,7 @@ def set_up(
         "compiled": str(h.compilation),
         "domains": list(data.domains),
         "data_fingerprint": data.fingerprint(),
+        "skipped": skipped.below(config.data),
         "albumentations_digest": albument.digest if albument else None,
         **h.pace.facts,
         "processes": h.processes.count,
@@ -261,6 +270,7 @@ def _loading(
     settings: Settings,
     device: torch.device,
     dry_run: bool,
+    skipped: Skipped,
 ) -> Callable[..., Loading]:
     """A function (size, albument) -> Loading."""
 
@@ -278,6 +288,7 @@ def _loading(
             held_out=config.held_out,
             seed=config.seed,
             side_by_side=config.side_by_side,
+            skipped=skipped if config.skip_bad else None,
         )
 
     return loading

@@ -215,8 +215,8 @@ def _partners(
     layout.stop(
         "unpaired",
         f"{several(len(alone), 'file')} without a partner of the same name ({part}): {names}",
-        "give both pictures of a pair the same name, remove them, or use cyclegan for unpaired "
-        "image sets",
+        "give both pictures of a pair the same name, remove them or leave them out with "
+        "`skip_bad=true`, or use cyclegan for unpaired image sets",
         alone,
     )
 
@@ -241,14 +241,15 @@ def _table(root: Path, tables: Sequence[Path]) -> Layout:
         layout.stop(
             "table",
             f"{several(len(table.problems), 'bad row')} in {tables[0].name}: {wrong}",
-            "every row has one value of -1, 0 or 1 for each attribute, and every file one row",
+            "every row has one value of -1, 0 or 1 for each attribute, and every file one row; "
+            "`skip_bad=true` leaves such rows out",
         )
     if missing:
         layout.stop(
             "table",
             f"{several(len(missing), 'row')} of {tables[0].name} without a picture in "
             f"{folder.name}/: {cut([p.name for p in missing])}",
-            "add the pictures or remove the rows",
+            "add the pictures, remove the rows, or leave them out with `skip_bad=true`",
             missing,
         )
     bad = {text.split("(")[1].split(")")[0] for _, text in table.problems if "(" in text}
