@@ -150,7 +150,7 @@ def test_train_refuses_with_all_that_stops_it(name: str, tmp_path: Path, main: M
     make(tmp_path / "in")
     said = main("train", method, tmp_path / "in", "-o", tmp_path / "run", "--preset", "tiny")
     assert said.returncode == 2 and not (tmp_path / "run").exists()
-    (line,) = [x for x in said.stderr.splitlines() if not x.startswith("warning: ")]
+    (line,) = [x for x in said.stderr.splitlines() if x.startswith("img2img: ")]
     for word in words:
         assert word in line, line
     report = check_data(tmp_path / "in", method).report

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from img2img.data.checks import Report, check_data
+from img2img.data.store import Progress
 from img2img.errors import DataError, UsageError
 from img2img.training.config import TrainConfig
 from img2img.training.run_folder import states_of
@@ -13,15 +14,19 @@ from img2img.training.run_folder import states_of
 SECONDS = 20.0  # for decoding
 
 
-def look_at_data(config: TrainConfig, seconds: float = SECONDS) -> Report | None:
-    """What a look at the training data finds; pictures are decoded for at most `seconds`. None
-    where there is no such folder, which the data set says."""
+def look_at_data(
+    config: TrainConfig, seconds: float = SECONDS, on_progress: Progress | None = None
+) -> Report | None:
+    """What a look at the training data finds; pictures are decoded for at most `seconds`.
+    `on_progress` gets how many of how many. None where there is no such folder, which the data set
+    says."""
     settings = [f"{name}={value}" for name, value in config.settings.items()]
     settings += ["side_by_side=true"] if config.side_by_side else []
     try:
-        return check_data(config.data, config.method, seconds, settings=settings).report
+        checked = check_data(config.data, config.method, seconds, on_progress, settings)
     except (DataError, UsageError):
         return None
+    return checked.report
 
 
 def data_warnings(config: TrainConfig, report: Report | None = None) -> list[str]:

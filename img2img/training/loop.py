@@ -21,7 +21,7 @@ from img2img.training import run_folder
 from img2img.training.config import TrainConfig
 from img2img.training.data_check import all_at_once, data_warnings, look_at_data
 from img2img.training.devices import settle_device
-from img2img.training.events import Listener, Warned
+from img2img.training.events import DataExamined, Listener, Warned
 from img2img.training.remote import at_hand
 from img2img.training.run import Run
 from img2img.training.setup import check, choose_hardware, set_up
@@ -137,7 +137,13 @@ def _examined(config: TrainConfig, listen: Listener, examine: bool) -> Iterator[
     if not examine or not _first():
         yield
         return
-    report = None if run_folder.states_of(config.out) else look_at_data(config)
+
+    def progress(done: int, total: int) -> None:
+        listen(DataExamined(done, total))
+
+    report = None
+    if not run_folder.states_of(config.out):
+        report = look_at_data(config, on_progress=progress)
     if report is not None:
         for text in data_warnings(config, report):
             listen(Warned(text))
