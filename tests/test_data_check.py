@@ -214,6 +214,32 @@ def test_pairs_joined_and_split_back_are_the_same(tmp_path: Path) -> None:
         assert Image.open(again).tobytes() == Image.open(path).tobytes()
 
 
+def test_pairs_are_joined_and_split_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    broken_sets.pairs(tmp_path, 6)
+    a, b, out = tmp_path / "A", tmp_path / "B", tmp_path / "out"
+    (a / "01.png").write_bytes(b"no picture")
+    (b / "04.png").write_bytes(b"no picture")
+    (b / "05.png").unlink()
+    with pytest.raises(DataError, match=r"^3 files cannot be joined: ") as caught:
+        join_pairs(a, b, out)
+    for word in ("A/01.png: cannot", "B/04.png: cannot", "A/05.png has no partner", "Nothing was"):
+        assert word in str(caught.value)
+    assert not out.exists()
+    save(scene(1).resize((95, 96)), a / "03.png")
+    with pytest.raises(DataError, match=r"^2 pictures cannot be split: ") as caught:
+        split_pairs(a, out)
+    assert "A/01.png: cannot" in str(caught.value) and "A/03.png: a width of 95" in str(
+        caught.value
+    )
+    with pytest.raises(DataError, match="2 pictures cannot be read: ") as caught:
+        split_data(tmp_path, out)
+    assert "A/01.png: cannot" in str(caught.value) and "B/04.png: cannot" in str(caught.value)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no pictures to join"):
+        join_pairs(tmp_path / "empty", tmp_path / "empty", out)
+    assert not out.exists()
+
+
 def test_a_split_keeps_near_duplicates_and_pairs_together(tmp_path: Path) -> None:
     broken_sets.pairs(tmp_path / "in", 12)
     for k in range(4):  # the same scenes again, saved smaller
