@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,19 @@ def test_photographs_are_not_cut_into_pairs(tmp_path: Path) -> None:
         PairedData(tmp_path, "train", Loading(32, held_out=0))
     assert len(PairedData(tmp_path, "train", Loading(32, held_out=0, side_by_side=True))) == 7
     assert not check_data(tmp_path, "pix2pix", settings=["side_by_side=true"]).report.refused
+
+
+def test_photographs_refused_as_pairs_can_be_seen_cut(tmp_path: Path, main: Main) -> None:
+    data = tmp_path / "my photographs"
+    broken_sets.photographs_as_pairs(data)
+    said = main("train", "pix2pix", data, "-o", tmp_path / "run", "--preset", "tiny")
+    assert said.returncode == 2
+    command = said.stderr.rpartition("To see them cut: ")[2].strip()
+    assert command == f"img2img data check '{data}' --method pix2pix --sheet look.png"
+    shown = main(*shlex.split(command)[1:])
+    assert command in shown.stdout
+    with Image.open(tmp_path / "look.png") as sheet:  # seven halves above seven
+        assert sheet.width > 7 * 128 and 2 * 128 < sheet.height < 3 * 128
 
 
 def test_a_single_wrong_pair_is_found_with_its_partner(tmp_path: Path) -> None:
