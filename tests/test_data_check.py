@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from img2img.cli.spelling import as_typed
@@ -17,8 +18,10 @@ from img2img.data.joining import join_pairs, split_pairs
 from img2img.data.splitting import split_data
 from img2img.data.store import Split
 from img2img.errors import DataError, UsageError
+from img2img.methods import METHODS
 from img2img.training import TrainConfig
 from img2img.training.data_check import all_at_once, data_warnings
+from img2img.training.presets import presets_of
 from tests import broken_sets
 from tests.broken_sets import BROKEN, save, scene
 from tests.conftest import Main
@@ -208,6 +211,37 @@ def test_a_demo_is_what_its_method_learns_from(kind: str, tmp_path: Path) -> Non
         p.read_bytes() == (tmp_path / "b" / p.relative_to(tmp_path / "a")).read_bytes()
         for p in (tmp_path / "a").rglob("*.png")
     )
+
+
+SMALLER = ("crop_size=64", "load_size=64", "batch_size=1", "threads=1", "generator.width=8")
+
+
+@pytest.mark.parametrize("kind", DEMOS)
+def test_the_proposed_command_trains(kind: str, tmp_path: Path, main: Main) -> None:
+    """With networks and crops made small, which the preset's are not."""
+    make_demo(kind, tmp_path / "my set", count=10)
+    command = main("data", "check", tmp_path / "my set").stdout.splitlines()[-1]
+    words = shlex.split(command)[1:]
+    assert words[0] == "train" and "--preset" in words
+    settings = [word for text in SMALLER for word in ("--set", text)]
+    said = main(*words, "--dry-run", *settings)
+    assert said.returncode == 0 and "dry run: " in said.stderr, said.stderr
+
+
+@pytest.mark.parametrize("cuda", [False, True])
+def test_the_proposed_preset_suits_the_machine(
+    cuda: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    for kind in DEMOS:
+        method = make_demo(kind, tmp_path / kind, count=10)
+        plain, task = ("gpu", "restore-gpu") if cuda else ("laptop", "restore")
+        preset = task if kind == "photographs" else plain
+        report = check_data(tmp_path / kind).report
+        assert report.preset == preset and f"--preset {preset}" in report.command
+        assert preset in presets_of(METHODS[method])
+    style = check_data(tmp_path / "unpaired", "stylize").report
+    assert style.preset == plain
 
 
 def test_an_unknown_demo_and_a_full_folder_are_refused(tmp_path: Path) -> None:
