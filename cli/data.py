@@ -79,6 +79,7 @@ def check_command(
     Every picture is decoded. The exit code is 5 if a training would refuse the folder.
     """
     with extra("train", "data check"):
+        from img2img.cli.progress import counting
         from img2img.cli.train import write_png
         from img2img.data.checks import check_data, check_sheet
         from img2img.data.mirror import mirror
@@ -90,7 +91,8 @@ def check_command(
         folders = (text[13:] for text in set_ or [] if text.startswith("cache_folder="))
         cache = next(map(Path, folders), None)
         root = mirror(data, cache, note=note).folder
-    checked = check_data(root, method, settings=set_ or [], name=shown)
+    with counting("looked at", shown=not json) as progress:
+        checked = check_data(root, method, None, progress, set_ or [], shown)
     report = checked.report
     if sheet is not None:
         write_png(sheet, check_sheet(checked))

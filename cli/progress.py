@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,33 @@ if TYPE_CHECKING:
 
 _QUIET = ("hidden", "not a picture")
 _SECONDS = 10.0  # between two lines of progress where there is no terminal
+
+
+@contextmanager
+def counting(what: str, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function (done, total) that shows on stderr how many pictures were `what`: a bar on a
+    terminal, which is taken away at the end, or a line every ten seconds; nothing with --quiet."""
+    if not shown or is_quiet() or sys.stderr is None:
+        yield lambda done, total: None
+        return
+    if not sys.stderr.isatty():
+        printed = time.monotonic()
+
+        def line(done: int, total: int) -> None:
+            nonlocal printed
+            if time.monotonic() - printed >= _SECONDS:
+                printed = time.monotonic()
+                note(f"{what} {done} of {total} pictures")
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def in_words(summary: Summary, out: Path | str) -> str:

@@ -73,6 +73,15 @@ Config = Annotated[
     typer.Option(metavar="FILE.toml", help="Settings from a file, such as a run's config.toml."),
 ]
 
+SkipBad = Annotated[
+    bool | None,
+    typer.Option(
+        "--skip-bad",
+        help="Leave out unreadable pictures, files without a partner and wrong rows of a "
+        "table, and record them, instead of refusing the folder.",
+    ),
+]
+
 Init = Annotated[
     Path | None,
     typer.Option(

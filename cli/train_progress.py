@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from img2img.cli.console import duration, is_quiet, note, say, say_json
 from img2img.training.events import (
+    DataExamined,
     DataRead,
     DryRun,
     Fetched,
@@ -67,7 +68,7 @@ class Reporter:
         self._close()
 
     def __call__(self, event: TrainingEvent) -> None:
-        some = isinstance(event, (DataRead, Fetching)) and event.done < event.total
+        some = isinstance(event, (DataExamined, DataRead, Fetching)) and event.done < event.total
         if some and not self._due(event.kind, 5):
             return
         if self.json:
@@ -163,6 +164,8 @@ def _figure(name: str, value: float) -> str:
 
 def _in_words(event: TrainingEvent) -> str:
     match event:
+        case DataExamined(done, total):
+            return f"looked at {done} of {total} pictures"
         case DataRead(done, total):
             return f"read {done} of {total} pictures"
         case Fetching(address, done, total, came, amount):

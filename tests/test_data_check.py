@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from img2img.cli.spelling import as_typed
 from img2img.data import LabelledData, Loading, PairedData
 from img2img.data.checks import Report, check_data, check_sheet
 from img2img.data.demo import DEMOS, make_demo
@@ -15,8 +18,10 @@ from img2img.data.joining import join_pairs, split_pairs
 from img2img.data.splitting import split_data
 from img2img.data.store import Split
 from img2img.errors import DataError, UsageError
+from img2img.methods import METHODS
 from img2img.training import TrainConfig
-from img2img.training.data_check import data_warnings
+from img2img.training.data_check import all_at_once, data_warnings
+from img2img.training.presets import presets_of
 from tests import broken_sets
 from tests.broken_sets import BROKEN, save, scene
 from tests.conftest import Main
@@ -85,6 +90,19 @@ def test_photographs_are_not_cut_into_pairs(tmp_path: Path) -> None:
     assert not check_data(tmp_path, "pix2pix", settings=["side_by_side=true"]).report.refused
 
 
+def test_photographs_refused_as_pairs_can_be_seen_cut(tmp_path: Path, main: Main) -> None:
+    data = tmp_path / "my photographs"
+    broken_sets.photographs_as_pairs(data)
+    said = main("train", "pix2pix", data, "-o", tmp_path / "run", "--preset", "tiny")
+    assert said.returncode == 2
+    command = said.stderr.rpartition("To see them cut: ")[2].strip()
+    assert command == f"img2img data check '{data}' --method pix2pix --sheet look.png"
+    shown = main(*shlex.split(command)[1:])
+    assert command in shown.stdout
+    with Image.open(tmp_path / "look.png") as sheet:  # seven halves above seven
+        assert sheet.width > 7 * 128 and 2 * 128 < sheet.height < 3 * 128
+
+
 def test_a_single_wrong_pair_is_found_with_its_partner(tmp_path: Path) -> None:
     swapped = {3: 9, 9: 3}
     broken_sets.pairs(tmp_path, 20, lambda k: swapped.get(k, k))
@@ -114,6 +132,75 @@ def test_train_prints_what_does_not_stop_it(tmp_path: Path) -> None:
     assert data_warnings(config) == []
 
 
+def without_partner(root: Path) -> None:
+    """One of A without a partner, a damaged picture, and a partner in a damaged file."""
+    broken_sets.pairs(root, 6)
+    (root / "B" / "05.png").unlink()
+    (root / "A" / "01.png").write_bytes(b"%PDF-1.4 no picture")
+
+
+def bad_table(root: Path) -> None:
+    broken_sets.wrong_table(root)
+    (root / "images" / "0.png").write_bytes(b"no picture")
+
+
+def empty_and_damaged(root: Path) -> None:
+    broken_sets.empty_domain(root)
+    (root / "train" / "cat" / "1.png").write_bytes(b"no picture")
+
+
+REFUSED = {
+    "unpaired": ("pix2pix", without_partner, ("without a partner", "use cyclegan", "A/01.png")),
+    "table": ("stargan", bad_table, ("2 bad rows", "without a picture", "images/0.png")),
+    "domain": ("stargan", empty_and_damaged, ("bird has no pictures", "cat/1.png")),
+    "layout": (
+        "pix2pix",
+        broken_sets.wrong_layout,
+        ("found photos/ (6 pictures), sketches/ (6 pictures)", "expected are: pairs side by side"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_train_refuses_with_all_that_stops_it(name: str, tmp_path: Path, main: Main) -> None:
+    method, make, words = REFUSED[name]
+    make(tmp_path / "in")
+    said = main("train", method, tmp_path / "in", "-o", tmp_path / "run", "--preset", "tiny")
+    assert said.returncode == 2 and not (tmp_path / "run").exists()
+    (line,) = [x for x in said.stderr.splitlines() if x.startswith("img2img: ")]
+    for word in words:
+        assert word in line, line
+    report = check_data(tmp_path / "in", method).report
+    stops = [finding for finding in report.findings if finding.stops]
+    assert stops and all(as_typed(str(finding)) in line for finding in stops)
+    assert len(stops) == 1 or f"{len(stops)} faults stop the training (1) " in line
+
+
+def test_a_refused_preview_and_a_refused_resume_name_all_too(tmp_path: Path, main: Main) -> None:
+    without_partner(tmp_path / "in")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "state-00000001.i2i").touch()
+    where = (tmp_path / "in", "-o")
+    for words in (
+        ("data", "preview", *where, tmp_path / "look.png", "--method", "pix2pix"),
+        ("train", "pix2pix", *where, tmp_path / "run", "--preset", "tiny"),
+    ):
+        said = main(*words)
+        assert said.returncode == 2 and "2 faults stop the training (1) " in said.stderr, said
+
+
+def test_what_the_data_set_takes_is_not_refused_by_the_look(tmp_path: Path) -> None:
+    config = TrainConfig(method="pix2pix", data=tmp_path, out=tmp_path / "run")
+    empty_and_damaged(tmp_path)
+    with all_at_once(config):
+        pass
+    with (
+        pytest.raises(DataError, match=r"^the style has no pictures"),
+        all_at_once(config.model_copy(update={"data": tmp_path / "none"})),
+    ):
+        raise DataError("the style has no pictures")
+
+
 @pytest.mark.parametrize("kind", DEMOS)
 def test_a_demo_is_what_its_method_learns_from(kind: str, tmp_path: Path) -> None:
     method = make_demo(kind, tmp_path / "a", count=12)
@@ -124,6 +211,37 @@ def test_a_demo_is_what_its_method_learns_from(kind: str, tmp_path: Path) -> Non
         p.read_bytes() == (tmp_path / "b" / p.relative_to(tmp_path / "a")).read_bytes()
         for p in (tmp_path / "a").rglob("*.png")
     )
+
+
+SMALLER = ("crop_size=64", "load_size=64", "batch_size=1", "threads=1", "generator.width=8")
+
+
+@pytest.mark.parametrize("kind", DEMOS)
+def test_the_proposed_command_trains(kind: str, tmp_path: Path, main: Main) -> None:
+    """With networks and crops made small, which the preset's are not."""
+    make_demo(kind, tmp_path / "my set", count=10)
+    command = main("data", "check", tmp_path / "my set").stdout.splitlines()[-1]
+    words = shlex.split(command)[1:]
+    assert words[0] == "train" and "--preset" in words
+    settings = [word for text in SMALLER for word in ("--set", text)]
+    said = main(*words, "--dry-run", *settings)
+    assert said.returncode == 0 and "dry run: " in said.stderr, said.stderr
+
+
+@pytest.mark.parametrize("cuda", [False, True])
+def test_the_proposed_preset_suits_the_machine(
+    cuda: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    for kind in DEMOS:
+        method = make_demo(kind, tmp_path / kind, count=10)
+        plain, task = ("gpu", "restore-gpu") if cuda else ("laptop", "restore")
+        preset = task if kind == "photographs" else plain
+        report = check_data(tmp_path / kind).report
+        assert report.preset == preset and f"--preset {preset}" in report.command
+        assert preset in presets_of(METHODS[method])
+    style = check_data(tmp_path / "unpaired", "stylize").report
+    assert style.preset == plain
 
 
 def test_an_unknown_demo_and_a_full_folder_are_refused(tmp_path: Path) -> None:
@@ -142,6 +260,32 @@ def test_pairs_joined_and_split_back_are_the_same(tmp_path: Path) -> None:
     for path in (tmp_path / "two").rglob("*.png"):
         again = tmp_path / "back" / path.relative_to(tmp_path / "two")
         assert Image.open(again).tobytes() == Image.open(path).tobytes()
+
+
+def test_pairs_are_joined_and_split_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    broken_sets.pairs(tmp_path, 6)
+    a, b, out = tmp_path / "A", tmp_path / "B", tmp_path / "out"
+    (a / "01.png").write_bytes(b"no picture")
+    (b / "04.png").write_bytes(b"no picture")
+    (b / "05.png").unlink()
+    with pytest.raises(DataError, match=r"^3 files cannot be joined: ") as caught:
+        join_pairs(a, b, out)
+    for word in ("A/01.png: cannot", "B/04.png: cannot", "A/05.png has no partner", "Nothing was"):
+        assert word in str(caught.value)
+    assert not out.exists()
+    save(scene(1).resize((95, 96)), a / "03.png")
+    with pytest.raises(DataError, match=r"^2 pictures cannot be split: ") as caught:
+        split_pairs(a, out)
+    assert "A/01.png: cannot" in str(caught.value) and "A/03.png: a width of 95" in str(
+        caught.value
+    )
+    with pytest.raises(DataError, match="2 pictures cannot be read: ") as caught:
+        split_data(tmp_path, out)
+    assert "A/01.png: cannot" in str(caught.value) and "B/04.png: cannot" in str(caught.value)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no pictures to join"):
+        join_pairs(tmp_path / "empty", tmp_path / "empty", out)
+    assert not out.exists()
 
 
 def test_a_split_keeps_near_duplicates_and_pairs_together(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ across its middle column as across any other, and its halves do not show the sam
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,14 +89,15 @@ def refuse_photographs(root: Path, files: Sequence[Path]) -> None:
             a.append(small_grey(pixels[:, : width // 2]))
             b.append(small_grey(pixels[:, width // 2 :]))
     if seams and (halves := compare_halves(seams, a, b)).photographs:
-        raise DataError(f"{root}: {photographs_refused(len(files), halves)}")
+        raise DataError(f"{root}: {photographs_refused(len(files), halves, str(root))}")
 
 
-def photographs_refused(count: int, halves: Halves) -> str:
-    """What to say of `count` photographs that would be cut into pairs."""
+def photographs_refused(count: int, halves: Halves, name: str) -> str:
+    """What to say of `count` photographs of the folder `name` that would be cut into pairs."""
     return (
         f"{count} pictures look like ordinary photographs, not like pairs side by side "
         f"({halves.reason}). To train on photographs alone, use `pairs=degrade` or `pairs=edges` "
         "(pix2pix), or a style (method stylize); if they are pairs nevertheless, give "
-        "`side_by_side=true`"
+        f"`side_by_side=true`. To see them cut: img2img data check {shlex.quote(name)} "
+        "`method` pix2pix `sheet` look.png"
     )

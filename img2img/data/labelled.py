@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from img2img.data.skipping import Skipped
 from img2img.data.store import (
     MAX_HELD_OUT,
     Loading,
@@ -85,7 +86,13 @@ class LabelledData:
         if not root.is_dir():
             raise DataError(f"{root}: no such folder of training data")
         self.root, self.loading = root, loading
-        self.domains, rows, self.one_hot = rows_of(root, split, attributes, loading.held_out)
+        self.domains, rows, self.one_hot = rows_of(
+            root, split, attributes, loading.held_out, loading.skipped
+        )
+        if loading.skipped:
+            rows = loading.skipped.without(rows, lambda row: (row.path,))
+            if split == "train" and not rows:
+                raise DataError(f"{root}: no labelled picture can be used")
         self.rows, self.names = rows, [row.name for row in rows]
         channels, files = loading.channels[0], [row.path for row in rows]
         read = partial(read_one, files, loading, channels)
@@ -127,7 +134,11 @@ _LAYOUTS = (
 
 
 def rows_of(
-    root: Path, split: Split, attributes: Sequence[str] = (), held_out: int | None = None
+    root: Path,
+    split: Split,
+    attributes: Sequence[str] = (),
+    held_out: int | None = None,
+    skipped: Skipped | None = None,
 ) -> tuple[tuple[str, ...], list[Row], bool]:
     """The domains, the labelled pictures of one split, and whether a label is one-hot (folders).
 
@@ -136,7 +147,7 @@ def rows_of(
     """
     table = _table_of(root)
     if table is not None:
-        domains, rows = read_table(table, root, attributes)
+        domains, rows = read_table(table, root, attributes, skipped)
         rows = part_of_table(root, rows, split, held_out)
     else:
         domains, rows = _folders(root, split, attributes, held_out)
@@ -164,12 +175,13 @@ def _table_of(root: Path) -> Path | None:
 
 
 def read_table(
-    table: Path, root: Path, attributes: Sequence[str] = ()
+    table: Path, root: Path, attributes: Sequence[str] = (), skipped: Skipped | None = None
 ) -> tuple[tuple[str, ...], list[Row]]:
     """Read an attribute table (`img2img.model_format.labels`) of the pictures in images/.
 
     Raises:
-        DataError: every missing picture, wrong row and wrong value, listed at once.
+        DataError: every missing picture, wrong row and wrong value, listed at once, unless
+            `skipped` takes them.
     """
     parsed = parse_table(table, attributes)
     folder = pictures_folder(root)
@@ -181,7 +193,9 @@ def read_table(
             problems.append((number, f"row {number}: no picture {name} in {folder.name}/"))
     if problems:
         texts = [text for _, text in sorted(problems)]
-        raise DataError(listing(f"{table}: {len(problems)} bad rows", texts))
+        if skipped is None:
+            raise DataError(listing(f"{table}: {len(problems)} bad rows", texts))
+        skipped.add(f"{table}: {text}" for text in texts)
     return parsed.names, rows
 
 

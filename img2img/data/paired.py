@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from img2img.data.halves import refuse_photographs
+from img2img.data.skipping import Skipped
 from img2img.data.store import (
     Loading,
     Progress,
@@ -73,7 +74,9 @@ class PairedData:
         if not root.is_dir():
             raise DataError(f"{root}: no such folder of training data")
         self.root, self.loading = root, loading
-        self.pairs = pairs_of(root, split, loading.held_out)
+        self.pairs = pairs_of(root, split, loading.held_out, loading.skipped)
+        if loading.skipped:
+            self.pairs = loading.skipped.without(self.pairs, lambda pair: (pair.a, pair.b))
         if split == "train" and not self.pairs:
             raise DataError(f"{root}: no pairs of pictures found. {_LAYOUTS}")
         alone = [pair.a for pair in self.pairs if pair.b is None]
@@ -140,26 +143,29 @@ _LAYOUTS = (
 )
 
 
-def pairs_of(root: Path, split: Split, held_out: int | None = None) -> list[Pair]:
+def pairs_of(
+    root: Path, split: Split, held_out: int | None = None, skipped: Skipped | None = None
+) -> list[Pair]:
     """The pairs of one split of a folder; empty where no layout of pairs is found.
 
     Raises:
-        DataError: files of A and B that have no partner, by name.
+        DataError: files of A and B that have no partner, by name; not with `skipped`, which notes
+            them.
     """
-    training = _pairs_of(root, "train")
+    training = _pairs_of(root, "train", skipped)
     for name in ("val", "test"):
-        given = _pairs_of(root, name)
+        given = _pairs_of(root, name, skipped)
         if given:
-            return training or _pairs_of(root, None) if split == "train" else given
-    pairs = training or _pairs_of(root, None)
+            return training or _pairs_of(root, None, skipped) if split == "train" else given
+    pairs = training or _pairs_of(root, None, skipped)
     chosen = hold_out([p.name for p in pairs], held_out)
     return [p for p in pairs if (p.name in chosen) == (split == "held-out")]
 
 
-def _pairs_of(root: Path, part: str | None) -> list[Pair]:
+def _pairs_of(root: Path, part: str | None, skipped: Skipped | None) -> list[Pair]:
     sides = two_folders(root, part)
     if sides is not None:
-        return match_stems(*sides)
+        return match_stems(*sides, skipped)
     single = root if part is None else root / part
     if not single.is_dir():
         return []
@@ -183,9 +189,11 @@ def _flat(folder: Path) -> list[Path]:
     return [p for p in find_pictures(folder) if p.parent == folder]
 
 
-def match_stems(a: Path, b: Path) -> list[Pair]:
-    """The pairs of two folders, by equal names below them; DataError lists what has no partner."""
+def match_stems(a: Path, b: Path, skipped: Skipped | None = None) -> list[Pair]:
+    """The pairs of two folders, by equal names below them; DataError lists what has no partner, or
+    `skipped` takes it."""
     problems: list[str] = []
+    unclear: set[str] = set()
     sides: list[dict[str, Path]] = []
     for folder in (a, b):
         found: dict[str, Path] = {}
@@ -193,16 +201,20 @@ def match_stems(a: Path, b: Path) -> list[Pair]:
             stem = str(path.relative_to(folder).with_suffix(""))
             if stem in found:
                 problems.append(f"{path} and {found[stem].name} have the same stem")
+                unclear.add(stem)
             found[stem] = path
         sides.append(found)
     for here, there, folder in ((sides[0], sides[1], b), (sides[1], sides[0], a)):
         problems += [
             f"{path} has no partner in {folder}" for s, path in here.items() if s not in there
         ]
-    if problems:
+    if problems and skipped:
+        skipped.add(problems)
+    elif problems:
         raise DataError(
             listing(f"{len(problems)} files without a clear pair", problems)
             + ". Give both the same name, or use method cyclegan, which learns from unpaired image "
             "sets"
         )
-    return [Pair(stem, sides[0][stem], sides[1][stem]) for stem in sorted(sides[0])]
+    clear = sorted((sides[0].keys() & sides[1].keys()) - unclear)
+    return [Pair(stem, sides[0][stem], sides[1][stem]) for stem in clear]

@@ -44,7 +44,7 @@ class PhotographData:
         if not root.is_dir():
             raise DataError(f"{root}: no such folder of training data")
         self.root, self.loading = root, loading
-        self._files = photographs_of(root, split, loading.held_out)
+        self._files = loading.usable(photographs_of(root, split, loading.held_out))
         training = split == "train"
         if training and not self._files:
             raise DataError(f"{root}: no photographs to learn from (besides those held out)")

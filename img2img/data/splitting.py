@@ -47,9 +47,9 @@ def split_data(root: Path, out: Path, share: float = 0.1) -> SplitSet:
         UsageError: `out` is not empty.
     """
     seen = look(list(find_pictures(root)))
-    bad = [s for s in seen.values() if s.error]
-    if bad:
-        raise DataError(f"{bad[0].path}: {bad[0].error} ({len(bad)} unreadable in all)")
+    if bad := [f"{s.path}: {s.error}" for s in seen.values() if s.error]:
+        text = listing(f"{root}: {len(bad)} pictures cannot be read", bad)
+        raise DataError(f"{text}. Nothing was copied: mend or remove them")
     layout = recognise(root, seen)
     table = layout.table
     sets = [_rows(table, root)] if table else _samples(layout)

@@ -23,7 +23,8 @@ from torch import Tensor
 from img2img.data.albument import Albument
 from img2img.data.cache import content_key, decoded_once, open_rows
 from img2img.data.jpeg import decode
-from img2img.errors import ConfigError, DataError, PictureError
+from img2img.data.skipping import BadPictures, Skipped
+from img2img.errors import ConfigError, PictureError
 from img2img.images import Pixels, read_picture, resize_pixels
 
 Split = Literal["train", "held-out"]
@@ -55,6 +56,7 @@ class Loading:
             default 5 %, at most 100.
         seed: of every draw that a data set makes.
         side_by_side: a picture holds a pair even where it looks like an ordinary photograph.
+        skipped: takes what cannot be used, which is left out; None: it is refused.
     """
 
     size: int
@@ -69,6 +71,7 @@ class Loading:
     held_out: int | None = None
     seed: int = 0
     side_by_side: bool = False
+    skipped: Skipped | None = None
 
     def __post_init__(self) -> None:
         if not set(self.channels) <= {1, 3}:
@@ -77,6 +80,10 @@ class Loading:
     def draws(self, epoch: int, indices: Sequence[int], which: int = 0) -> list[Draw]:
         """What picture `which` of each of the samples `indices` of an epoch is drawn from."""
         return [(self.seed, epoch, index, which) for index in indices]
+
+    def usable(self, files: list[Path]) -> list[Path]:
+        """Those of `files` that are not left out."""
+        return self.skipped.without(files, lambda path: (path,)) if self.skipped else files
 
 
 Progress = Callable[[int, int], None]
@@ -217,7 +224,8 @@ class Store:
             except PictureError as error:
                 return str(error)
 
-        problems, waiting = [], deque[Future[Pixels | str]]()
+        problems: dict[Path, str] = {}
+        waiting = deque[Future[Pixels | str]]()
         blank = np.zeros(self.shape[1], np.uint8)
         with ThreadPoolExecutor(_DECODERS) as pool:
             indices = iter(range(self._count))
@@ -226,13 +234,21 @@ class Store:
                     waiting.append(pool.submit(attempt, index))
                 row = waiting.popleft().result()
                 if isinstance(row, str):
-                    problems.append(row)
+                    problems |= dict.fromkeys(self._files_of(done - 1), row)
                 yield blank if isinstance(row, str) else row
                 if on_progress:
                     on_progress(done, self._count)
-        problems = list(dict.fromkeys(problems))  # a picture may give several samples
         if problems:
-            raise DataError(listing(f"{len(problems)} training pictures unusable", problems))
+            # A picture may give several samples, and a sample may have several.
+            told = list(dict.fromkeys(problems.values()))
+            text = listing(f"{len(told)} training pictures unusable", told)
+            raise BadPictures(text, problems)
+
+    def _files_of(self, index: int) -> Sequence[Path]:
+        """What sample `index` is read from: as many files as the others, or a part of one."""
+        each = max(1, len(self._files) // self._count)
+        first = index * len(self._files) // self._count
+        return self._files[first : first + each]
 
 
 def _row(pictures: tuple[Pixels, ...]) -> Pixels:

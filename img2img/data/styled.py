@@ -58,6 +58,7 @@ class StyledData:
         photographs, paintings, self._style_root = _sides(
             root, split, loading, Path(style) if style else None
         )
+        photographs, paintings = loading.usable(photographs), loading.usable(paintings)
         if split == "train" and not photographs:
             raise DataError(f"{root}: no photographs to learn from (besides those held out)")
         if not paintings:

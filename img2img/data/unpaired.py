@@ -74,6 +74,7 @@ class UnpairedData:
                 raise DataError(f"{root}: no two sets of pictures found. {_LAYOUTS}") from None
             self.names, self.stores = self._pairs.names, self._pairs.stores
             return
+        sets = loading.usable(sets[0]), loading.usable(sets[1])
         for name, files in zip("AB", sets, strict=True):
             if split == "train" and not files:
                 raise DataError(f"{root}: set {name} holds no pictures. {_LAYOUTS}")

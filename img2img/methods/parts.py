@@ -260,7 +260,12 @@ def load_features(
             f"crops of {size} pixels are too small for these loss terms: give "
             f"`crop_size={least}` or more"
         )
-    return load_vgg19(find_features("vgg19", settings.vgg19), max(layers)) if layers else None
+    if not layers:
+        return None
+    path = find_features("vgg19", settings.vgg19)
+    if torch.get_default_device().type == "meta":  # networks in outline
+        return VGG19(max(layers))
+    return load_vgg19(path, max(layers))
 
 
 def style_on(style: Style, device: torch.device) -> Style:

@@ -80,6 +80,11 @@ class TrainConfig(Settings):
     side_by_side: bool = Field(
         False, description="treat wide pictures as pairs even if they look like photographs"
     )
+    skip_bad: bool = Field(
+        False,
+        description="leave out pictures that cannot be read, files without a partner and wrong "
+        "rows of a table, and record them, instead of refusing the folder",
+    )
     flip: bool = Field(True, description="mirror pictures at random")
     augment: dict[str, Any] = Field(default_factory=dict, description="augmentation, by name")
     diffaugment: str = Field("", description="DiffAugment policies, e.g. color,translation,cutout")

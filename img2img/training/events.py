@@ -19,6 +19,16 @@ class TrainingEvent:
 
 
 @dataclass(frozen=True)
+class DataExamined(TrainingEvent):
+    """`done` of `total` pictures were looked at for what may spoil the training; the time for that
+    may end before all were."""
+
+    kind = "examined"
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class DataRead(TrainingEvent):
     """`done` of `total` pictures of a data set are decoded."""
 

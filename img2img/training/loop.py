@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from img2img.errors import Img2ImgError, MemoryFault
+from img2img.methods import Method
+from img2img.settings import Settings
 from img2img.system.out_of_memory import is_memory_error
 from img2img.training import run_folder
 from img2img.training.config import TrainConfig
-from img2img.training.data_check import data_warnings
+from img2img.training.data_check import all_at_once, data_warnings, look_at_data
 from img2img.training.devices import settle_device
-from img2img.training.events import Listener, Warned
+from img2img.training.events import DataExamined, Listener, Warned
 from img2img.training.remote import at_hand
 from img2img.training.run import Run
 from img2img.training.setup import check, choose_hardware, set_up
@@ -38,7 +40,8 @@ def train(
     `listen` receives the events of `img2img.training.events`. `should_stop` is asked between
     steps; when it says yes the state is saved and the models written. `dry_run` takes a few steps
     to measure time and memory, and writes nothing but copies of remote data. `examine` looks at the
-    data first and warns of what may spoil the training (`training.data_check`).
+    data first, warns of what may spoil the training, and names all faults at once where they are
+    refused (`training.data_check`).
 
     Remote data are fetched and verified first. A remote run is taken over from where it was left,
     on whichever machine, and published after each save (`training.remote`).
@@ -52,29 +55,35 @@ def train(
         Diverged: NaN or Inf; the last saved state is finite. Or a collapse, with on_collapse=stop.
     """
     with _memory_named(config):
-        check(config, dry_run)  # refused before any picture is read
-        with at_hand(config, listen, should_stop, dry_run) as notify:
-            if examine and os.environ.get("RANK", "0") == "0":
-                for text in data_warnings(config):
-                    notify(Warned(text))
-            return _train(config, notify, should_stop, dry_run)
+        kind, settings = check(config, dry_run)  # refused before any picture is read
+        if not dry_run and _first():
+            run_folder.refuse_second(config.out)
+        with (
+            at_hand(config, listen, should_stop, dry_run) as notify,
+            _examined(config, notify, examine),
+        ):
+            return _train(config, kind, settings, notify, should_stop, dry_run)
 
 
 def _train(
-    config: TrainConfig, listen: Listener, should_stop: Callable[[], bool], dry_run: bool
+    config: TrainConfig,
+    kind: type[Method],
+    settings: Settings,
+    listen: Listener,
+    should_stop: Callable[[], bool],
+    dry_run: bool,
 ) -> Path:
-    # --- settings
-    kind, settings = check(config, dry_run)
+    # --- the machine
     hardware = choose_hardware(config)
     processes = hardware.processes
     if not processes.first:
         listen = _ignore
 
     # --- data and networks
-    setup = set_up(config, kind, settings, hardware, listen, dry_run)
-
-    if config.init is not None and not run_folder.states_of(config.out):
-        warm_start(setup.method, config.init)  # refused before anything is written
+    with run_folder.left_as_found(config.out) if processes.first else contextlib.nullcontext():
+        setup = set_up(config, kind, settings, hardware, listen, dry_run)
+        if config.init is not None and not run_folder.states_of(config.out):
+            warm_start(setup.method, config.init)  # of the domains that the data have
 
     with contextlib.ExitStack() as kept:
         if processes.first and not dry_run:
@@ -122,6 +131,27 @@ def _train(
 
 
 @contextlib.contextmanager
+def _examined(config: TrainConfig, listen: Listener, examine: bool) -> Iterator[None]:
+    """Look at the data of a new run and warn of what may spoil it; where they are refused inside,
+    say everything that stops the training. One process of several looks."""
+    if not examine or not _first():
+        yield
+        return
+
+    def progress(done: int, total: int) -> None:
+        listen(DataExamined(done, total))
+
+    report = None
+    if not run_folder.states_of(config.out):
+        report = look_at_data(config, on_progress=progress)
+    if report is not None:
+        for text in data_warnings(config, report):
+            listen(Warned(text))
+    with all_at_once(config, report):
+        yield
+
+
+@contextlib.contextmanager
 def _memory_named(config: TrainConfig) -> Iterator[None]:
     """Say of a memory error what it is and what to lower."""
     try:
@@ -136,6 +166,11 @@ def _memory_named(config: TrainConfig) -> Iterator[None]:
             f"{smaller if batch > 1 else ''}a smaller crop_size, smaller networks or "
             "`checkpointing=true`; the last saved state is intact"
         ) from None
+
+
+def _first() -> bool:
+    """Before the processes have met: whether this one is the first."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _ignore(event: object) -> None:

@@ -7,6 +7,7 @@ from PIL import Image
 from img2img.data import epoch_order
 from img2img.images import Pixels, contact_sheet, in_columns
 from img2img.training.config import TrainConfig
+from img2img.training.data_check import all_at_once
 from img2img.training.events import Listener
 from img2img.training.remote import fetch_data
 from img2img.training.setup import check, choose_hardware, set_up
@@ -29,7 +30,8 @@ def preview_sheet(config: TrainConfig, listen: Listener = lambda event: None) ->
     alone = config.model_copy(update=plain)
     kind, settings = check(alone, dry_run=True)
     fetch_data(config, listen)
-    setup = set_up(alone, kind, settings, choose_hardware(alone), listen, dry_run=True)
+    with all_at_once(alone):
+        setup = set_up(alone, kind, settings, choose_hardware(alone), listen, dry_run=True)
     data, method = setup.data, setup.method
     order = epoch_order(config.seed, 0, len(data))[: _COLUMNS * _ROWS]
     samples: list[list[Pixels]] = []

@@ -42,6 +42,7 @@ def publish(
         "data": config.data.resolve().name,
         "data_fingerprint": facts["data_fingerprint"],
         "pictures": len(data),
+        "skipped": len(facts.get("skipped", ())),
         "step": step,
         "held_out": config.held_out,
         "batch_size": config.per_step,

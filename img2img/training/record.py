@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from img2img.training.report import Sheets, write_report
 from img2img.training.runs import RECORD, Best, State, read_run
 
 _EVENTS = 200  # kept
+_EVERY = 60.0  # seconds between two writings while nothing is validated or saved
+_SHARE = 100  # times what a writing takes lies between them at least: it costs 1 % at most
 
 
 class Record:
@@ -40,8 +43,10 @@ class Record:
         device: torch.device,
         method: type[Method],
         health: Mapping[str, Any],
+        clock: Callable[[], float] = time.monotonic,
     ):
-        """`health`: the state of its detectors, in a resumed run."""
+        """`health`: the state of its detectors, in a resumed run; `clock`: seconds."""
+        self._clock, self._next = clock, 0.0
         self._out, self._device = config.out, device
         self._sheets = Sheets()
         self.health = Health(method.compared, str(facts["settings"].get("gan", "")), method.made_of)
@@ -54,6 +59,7 @@ class Record:
             "started": started.as_row(),
             "environment": environment(device),
             "data_fingerprint": facts.get("data_fingerprint"),
+            "skipped": facts.get("skipped", []),
         }
         if started.step:
             before = read_run(config.out, "running")
@@ -73,6 +79,14 @@ class Record:
         if self._written == (step, state):  # validated and saved after the same step
             return ""
         self._written = step, state
+        return self._write(step, minutes, state)
+
+    def keep_up(self, step: int, minutes: float, state: State) -> str:
+        """`write`, where it was not written for a while; before the first step at once."""
+        return self._write(step, minutes, state) if self._clock() >= self._next else ""
+
+    def _write(self, step: int, minutes: float, state: State) -> str:
+        began = self._clock()
         self._columns = self.health.columns or self._columns
         row = self._fixed | {
             "state": state,
@@ -92,6 +106,10 @@ class Record:
         except EnvironmentFault as error:
             text = str(error)
         else:
+            text = ""
+        now = self._clock()
+        self._next = now + max(_EVERY, _SHARE * (now - began))
+        if not text:
             return ""
         warned, self._warned = self._warned, True
         return "" if warned else text

@@ -269,6 +269,7 @@ def _data_summary(run: RunFiles) -> dict[str, Any]:
     return {
         "folder": run.config.get("data"),
         "pictures or pairs": started.get("pictures"),
+        "left out": len(run.record.get("skipped", ())) or None,
         "held out": started.get("held_out"),
         "domains": started.get("domains"),
         "fingerprint": run.record.get("data_fingerprint"),

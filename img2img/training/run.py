@@ -139,6 +139,7 @@ class Run:
         self.start_clock()
         self._first = self.step
         self._meter.start(self.step)
+        self._write_record("running", where_due=True)
 
     # --- time
 
@@ -265,6 +266,7 @@ class Run:
                     self._recorded.health.word,
                 )
             )
+            self._write_record("running", where_due=True)
 
     def report_step(self) -> None:
         """Log the losses and the rate."""
@@ -346,10 +348,10 @@ class Run:
             self.listen(Saved(step))
         self.processes.wait()
 
-    def _write_record(self, state: State) -> None:
-        if self._recorded:
-            text = self._recorded.write(self.step, self.minutes(), state)
-            if text:
+    def _write_record(self, state: State, where_due: bool = False) -> None:
+        if record := self._recorded:
+            write = record.keep_up if where_due else record.write
+            if text := write(self.step, self.minutes(), state):
                 self.listen(Warned(text))
 
     def _publish(self, kind: str) -> None:

@@ -17,11 +17,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from img2img.errors import EnvironmentFault, ModelError, describe_os_error
+from img2img.errors import (
+    DataError,
+    EnvironmentFault,
+    Img2ImgError,
+    ModelError,
+    describe_os_error,
+)
 from img2img.model_format.checkpoint import load_state, save_state
 from img2img.system.atomic import lock_file, sweep_stale, write_atomic
 from img2img.training.events import Listener, Warned
@@ -43,17 +50,44 @@ def claimed(out: Path) -> Iterator[None]:
     except OSError as error:
         raise EnvironmentFault(f"{out}: {describe_os_error(error)}") from None
     with lock:
-        try:
-            lock_file(lock.fileno())
-        except OSError:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            raise EnvironmentFault(f"{out}: process {owner} is training here already") from None
+        _lock(out, lock)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         sweep_stale(out)
         yield
+
+
+def refuse_second(out: Path) -> None:
+    """Raise EnvironmentFault where another process trains in `out` now, before anything is read;
+    `claimed` alone keeps it out. Touches nothing."""
+    with contextlib.suppress(OSError), open(out / "run.lock", "r+") as lock:
+        _lock(out, lock)
+
+
+def _lock(out: Path, lock: TextIO) -> None:
+    try:
+        lock_file(lock.fileno())
+    except OSError:
+        lock.seek(0)
+        owner = lock.read().strip() or "unknown"
+        raise EnvironmentFault(f"{out}: process {owner} is training here already") from None
+
+
+@contextlib.contextmanager
+def left_as_found(out: Path) -> Iterator[None]:
+    """Where a run is refused inside, take away what decoding has put into its new folder: nothing
+    is left behind for weights or settings, and of pictures only whole files, to be used again."""
+    new = not out.exists()
+    try:
+        yield
+    except Img2ImgError as error:
+        whole = any((out / "cache").glob("*.json"))
+        if new and not (whole and isinstance(error, DataError)):
+            shutil.rmtree(out / "cache", ignore_errors=True)
+            with contextlib.suppress(OSError):
+                out.rmdir()
+        raise
 
 
 class Log:

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from img2img.augment import AdaptiveAugment, Augment, AugmentConfig, DiffAugment, JudgedView
+from img2img.augment import AdaptiveAugment, Augment, AugmentConfig, JudgedView
 from img2img.data import Albument, Dataset, Feed, Loading, PhotographData, settle
 from img2img.data.jpeg import check_decoder
+from img2img.data.skipping import Skipped
+from img2img.data.store import Split, listing
 from img2img.errors import ConfigError, proposal
 from img2img.features import find_features, load_lite0
 from img2img.losses import Judgement
@@ -33,6 +35,7 @@ from img2img.training.devices import (
 )
 from img2img.training.ema import Average
 from img2img.training.events import DataRead, Listener, Started, Warned
+from img2img.training.outline import check_outline, view_of
 from img2img.training.pace import Pace
 from img2img.training.processes import Processes
 from img2img.training.publish import resolved_settings, working_size
@@ -127,7 +130,9 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
 
     Raises:
         ConfigError: an unknown method or an impossible combination of settings.
+        ModelError: the weights to start from are refused, or do not fit.
         MissingExtra: a package that the settings need is not installed.
+        EnvironmentFault: the device is absent.
     """
     if config.tensorboard and not dry_run:
         require_tensorboard()
@@ -154,6 +159,7 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
             f"metrics: {', '.join(what.sets)} compare sets, and {config.method} has no set of "
             "real pictures beside its held-out ones; judge the model with img2img evaluate"
         )
+    check_outline(config, kind, settings)
     return kind, settings
 
 
@@ -204,11 +210,16 @@ def set_up(
     albument = Albument(config.albumentations) if config.albumentations else None
     if albument:
         albument.check(config.load_size, kind.channels(settings))
-    loading = _loading(config, kind, settings, h.device, dry_run)
-    data: Dataset = h.processes.together(
-        lambda: kind.open(
-            settings, config.data, "train", loading(config.load_size, albument), progress
+    skipped = Skipped()
+    loading = _loading(config, kind, settings, h.device, dry_run, skipped)
+
+    def opened(split: Split, load: Loading) -> Dataset:
+        return skipped.reopen(
+            lambda: kind.open(settings, config.data, split, load, progress), config.skip_bad
         )
+
+    data: Dataset = h.processes.together(
+        lambda: opened("train", loading(config.load_size, albument))
     )
     workers = 0 if settle(data.stores, config.on_device, h.device) else config.workers
     pin = h.device.type == "cuda" and data.stores[0].kind != "device"
@@ -219,9 +230,10 @@ def set_up(
     view = _connect(config, method, h)
     average = Average(method, config.ema) if config.ema else None
 
-    held_out: Dataset = h.processes.together(
-        lambda: kind.open(settings, config.data, "held-out", loading(config.crop_size), progress)
-    )
+    held_out: Dataset = h.processes.together(lambda: opened("held-out", loading(config.crop_size)))
+    if skipped.reasons:
+        head = f"`skip_bad=true` leaves out {len(skipped.reasons)}"
+        listen(Warned(listing(head, skipped.below(config.data))))
     check_same(h.processes, config, settings, data, held_out)
     per_step = config.per_step
     whole = len(data) // per_step if h.processes.count > 1 else -(-len(data) // per_step)
@@ -236,6 +248,7 @@ def set_up(
         "compiled": str(h.compilation),
         "domains": list(data.domains),
         "data_fingerprint": data.fingerprint(),
+        "skipped": skipped.below(config.data),
         "albumentations_digest": albument.digest if albument else None,
         **h.pace.facts,
         "processes": h.processes.count,
@@ -257,6 +270,7 @@ def _loading(
     settings: Settings,
     device: torch.device,
     dry_run: bool,
+    skipped: Skipped,
 ) -> Callable[..., Loading]:
     """A function (size, albument) -> Loading."""
 
@@ -274,6 +288,7 @@ def _loading(
             held_out=config.held_out,
             seed=config.seed,
             side_by_side=config.side_by_side,
+            skipped=skipped if config.skip_bad else None,
         )
 
     return loading
@@ -356,7 +371,7 @@ def _connect(config: TrainConfig, method: Method, h: Hardware) -> JudgedView:
     how gradients are followed and averaged."""
     changes = AugmentConfig.parse(config.augment, "augment.")
     method.augment = Augment(config.crop_size, config.flip, config.seed, changes)
-    view = _view(config, method.undecided)
+    view = view_of(config, method.undecided)
     method.view = view
     if isinstance(view, AdaptiveAugment):
         method.observe_real = _observer(view)
@@ -368,16 +383,6 @@ def _connect(config: TrainConfig, method: Method, h: Hardware) -> JudgedView:
     if h.precision == "fp16":
         method.descent.scaler = torch.amp.GradScaler(h.device.type)
     return view
-
-
-def _view(config: TrainConfig, undecided: float) -> JudgedView:
-    if config.ada and config.diffaugment:
-        raise ConfigError("diffaugment and ada both change what D sees; choose one")
-    if config.ada:
-        return AdaptiveAugment(config.seed, midpoint=undecided)
-    if config.diffaugment:
-        return DiffAugment(config.diffaugment, config.seed)
-    return JudgedView(config.seed)
 
 
 def _observer(view: AdaptiveAugment) -> Callable[[Judgement, int], None]:

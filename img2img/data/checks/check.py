@@ -67,7 +67,7 @@ def check_data(
     good = [s for s in seen.values() if not s.error]
     findings = list(layout.findings)
     used = {p for group in layout.groups.values() for p in group}
-    findings += _refused(root, layout, "side_by_side=true" in settings)
+    findings += _refused(root, layout, "side_by_side=true" in settings, name or str(root))
     findings += rules.unreadable(root, seen, used)
     findings += rules.sizes(root, good, layout)
     findings += rules.modes(root, good)
@@ -99,11 +99,11 @@ def check_data(
     return Checked(report, layout, seen, tuple(suspected))
 
 
-def _refused(root: Path, layout: Layout, side_by_side: bool) -> list[Finding]:
+def _refused(root: Path, layout: Layout, side_by_side: bool, name: str) -> list[Finding]:
     """What the data set itself refuses and no other finding says."""
     halves = layout.halves
     if layout.kind == "side by side" and halves and halves.photographs and not side_by_side:
-        text, _, fix = photographs_refused(len(layout.pairs), halves).partition(". ")
+        text, _, fix = photographs_refused(len(layout.pairs), halves, name).partition(". ")
         return [Finding("photographs", True, text, fix)]
     if any(finding.stops for finding in layout.findings):
         return []

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from img2img.data.checks.findings import Finding, cut, several
 from img2img.data.checks.seen import Seen
 from img2img.data.halves import Halves, compare_halves
@@ -89,7 +91,7 @@ def recognise(root: Path, seen: Mapping[Path, Seen], method: str = "") -> Layout
         layout = _two_sides(root, sides, method, seen)
     elif method == "stylize":
         layout = _photographs(root)
-        layout.method, layout.preset = "stylize", "laptop"
+        layout.method, layout.preset = "stylize", preset_here()
         layout.settings = ["style=PAINTINGS"]
     elif flat and (method or not domains):
         layout = _wide_or_not(root, seen, method)
@@ -104,6 +106,14 @@ def recognise(root: Path, seen: Mapping[Path, Seen], method: str = "") -> Layout
         layout = Layout("unknown")
         layout.stop("empty", f"no pictures in {root}", EXPECTED)
     return layout
+
+
+def preset_here(task: str = "") -> str:
+    """The preset that suits this machine: `laptop` or that of a task, which end after an hour on
+    two cores, or with CUDA `gpu` or the task's own for a GPU."""
+    if torch.cuda.is_available():
+        return f"{task}-gpu" if task else "gpu"
+    return task or "laptop"
 
 
 def refusal(root: Path, layout: Layout) -> DataError | None:
@@ -167,12 +177,12 @@ def _two_sides(
         paired = False  # numbered alike, as unpaired sets often are
     if method == "stylize" or not paired:
         layout = Layout("A and B", method or "cyclegan", groups=sides)
-        layout.preset = "laptop" if method == "stylize" else "cyclegan-256"
+        layout.preset = preset_here()
         for side in "AB":
             if not sides.get(("train", side)):
                 layout.stop("empty", f"set {side} holds no pictures", "put pictures there")
         return layout
-    layout = Layout("A and B paired", method or "pix2pix", "pix2pix-256", groups=sides)
+    layout = Layout("A and B paired", method or "pix2pix", preset_here(), groups=sides)
     for part in ("train", "held out"):
         left, right = (stems.get((part, side), {}) for side in "AB")
         layout.pairs += [(part, left[s], right[s]) for s in sorted(left) if s in right]
@@ -215,14 +225,14 @@ def _partners(
     layout.stop(
         "unpaired",
         f"{several(len(alone), 'file')} without a partner of the same name ({part}): {names}",
-        "give both pictures of a pair the same name, remove them, or use cyclegan for unpaired "
-        "image sets",
+        "give both pictures of a pair the same name, remove them or leave them out with "
+        "`skip_bad=true`, or use cyclegan for unpaired image sets",
         alone,
     )
 
 
 def _table(root: Path, tables: Sequence[Path]) -> Layout:
-    layout = Layout("table", "stargan", "stargan-128")
+    layout = Layout("table", "stargan", preset_here())
     if len(tables) > 1:
         layout.stop("table", f"several tables: {cut([t.name for t in tables])}", "keep one")
         return layout
@@ -241,14 +251,15 @@ def _table(root: Path, tables: Sequence[Path]) -> Layout:
         layout.stop(
             "table",
             f"{several(len(table.problems), 'bad row')} in {tables[0].name}: {wrong}",
-            "every row has one value of -1, 0 or 1 for each attribute, and every file one row",
+            "every row has one value of -1, 0 or 1 for each attribute, and every file one row; "
+            "`skip_bad=true` leaves such rows out",
         )
     if missing:
         layout.stop(
             "table",
             f"{several(len(missing), 'row')} of {tables[0].name} without a picture in "
             f"{folder.name}/: {cut([p.name for p in missing])}",
-            "add the pictures or remove the rows",
+            "add the pictures, remove the rows, or leave them out with `skip_bad=true`",
             missing,
         )
     bad = {text.split("(")[1].split(")")[0] for _, text in table.problems if "(" in text}
@@ -281,7 +292,7 @@ def _parts(root: Path, rows: list[Row]) -> dict[Key, list[Path]]:
 
 
 def _folders(root: Path, domains: dict[str, dict[str, list[Path]]]) -> Layout:
-    layout = Layout("domains", "stargan", "stargan-128")
+    layout = Layout("domains", "stargan", preset_here())
     for name, parts in domains.items():
         for part, files in parts.items():
             layout.groups[part, name] = files
@@ -338,7 +349,7 @@ def _wide_or_not(root: Path, seen: Mapping[Path, Seen], method: str) -> Layout:
         layout.halves = halves
         return layout
     layout = Layout("side by side", method or "pix2pix", halves=halves)
-    layout.preset = f"{layout.method}-256"
+    layout.preset = preset_here()
     training = {pair.a for pair in pairs_of(root, "train")}
     for path in flat:
         part = "train" if path in training else "held out"
@@ -360,7 +371,7 @@ def _side_by_side_files(root: Path) -> list[Path]:
 
 
 def _photographs(root: Path) -> Layout:
-    layout = Layout("photographs", "pix2pix", "restore")
+    layout = Layout("photographs", "pix2pix", preset_here("restore"))
     splits: tuple[tuple[str, Split], ...] = (("train", "train"), ("held out", "held-out"))
     for part, split in splits:
         try:
@@ -377,4 +388,11 @@ def _name_what_is_there(
         f"{name}/ ({several(sum(map(len, parts.values())), 'picture')})"
         for name, parts in domains.items()
     ]
-    layout.stop("layout", f"found {cut(there, 5) or 'no folders'} in {root}", EXPECTED)
+    fix = EXPECTED
+    if len(domains) == 2:
+        one, other = domains
+        fix += (
+            f". If {one}/ and {other}/ are the two sides, rename them to A/ and B/, or join pairs "
+            "with img2img data pair"
+        )
+    layout.stop("layout", f"found {cut(there, 5) or 'no folders'} in {root}", fix)

@@ -33,7 +33,7 @@ def unreadable(root: Path, seen: Mapping[Path, Seen], used: set[Path]) -> list[F
                     "unreadable",
                     stops,
                     f"{several(len(bad), 'file')} cannot be read: {rows}",
-                    "replace or remove them",
+                    "replace or remove them, or leave them out with `skip_bad=true`",
                     tuple(s.path for s in bad),
                 )
             )
