@@ -3,65 +3,92 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.faults import Place, Seen, _unless, _within
 from tests.tinyruns import (
+    STEPS,
+    Work,
     config,
     differs,
     ending,
-    finished,
+    events,
     forked,
     left_behind,
     pictures,
+    telling,
     undisturbed,
 )
 
+_LONG = 120.0  # seconds
+
 
 def workers(place: Place) -> Seen:
-    """One of two data workers killed at a random moment: started again at the same batch, and the
-    run ends as if nothing had been."""
+    """One of two data workers killed, or stopped, which counts as hung, at a random batch: started
+    again at the same one, and the run ends as if nothing had been."""
     seen = Seen()
-    data, whole, seconds = undisturbed(place, workers=2)
-    hit = 0
+    data, whole, _ = undisturbed(place, workers=2)
     for trial in range(place.count):
-        out = place.folder / f"run{trial}"
-
-        def kill(pid: int) -> None:
-            nonlocal hit
-            time.sleep(float(place.rng.uniform(0.1, 0.9)) * seconds)
-            children = [c for c in _children(pid) if "resource_tracker" not in _command(c)]
-            if children:
-                hit += 1
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(children[int(place.rng.integers(len(children)))], signal.SIGKILL)
-
-        code = forked(finished(config(data, out, workers=2)), kill)
-        seen.judge(f"trial {trial}", _unless(code == 0, f"ended with {code}"), differs(out, whole))
+        out, told = place.folder / f"run{trial}", place.folder / f"told{trial}"
+        sign, why = (
+            (signal.SIGKILL, "a data worker died; started again at the same batch"),
+            (
+                signal.SIGSTOP,
+                "a data worker gave no answer for 1 s; started again at the same batch",
+            ),
+        )[trial % 2]
+        # Later ones may be made already.
+        at, worker = int(place.rng.integers(STEPS - 5)), int(place.rng.integers(2))
+        run = telling(config(data, out, workers=2), told)
+        code = forked(partial(_losing_a_worker, run, at, worker, sign))
+        warned = [row["text"] for row in events(told, "warning")]
+        seen.judge(
+            f"trial {trial}, {sign.name} at batch {at}",
+            _unless(code == 0, f"ended with {code}"),
+            _unless(warned == [why], f"warned {warned}"), differs(out, whole),
+        )  # fmt: skip
         shutil.rmtree(out, ignore_errors=True)
-    seen.figure = f"{hit} workers killed"
+    seen.figure = f"{seen.trials // 2} of them hung"
     return seen
 
 
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
+def _losing_a_worker(work: Work, at: int, worker: int, sign: signal.Signals) -> None:
+    """Do it with a signal to a data worker when the batch `at` is taken; one that is stopped is
+    waited for in vain for a second."""
+    from img2img.data import Feed
 
+    take, answer, replace = Feed.take, Feed._answer, Feed._replace
+    taken, hung = [0], set[int]()
 
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    except OSError:
-        return ""
+    def hitting(feed: Feed, request: Any) -> Any:
+        if taken[0] == at:
+            pid = feed._workers[worker].process.pid
+            assert pid is not None
+            os.kill(pid, sign)
+            hung.add(worker)
+        taken[0] += 1
+        return take(feed, request)
+
+    def impatient(feed: Feed, place: int) -> Any:
+        feed._patience = 1.0 if place in hung else _LONG
+        return answer(feed, place)
+
+    def renewed(feed: Feed, place: int, why: str) -> None:
+        hung.discard(place)
+        feed._patience = _LONG  # the new one has to start
+        replace(feed, place, why)
+
+    for name, method in (("take", hitting), ("_answer", impatient), ("_replace", renewed)):
+        setattr(Feed, name, method)
+    work()
 
 
 def signals(place: Place) -> Seen:
