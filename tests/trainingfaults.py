@@ -6,9 +6,7 @@ happened to.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
 import shutil
 import signal
 import time
@@ -18,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from img2img.errors import ModelError
-from tests import powerfaults, processfaults
+from tests import diskfaults, powerfaults, processfaults
 from tests.conftest import picture
 from tests.faults import Place, Row, Seen, _unless
 from tests.tinyruns import (
@@ -116,65 +114,6 @@ def renames(place: Place) -> Seen:
     return seen
 
 
-def full_disk(place: Place) -> Seen:
-    """No file may grow beyond a random size from the fourth step on: the run ends with 4, what was
-    saved stays whole, and with room again it goes on."""
-    seen = Seen()
-    data, whole, _ = undisturbed(place)
-    for trial in range(place.count):
-        out = place.folder / f"run{trial}"
-        run = config(data, out)
-        forked(stopping(run, 4))
-        size = next(iter(out.glob("state-*"))).stat().st_size
-        most = int(place.rng.integers(1, size))
-
-        def cramped(run: Any = run, most: int = most) -> None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-            finished(run)()
-
-        code = forked(cramped)
-        kept = differs(out, whole)  # whole, of another step
-        again = forked(finished(run))
-        seen.judge(
-            f"files of {most} of {size} bytes",
-            _unless(code == 4, f"ended with {code}"),
-            _unless(not (kept or "").startswith("no whole"), kept or ""),
-            _unless(again == 0, f"with room again it ended with {again}"),
-            differs(out, whole),
-        )
-        shutil.rmtree(out, ignore_errors=True)
-    return seen
-
-
-def gone(place: Place) -> Seen:
-    """The run folder vanishes, or becomes a file, at a random step: the run ends with 4."""
-    from img2img.training import train
-
-    seen = Seen()
-    data = pictures(place.inside("data"))
-    for trial in range(place.count):
-        out, at = place.folder / f"run{trial}", int(place.rng.integers(1, STEPS - 1))
-
-        def vanish(out: Path = out, at: int = at, as_file: bool = trial % 2 == 1) -> None:
-            steps = [0]
-
-            def look() -> bool:
-                if steps[0] == at:
-                    shutil.rmtree(out)
-                    if as_file:
-                        out.write_text("")
-                steps[0] += 1
-                return False
-
-            train(config(data, out), should_stop=look)
-
-        code = forked(vanish)
-        seen.judge(f"at step {at}", _unless(code == 4, f"ended with {code}"))
-        with contextlib.suppress(OSError):
-            out.unlink() if out.is_file() else shutil.rmtree(out)
-    return seen
-
-
 def flips(place: Place) -> Seen:
     """One bit of a state or of a model file flipped, evenly over both: refused, or the same."""
     from img2img.model_format.checkpoint import load_model, load_state
@@ -251,7 +190,8 @@ def older(place: Place) -> Seen:
 
 def cuts(place: Place) -> Seen:
     """Every method, without workers and with two, stopped at every step (or at `count` of them) and
-    resumed."""
+    resumed. Adaptive augmentation, which has a state of its own, is on, and health is looked at
+    four times."""
     from img2img.methods import METHODS
 
     seen = Seen()
@@ -261,6 +201,7 @@ def cuts(place: Place) -> Seen:
             here = place.inside(f"{method}{workers}")
             data = _data_for(method, here)
             more = {"method": method, "steps": steps, "workers": workers, "save_every": steps}
+            more |= {"ada": True, "sample_every": steps // 4}
             forked(finished(config(data, here / "whole", **more)))
             whole = ending(here / "whole")
             for at in range(1, min(steps, place.count + 1)):
@@ -293,8 +234,8 @@ def _data_for(method: str, folder: Path) -> Path:
 ROWS: dict[str, Row] = {
     "kills": Row(kills, "resumes from a whole state, same end", 2, 200),
     "renames": Row(renames, "a state counts once its last file is there", 3, 1000),
-    "full-disk": Row(full_disk, "exit 4, old state whole, goes on with room", 2, 40),
-    "gone": Row(gone, "exit 4, never silently unsaved", 2, 40),
+    "full-disk": Row(diskfaults.full_disk, "exit 4, old state whole, goes on with room", 2, 40),
+    "gone": Row(diskfaults.gone, "exit 4, never silently unsaved", 3, 60),
     "flips": Row(flips, "refused, or the same", 200, 20000),
     "older": Row(older, "goes back to the state before, says so", 2, 60),
     "cuts": Row(cuts, "same end to the bit", 1, 40),
