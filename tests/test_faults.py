@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="faults are injected 
 
 
 # Whole trainings, cut and resumed again and again; slow senders; what other quick tests show too.
-LONG = ("cuts", "renames", "signals", "workers", "slow", "requests")
+LONG = ("cuts", "memory", "ranks", "renames", "signals", "workers", "slow", "requests")
 REPEATED = ("bombs", "decoders", "many", "names", "outputs")
 
 

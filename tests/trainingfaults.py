@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from img2img.errors import ModelError
-from tests import diskfaults, powerfaults, processfaults
+from tests import diskfaults, powerfaults, processfaults, rankfaults
 from tests.conftest import picture
 from tests.faults import Place, Row, Seen, _unless
 from tests.tinyruns import (
@@ -241,6 +241,7 @@ ROWS: dict[str, Row] = {
     "cuts": Row(cuts, "same end to the bit", 1, 40),
     "workers": Row(processfaults.workers, "replaced at the same batch, same end", 1, 50),
     "signals": Row(processfaults.signals, "130 or 143 within 10 s, same end", 1, 50),
+    "ranks": Row(rankfaults.ranks, "all end, last state whole, same end", 1, 12),
     "power": Row(powerfaults.power, "what was saved is there, same end", 2, 65),
     "clock": Row(powerfaults.clock, "the newest state is the last, same end", 2, 40),
 }
