@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -21,6 +23,7 @@ from tests.tinyruns import (
     differs,
     ending,
     events,
+    finished,
     forked,
     left_behind,
     pictures,
@@ -29,6 +32,8 @@ from tests.tinyruns import (
 )
 
 _LONG = 120.0  # seconds
+_MMAP_THRESHOLD = -3  # of mallopt
+_FEW = 5  # steps of a run that takes memory
 
 
 def workers(place: Place) -> Seen:
@@ -92,13 +97,15 @@ def _losing_a_worker(work: Work, at: int, worker: int, sign: signal.Signals) -> 
 
 
 def signals(place: Place) -> Seen:
-    """SIGINT or SIGTERM to the whole command at a random moment, also while it starts: it ends
-    within 10 s with 130 or 143 and without a traceback, and the same command does the rest."""
+    """SIGINT or SIGTERM to the whole command at a random moment, also while it starts, validates or
+    saves: it ends within 10 s with 130 or 143 and without a traceback, and the same command does
+    the rest. Every third time a second signal follows, which ends it at once."""
     seen = Seen()
     data = pictures(place.inside("data"))
     slowest = 0.0
     arguments = [
         "--steps", "30", "--set", "load_size=36", "--set", "crop_size=32", "--set", "save_every=1",
+        "--set", "sample_every=2",
         "--set", "generator.width=4", "--set", "generator.depth=3", "--set", "discriminator.width=4",
         "--set", "discriminator.layers=1", "--threads", "1", "--device", "cpu", "--precision", "fp32",
     ]  # fmt: skip
@@ -121,6 +128,9 @@ def signals(place: Place) -> Seen:
         time.sleep(float(place.rng.uniform(0.1, 1.0)) * seconds)
         process.send_signal(sign)
         sent = time.monotonic()
+        if trial % 3 == 2:
+            time.sleep(float(place.rng.uniform(0.002, 0.05)))
+            process.send_signal(sign)  # nothing, where it has ended
         said = process.communicate(timeout=600)[1].decode(errors="replace")
         taken = time.monotonic() - sent
         slowest = max(slowest, taken)
@@ -129,7 +139,7 @@ def signals(place: Place) -> Seen:
         # A signal before Python has set its handlers ends the process as the system does.
         codes = (0, 128 + sign, -sign)
         seen.judge(
-            f"trial {trial}",
+            f"trial {trial}, {sign.name}{' twice' if trial % 3 == 2 else ''}",
             _unless(process.returncode in codes, f"exit {process.returncode}"),
             _unless("Traceback" not in said or process.returncode == -sign, said[-200:]),
             _unless(taken <= _within(place, 10), f"{taken:.1f} s"),
@@ -139,3 +149,48 @@ def signals(place: Place) -> Seen:
         shutil.rmtree(out, ignore_errors=True)
     seen.figure = f"slowest end {slowest:.1f} s"
     return seen
+
+
+def memory(place: Place) -> Seen:
+    """From a random step on the address space may grow by less than a step takes: the run ends with
+    4 and says what to lower, what was saved is whole, and with room again it goes on."""
+    seen = Seen()
+    wide = {"load_size": 128, "crop_size": 128, "batch_size": 8, "steps": _FEW}
+    data, whole, _ = undisturbed(place, **wide)
+    words = "the memory does not suffice for a step of 8 crops of 128x128: give `batch_size=4` and"
+    for trial in range(place.count):
+        out, said = place.folder / f"run{trial}", place.folder / f"said{trial}"
+        run, at = config(data, out, **wide), int(place.rng.integers(1, _FEW))
+        room = int(place.rng.integers(4 << 20))
+        code = forked(partial(_running_out, run, at, room), said=said)
+        kept = differs(out, whole)  # whole, of another step
+        again = forked(finished(run))
+        seen.judge(
+            f"{room >> 10} KB at step {at}",
+            _unless(code == 4, f"ended with {code}"),
+            _unless(said.read_text().startswith(words), f"said {said.read_text()!r}"),
+            _unless(not (kept or "").startswith("no whole"), kept or ""), left_behind(out),
+            _unless(again == 0, f"with room again it ended with {again}"),
+            differs(out, whole),
+        )  # fmt: skip
+        shutil.rmtree(out, ignore_errors=True)
+    return seen
+
+
+def _running_out(run: Any, at: int, room: int) -> None:
+    """Train; from the step `at` on only so many more bytes can be had."""
+    from img2img.training import train
+
+    asked = [0]
+
+    def look() -> bool:
+        if asked[0] == at:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            most = pages * resource.getpagesize() + room
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        asked[0] += 1
+        return False
+
+    # What a step gives back goes back to the system, so that the next one has to ask for it.
+    ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 16)
+    train(run, should_stop=look)

@@ -241,6 +241,7 @@ ROWS: dict[str, Row] = {
     "cuts": Row(cuts, "same end to the bit", 1, 40),
     "workers": Row(processfaults.workers, "replaced at the same batch, same end", 1, 50),
     "signals": Row(processfaults.signals, "130 or 143 within 10 s, same end", 1, 50),
+    "memory": Row(processfaults.memory, "exit 4, what to lower, goes on with room", 1, 10),
     "ranks": Row(rankfaults.ranks, "all end, last state whole, same end", 1, 12),
     "power": Row(powerfaults.power, "what was saved is there, same end", 2, 65),
     "clock": Row(powerfaults.clock, "the newest state is the last, same end", 2, 40),
