@@ -67,11 +67,13 @@ class Place:
 
 @dataclass
 class Seen:
-    """What a row saw: `good` of `trials` went as required, the others are in `wrong`."""
+    """What a row saw: `good` of `trials` went as required, the others are in `wrong`; `not_tried`
+    says why it could not be tried on this machine."""
 
     trials: int = 0
     wrong: list[str] = field(default_factory=list)
     figure: str = ""
+    not_tried: str = ""
 
     def judge(self, what: str, *complaints: str | None) -> None:
         """Count one trial; a complaint makes it a wrong one."""
@@ -83,6 +85,8 @@ class Seen:
     @property
     def words(self) -> str:
         """For the table."""
+        if self.not_tried:
+            return f"not tried: {self.not_tried}"
         good = f"{self.trials - len(self.wrong)}/{self.trials}"
         return f"{good}{', ' + self.figure if self.figure else ''}"
 

@@ -23,11 +23,23 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from img2img.errors import ModelError
 from tests.faults import Place, Seen, _unless
+from tests.tinyruns import (
+    config,
+    differs,
+    events,
+    finished,
+    forked,
+    telling,
+    undisturbed,
+)
 
 _SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32)
 _WITHOUT_JOURNAL = 2  # EXT4_GOING_FLAGS_NOLOGFLUSH
 _SIZE = 48 << 20  # bytes of the disk
+# Without the kernel's own remedy for programs that rename what they have not forced to the disk.
+_AS = "loop,noauto_da_alloc"
 _DAY = 86_400.0
 
 
@@ -40,7 +52,7 @@ class Disk:
         with open(self._image, "wb") as file:
             file.truncate(_SIZE)
         _call("mkfs.ext4", "-q", "-E", "lazy_itable_init=0", self._image)
-        _call("mount", "-o", "loop", self._image, self.at)
+        _call("mount", "-o", _AS, self._image, self.at)
 
     def lose_power(self) -> None:
         """From now on nothing is written any more, the journal neither."""
@@ -55,7 +67,7 @@ class Disk:
     def start_again(self) -> None:
         """Mounted anew, as after a start of the machine: the journal is replayed."""
         _call("umount", self.at)
-        _call("mount", "-o", "loop", self._image, self.at)
+        _call("mount", "-o", _AS, self._image, self.at)
 
     def close(self) -> None:
         """Unmounted; the file is deleted with its folder."""
@@ -91,8 +103,8 @@ def no_power() -> str | None:
 def power(place: Place) -> Seen:
     """The power is lost at a random moment of a training that saves at every step: every state that
     it had called saved is there and whole, and the same command ends as if nothing had been."""
-    from tests.trainingfaults import config, differs, finished, forked, undisturbed
-
+    if why := no_power():
+        return Seen(not_tried=why)
     seen = Seen()
     data, whole, seconds = undisturbed(place)
     amid = 0
@@ -112,10 +124,12 @@ def power(place: Place) -> Seen:
             disk.start_again()
             promised, kept = int(said.read_text() or 0), _newest_whole(disk.at / "run")
             amid += promised > 0
+            broken = _broken_models(disk.at / "run")
             again = forked(finished(run))
             seen.judge(
                 f"trial {trial}",
                 _unless(kept >= promised, f"step {promised} was saved, {kept} is there"),
+                broken,
                 _unless(again == 0, f"the resumed run ended with {again}"),
                 differs(disk.at / "run", whole),
             )
@@ -139,7 +153,6 @@ def _train_telling(run: Any, said: Path) -> None:
 
 def _newest_whole(out: Path) -> int:
     """The step of the newest state of a run that can be read; 0 without one."""
-    from img2img.errors import ModelError
     from img2img.model_format.checkpoint import load_state
     from img2img.training.run_folder import states_of
 
@@ -149,42 +162,63 @@ def _newest_whole(out: Path) -> int:
     return 0
 
 
+def _broken_models(out: Path) -> str | None:
+    """Complains of a model file that is there and cannot be read."""
+    from img2img.model_format.checkpoint import load_model
+
+    for path in out.glob("*.safetensors"):
+        try:
+            load_model(path)
+        except ModelError as error:
+            return str(error)
+    return None
+
+
 def clock(place: Place) -> Seen:
     """The clock is set back by up to ten days at a random step, so that everything in the run
-    folder comes from the future; the run is stopped some steps later and resumed."""
-    from img2img.training import train
-    from tests.trainingfaults import config, differs, finished, forked, undisturbed
+    folder comes from the future, and the older of the two states is then the younger file. The run,
+    stopped some steps later, is resumed from its last step."""
+    from img2img.training.run_folder import states_of
 
     seen = Seen()
     data, whole, _ = undisturbed(place)
     last = int(whole["step"])
     for trial in range(place.count):
-        out = place.folder / f"run{trial}"
+        out, told = place.folder / f"run{trial}", place.folder / f"told{trial}"
         run = config(data, out)
         at = int(place.rng.integers(1, last - 2))
-        stop, back = int(place.rng.integers(at, last - 1)), float(place.rng.uniform(1, 10)) * _DAY
-
-        def set_back(run: Any = run, at: int = at, stop: int = stop, back: float = back) -> None:
-            real, steps = time.time, [0]
-
-            def look() -> bool:
-                if steps[0] == at:
-                    time.time = lambda: real() - back
-                    time.time_ns = lambda: int((real() - back) * 1e9)
-                    for path in run.out.rglob("*"):
-                        moment = path.stat().st_mtime + back
-                        os.utime(path, (moment, moment))
-                steps[0] += 1
-                return steps[0] > stop
-
-            train(run, should_stop=look)
-
-        forked(set_back)
-        again = forked(finished(run))
+        stop, back = int(place.rng.integers(at + 1, last)), float(place.rng.uniform(1, 10)) * _DAY
+        forked(partial(_train_set_back, run, at, stop, back))
+        by_step = sorted(states_of(out), key=lambda path: path.name)
+        for place_in_line, path in enumerate(reversed(by_step)):
+            moment = time.time() + back * (1 + place_in_line)
+            os.utime(path, (moment, moment))
+        again = forked(telling(run, told))
+        began = [row["step"] for row in events(told, "start")]
         seen.judge(
             f"back by {back / _DAY:.1f} days at step {at}, stopped at {stop}",
-            _unless(_newest_whole(out) == last, "the newest state was not the last"),
+            _unless(len(by_step) == 2, f"{len(by_step)} states"),
+            _unless(began == [stop], f"resumed from {began}"),
             _unless(again == 0, f"the resumed run ended with {again}"), differs(out, whole),
         )  # fmt: skip
         shutil.rmtree(out, ignore_errors=True)
     return seen
+
+
+def _train_set_back(run: Any, at: int, stop: int, back: float) -> None:
+    """Train up to the step `stop`, with the clock set back by `back` seconds at the step `at`."""
+    from img2img.training import train
+
+    real, steps = time.time, [0]
+
+    def look() -> bool:
+        if steps[0] == at:
+            time.time = lambda: real() - back
+            time.time_ns = lambda: int((real() - back) * 1e9)
+            for path in run.out.rglob("*"):
+                moment = path.stat().st_mtime + back
+                os.utime(path, (moment, moment))
+        steps[0] += 1
+        return steps[0] > stop
+
+    train(run, should_stop=look)

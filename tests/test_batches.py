@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from img2img.errors import ConfigError, Diverged
+from img2img.errors import ConfigError, Diverged, MemoryFault
 from img2img.methods import Pix2Pix
 from img2img.training import TrainConfig, batches, train
 from img2img.training.batches import Trial, choose, fitting_batch, recorded
@@ -209,3 +209,21 @@ def test_the_command_takes_a_number_or_auto(main: Main, pairs: Path, tmp_path: P
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     start = next(row for row in rows if row["event"] == "start")
     assert start["batch_size"] >= 1 and "pictures/s" in start["batch_reason"]
+
+
+def test_a_lack_of_memory_names_the_number_that_was_settled(
+    tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not 0, which stands for `auto`; and before there is one, what was being done."""
+
+    def short(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(batches, "choose", lambda rate, most: (4, {4: 1.0}))
+    monkeypatch.setattr(Pix2Pix, "step", short)
+    words = r"a step of 4 crops of \d+x\d+: give `batch_size=2` and `accumulate=2`"
+    with pytest.raises(MemoryFault, match=words):
+        train(open_config(pairs, tmp_path / "run"))
+    monkeypatch.setattr(Pix2Pix, "open", short)
+    with pytest.raises(MemoryFault, match="to read the pictures and build the networks"):
+        train(open_config(pairs, tmp_path / "other"))

@@ -12,13 +12,12 @@ import pytest
 from benchmarks.watched import write_pictures
 from tests.counted import growth
 from tests.faults import ROWS, all_rows, run_row
-from tests.powerfaults import no_power
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="faults are injected the POSIX way")
 
 
 # Whole trainings, cut and resumed again and again; slow senders; what other quick tests show too.
-LONG = ("cuts", "renames", "signals", "workers", "slow", "requests")
+LONG = ("cuts", "memory", "ranks", "renames", "signals", "workers", "slow", "requests")
 REPEATED = ("bombs", "decoders", "many", "names", "outputs")
 
 
@@ -37,13 +36,24 @@ def test_row(row: str, onnx_file: Path) -> None:
 
 @pytest.mark.parametrize("row", [marked(name) for name in all_rows() if name not in ROWS])
 def test_row_of_training_or_serving(row: str, onnx_file: Path) -> None:
-    if row == "workers" and sys.platform != "linux":
+    if row in ("workers", "memory") and sys.platform != "linux":
         pytest.skip("looks into /proc")
-    if row == "power" and (why := no_power()):
-        pytest.skip(why)
     seen = run_row(row, onnx_file, all_rows()[row].few)
+    if seen.not_tried:
+        pytest.skip(seen.not_tried)
     assert seen.trials > 0
     assert seen.wrong == [], seen.figure
+
+
+def test_a_row_that_cannot_be_tried_here_says_so(
+    onnx_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And does not keep the rows behind it from being tried."""
+    from tests import powerfaults
+
+    monkeypatch.setattr(powerfaults, "no_power", lambda: "no loop devices")
+    seen = run_row("power", onnx_file, 1)
+    assert seen.words == "not tried: no loop devices" and not seen.wrong
 
 
 def test_what_goes_wrong_is_seen(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,39 @@ def test_a_long_run_makes_a_small_page(tmp_path: Path) -> None:
     assert page.stat().st_size < 2_000_000
 
 
+def test_a_page_of_photographs_stays_small_enough_to_send(tmp_path: Path) -> None:
+    """100 000 steps of 40 curves and 40 sheets of 6 rows of 3 crops of 256 pixels, as detailed as
+    photographs of foliage: after JPEG, about a bit and a half per pixel."""
+    steps, draws = 100_000, np.random.default_rng(0)
+    rows = [
+        {"event": "step", "step": n, "steps": steps, "lr_factor": 1.0, "steps_per_second": 2.0,
+         "losses": dict(zip((f"loss {k}" for k in range(40)), draws.random(40), strict=True))}
+        for n in range(100, steps + 1, 100)
+    ]  # fmt: skip
+    folder = run_at(tmp_path / "run", steps, sheets=40, rows=rows)
+    config = (folder / "config.toml").read_text().replace("crop_size = 16", "crop_size = 256")
+    (folder / "config.toml").write_text(config)
+    newest = 0
+    for path in sorted((folder / "samples").iterdir()):
+        crops = [[_foliage(draws) for _ in range(3)] for _ in range(6)]
+        sheet = contact_sheet(crops, ["input", "output", "truth"])
+        Image.fromarray(sheet).save(path, quality=92)
+        newest = path.stat().st_size
+    assert 8 * newest > 1.5 * 6 * 3 * 256**2  # as detailed as that
+    size = write_report(read_run(folder)).stat().st_size
+    print(newest, size)
+    assert 3_000_000 < size < 20_000_000
+
+
+def _foliage(draws: np.random.Generator) -> np.ndarray:
+    """A crop of 256 pixels with detail of every size."""
+    pixels = np.zeros((256, 256, 3), np.float32)
+    for side in (2, 4, 8, 16, 32, 64, 128, 256):
+        noise = draws.integers(0, 256, (side, side, 3), np.uint8)
+        pixels += np.asarray(Image.fromarray(noise).resize((256, 256), Image.Resampling.BICUBIC))
+    return np.clip(2 * (pixels / 8 - 127.5) + 127.5, 0, 255).astype(np.uint8)
+
+
 def test_names_are_shown_and_not_obeyed(tmp_path: Path) -> None:
     hostile = "</script><script>alert(1)</script>"
     rows = [{"event": "step", "step": 1, "steps": 1, "losses": {hostile: 1.0}, "lr_factor": 1,

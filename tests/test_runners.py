@@ -488,6 +488,7 @@ def test_the_file_is_read_as_onnx_reads_it(models: dict[str, Path]) -> None:
     [
         MemoryError(),
         RuntimeError("std::bad_alloc"),
+        RuntimeError("could not create a primitive"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : bfc_arena.cc Failed to allocate memory for requested buffer of size 99"),
         RuntimeError("CUDA failure 2: out of memory ; GPU=0 ; expr=cudaMalloc"),
@@ -555,6 +556,7 @@ def test_a_missing_compiler_is_said_in_one_line(models: dict[str, Path], tmp_pat
 
 
 def test_other_errors_stay_what_they_are() -> None:
+    assert not is_memory_error(RuntimeError("could not create a primitive descriptor for a pool"))
     assert not is_memory_error(RuntimeError("shape mismatch"))
     assert not is_memory_error(ValueError("the memory format is wrong"))
 

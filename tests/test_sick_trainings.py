@@ -12,6 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from img2img.cli.spelling import as_typed
 from img2img.errors import ConfigError
 from img2img.features import find_features
 from img2img.methods import METHODS
@@ -20,7 +21,7 @@ from img2img.training import train
 from img2img.training.health import PROBLEMS
 from img2img.training.run import Run
 from img2img.training.verdicts import PICTURES, Verdicts, score
-from tests.conftest import OWN
+from tests.conftest import OWN, ROOT
 from tests.sick import HEALTHY, SICK, Case, run_case
 from tests.test_training import Stop, config_of
 
@@ -42,6 +43,15 @@ class Multiplications(TorchDispatchMode):
 def test_every_problem_is_caused_and_every_method_is_cleared() -> None:
     assert {case.problem for case in SICK} == set(PROBLEMS)
     assert set(HEALTHY) == set(OWN)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_page_shows_the_line_that_is_printed(name: str) -> None:
+    """Under the heading of its problem, with every command that it proposes."""
+    page = (ROOT / "docs" / "how-to" / "is-my-training-going-well.md").read_text()
+    section = page.partition(f"### `{name}`\n")[2].partition("\n### ")[0]
+    quoted = section.replace("\n> ", " ").replace("`", "")
+    assert as_typed(PROBLEMS[name].text) in quoted
 
 
 @pytest.mark.slow

@@ -25,12 +25,15 @@ _WORDS = (
     "cudaerrormemoryallocation",
     "alloc_failed",
 )
+# All that oneDNN says where there is no room for its code; with more words it is another error.
+_WHOLE = ("could not create a primitive",)
 
 
 def is_memory_error(error: BaseException) -> bool:
     """True when `error`, of any of the libraries, means that memory did not suffice."""
     words = str(error).lower()
-    return isinstance(error, MemoryError) or any(word in words for word in _WORDS)
+    found = any(word in words for word in _WORDS)
+    return isinstance(error, MemoryError) or found or words in _WHOLE
 
 
 @contextmanager

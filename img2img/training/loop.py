@@ -86,6 +86,7 @@ def _train(
             warm_start(setup.method, config.init)  # of the domains that the data have
 
     with contextlib.ExitStack() as kept:
+        kept.enter_context(_memory_named(setup.config))  # which says how many pictures `auto` took
         if processes.first and not dry_run:
             kept.enter_context(run_folder.claimed(config.out))
         kept.enter_context(setup.feed)
@@ -160,6 +161,12 @@ def _memory_named(config: TrainConfig) -> Iterator[None]:
         if isinstance(error, Img2ImgError) or not is_memory_error(error):
             raise
         side, batch = config.crop_size, config.batch_size
+        if not batch:  # not yet measured
+            raise MemoryFault(
+                f"the memory does not suffice to read the pictures and build the networks for "
+                f"crops of {side}x{side}: give a smaller crop_size, smaller networks or a lower "
+                "cache_mb; the last saved state is whole"
+            ) from None
         smaller = f"`batch_size={batch // 2}` and `accumulate={2 * config.accumulate}`, "
         raise MemoryFault(
             f"not enough memory for a step of {batch} crops of {side}x{side}: give "
