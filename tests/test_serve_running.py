@@ -112,6 +112,17 @@ def test_the_curl_of_the_page_works(address: str, tmp_path: Path) -> None:
         assert archive.namelist() == ["photo.jpg", "photo-2.jpg"]
 
 
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_the_javascript_of_the_page_works(address: str, tmp_path: Path) -> None:
+    picture(40, 30).save(tmp_path / "photo.jpg")
+    program = PAGE.split("<!-- javascript -->")[1].split("```javascript\n")[1].split("```")[0]
+    assert "http://127.0.0.1:8000" in program
+    (tmp_path / "ask.mjs").write_text(program.replace("http://127.0.0.1:8000", address))
+    done = subprocess.run(["node", "ask.mjs"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "painted.jpg").size == (40, 30)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 def test_what_is_in_work_is_finished_at_the_end(tmp_path: Path) -> None:
     command = [
