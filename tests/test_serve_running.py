@@ -222,6 +222,66 @@ def test_the_page_translates(address: str, tab: Tab, tmp_path: Path) -> None:
     assert all("415" in text for text in tab.complaints())
 
 
+def test_the_page_is_used_by_drop_paste_and_keyboard(tab: Tab, tmp_path: Path) -> None:
+    """Every way in, both options, and no mouse from the chosen picture to the saved one."""
+    for k, name in enumerate(("dropped.png", "pasted.png")):
+        picture(60, 40, k).save(tmp_path / name)
+    data = (tmp_path / "pasted.png").read_bytes()
+    with serving(models=("painting", "drawing")) as address:
+
+        def expected(name: str, **options: str) -> bytes:
+            content = (tmp_path / name).read_bytes()
+            return httpx.post(
+                f"{address}/v1/translate", params=options, content=content, timeout=120
+            ).content
+
+        def saved_by_enter() -> bytes:
+            with tab.page.expect_download() as one:
+                tab.page.keyboard.press("Enter")
+            return one.value.path().read_bytes()
+
+        def pressed_until(key: str, selector: str) -> None:
+            """From element to element, as people without a mouse go."""
+            for _ in range(20):
+                tab.page.keyboard.press(key)
+                if tab.run(f"document.activeElement.matches({selector!r})"):
+                    return
+            raise AssertionError(f"{key} does not reach {selector}")
+
+        def finished(count: int) -> None:
+            tab.wait(
+                f"document.querySelector('#status').textContent === '{count} of {count} translated.'"
+            )
+
+        tab.open(address)
+        tab.wait("document.querySelector('#status').textContent === 'Ready.'")
+        tab.drop("#drop", tmp_path / "dropped.png")
+        finished(1)
+        tab.page.locator("#file").focus()
+        pressed_until("Tab", "#model")
+        tab.page.keyboard.press("d")
+        assert tab.run("document.querySelector('#model').value") == "drawing"
+        pressed_until("Tab", "#strength")
+        for _ in range(10):
+            tab.page.keyboard.press("ArrowLeft")
+        assert tab.run("document.querySelector('#percent').textContent") == "50 %"
+        # After its own pause, whose timer ends before this one, the page translates anew.
+        tab.run("new Promise(done => setTimeout(done, 300))")
+        finished(1)
+        pressed_until("Tab", ".save")
+        assert saved_by_enter() == expected("dropped.png", model="drawing", strength="0.5")
+        tab.run(
+            "(() => { const held = new DataTransfer();"
+            f" held.items.add(new File([new Uint8Array({[*data]})], 'pasted.png', {{type: 'image/png'}}));"
+            " document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: held, bubbles: true})); })()"
+        )
+        finished(2)
+        assert tab.run("document.querySelectorAll('.name')[1].textContent") == "pasted.png"
+        pressed_until("Tab", ".card:nth-child(2) .save")
+        assert saved_by_enter() == expected("pasted.png", model="drawing", strength="0.5")
+        assert tab.complaints() == [] and all(url.startswith(address) for url in tab.requests())
+
+
 def test_the_page_asks_for_the_token_and_the_domain(tab: Tab, tmp_path: Path) -> None:
     model = stargan(tmp_path / "faces.safetensors")
     picture(40, 32).save(tmp_path / "one.png")
