@@ -121,6 +121,44 @@ def test_a_page_that_is_a_file(
     look(screen, axe, name, tmp_path)
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["runs", "evaluation", "comparison"])
+def test_a_table_that_goes_on_shows_it(
+    name: str, scheme: str, pages: dict[str, str], phone: Tab
+) -> None:
+    phone.page.set_viewport_size({"width": 375, "height": 800})
+    phone.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    phone.open(pages[name])
+    table = "document.querySelector('.wide')"
+    assert phone.run(f"{table}.scrollWidth > {table}.clientWidth")
+
+    def edges() -> list[bool]:
+        """Whether there is a shadow at the left and at the right edge."""
+        left, top, width, height = map(round, phone.box(".wide"))
+        shown = phone.screenshot().astype(int)
+        scale = shown.shape[1] // 375
+        rows = shown[scale * (top + 2) : scale * (top + height - 2)]
+        ground = shown[scale * (top - 4), 1]
+        at = (scale * left + 1, scale * (left + width) - 2)
+        return [bool(np.abs(np.median(rows[:, x], 0) - ground).max() > 20) for x in at]
+
+    assert edges() == [False, True]
+    phone.run(f"{table}.scrollLeft = 1e6")
+    assert edges() == [True, False]
+
+
+def test_what_a_field_asks_for_is_not_cut(pages: dict[str, str], phone: Tab) -> None:
+    phone.page.set_viewport_size({"width": 375, "height": 800})
+    phone.open(pages["gallery"])
+    assert phone.run(
+        "(() => { const field = document.querySelector('#search'), style = getComputedStyle(field);"
+        " const pen = document.createElement('canvas').getContext('2d'); pen.font = style.font;"
+        " const room = field.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);"
+        " const clear = 2 * parseFloat(style.fontSize);"  # the button that clears the field keeps its room
+        " return pen.measureText(field.placeholder).width + clear < room; })()"
+    )
+
+
 def test_the_page_of_the_server(screen: Tab, axe: str, tmp_path: Path) -> None:
     picture(60, 40).save(tmp_path / "one.png")
     (tmp_path / "bad.png").write_bytes(b"no picture")
