@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ import pytest
 from PIL import Image
 
 from img2img.errors import EnvironmentFault, MissingExtra
+from img2img.server import running
 from img2img.server.request import ServeRequest
 from img2img.server.running import Ready, listening, serve
 from tests.browser import Tab
@@ -82,11 +84,45 @@ def connected(address: str) -> socket.socket:
 def test_who_stops_sending_is_cut_off(impatient: str, sent: bytes, answer: bytes) -> None:
     with connected(impatient) as client:
         client.sendall(sent)
-        received = b""
-        with contextlib.suppress(ConnectionResetError):
-            while piece := client.recv(4096):
-                received += piece
-    assert received[:12] == answer
+        assert ended(client)[:12] == answer
+
+
+def ended(client: socket.socket) -> bytes:
+    """What comes until the server closes the connection."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := client.recv(4096):
+            received += piece
+    return received
+
+
+def test_silent_connections_shut_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_CONNECTIONS", 4)
+    with serving(queue=2, pause=3600) as address, contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(connected(address)) for _ in range(20)]
+        assert httpx.get(f"{address}/healthz", timeout=120).status_code == 200
+        assert [ended(client) for client in silent[:14]] == [b""] * 14
+        silent[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert ended(silent[-1]).startswith(b"HTTP/1.1 200")
+
+
+def test_where_all_connections_work_a_new_one_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_CONNECTIONS", -3)
+    head = b"POST /v1/translate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+    with serving(queue=6, pause=3600) as address, contextlib.ExitStack() as stack:
+        for _ in range(3):
+            client = stack.enter_context(connected(address))
+            client.sendall(head + b"Expect: 100-continue\r\n\r\n")
+            assert client.recv(12) == b"HTTP/1.1 100"  # in work, and waits for the body
+        with connected(address) as another:
+            assert ended(another) == b""
+        client.close()
+        end = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                assert httpx.get(f"{address}/healthz", timeout=120).status_code == 200
+                break
+            assert time.monotonic() < end, "no room again"
 
 
 def test_the_python_of_the_page_works(
