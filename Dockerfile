@@ -1,7 +1,7 @@
 # img2img in a container; see docs/how-to/run-in-a-container.md.
 #
 #     docker build -t img2img .
-#     docker build -t img2img:cuda --build-arg EXTRAS=gpu,heic,serve .
+#     docker build -t img2img:cuda --build-arg EXTRAS=gpu,heic,serve .     # untested on a GPU
 ARG PYTHON=3.13
 FROM python:${PYTHON}-slim AS build
 COPY . /source

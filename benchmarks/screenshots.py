@@ -2,10 +2,11 @@
 
     python benchmarks/screenshots.py PHOTOS RUN OTHER_RUN OUT
 
-PHOTOS are translated with the shipped `painting` for the gallery, the evaluation, the server and
-the web export (left out without the files of onnxruntime-web in the cache); RUN and OTHER_RUN are
-run folders. OUT receives NAME.jpg, in the order desktop light, desktop dark, phone light,
-phone dark. Needs Chromium and Playwright (`pip install -e '.[dev]'`).
+PHOTOS are translated with the shipped `painting` for the gallery, the evaluation, the server (its
+page of the API and its question for a token are shown too) and the web export (left out without the
+files of onnxruntime-web in the cache); RUN and OTHER_RUN are run folders. OUT receives NAME.jpg, in
+the order desktop light, desktop dark, phone light, phone dark. Needs Chromium and Playwright (`pip
+install -e '.[dev]'`).
 """
 
 from __future__ import annotations
@@ -60,6 +61,10 @@ def main() -> None:
                 lambda tab: served(tab, service, options.photos),
                 options.out / "server.jpg",
             )
+            show = functools.partial(Tab.open, url=f"{service}/docs")
+            sheet(browser, show, options.out / "api.jpg")
+        with serving(models=("painting",), token="a-token-of-this-script") as service:
+            sheet(browser, lambda tab: locked(tab, service), options.out / "token.jpg")
         with exported(Path(name) / "web") as page_of_web:
             if page_of_web:
                 sheet(
@@ -106,6 +111,12 @@ def served(tab: Tab, address: str, photos: Path) -> None:
     tab.wait(
         f"document.querySelector('#status').textContent.startsWith('{len(some)} of {len(some)} ')"
     )
+
+
+def locked(tab: Tab, address: str) -> None:
+    """The server's page before a token was given."""
+    tab.open(address)
+    tab.wait("!document.querySelector('#key').hidden")
 
 
 @contextmanager

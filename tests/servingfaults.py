@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import socket
 import struct
 import subprocess
@@ -27,6 +28,7 @@ from benchmarks.serve import memory
 from tests import hostile
 from tests.faults import Place, Row, Seen, _unless
 from tests.makers import chunk
+from tests.trainingfaults import _children
 
 _MB = 1_000_000
 _LIMIT = 2  # MB of a request
@@ -37,11 +39,14 @@ class Server:
     """A server in a process of its own, and a good picture with its answer."""
 
     def __init__(self, place: Place, *more: str):
+        self.folders = place.folder / "temporary"
+        self.folders.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "img2img.cli", "serve", str(place.model), "--port", "0"]
         limits = ["--runner", "onnxruntime", "--max-upload", str(_LIMIT), "--max-megapixels", "1"]
         self.process = subprocess.Popen(
-            [*command, *limits, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+            [*command, *limits, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "TMPDIR": str(self.folders)},
+        )  # fmt: skip
         assert self.process.stdout is not None
         self.address = self.process.stdout.readline().strip()
         self.picture = png(np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8))
@@ -70,16 +75,43 @@ class Server:
         assert parts.hostname and parts.port
         return socket.create_connection((parts.hostname, parts.port), timeout=_PAUSE)
 
+    def left(self) -> list[Path]:
+        """Its folder of uploads, and what lies in it, while there is one."""
+        found = self.folders.glob(f"img2img-serve-{self.process.pid}-*")
+        return [path for folder in found for path in (folder, *folder.rglob("*"))]
+
     def end(self) -> str | None:
-        """Stop it by a signal; a complaint unless that went well."""
+        """Stop it by a signal; a complaint unless that went well and nothing is left."""
+        children = _children(self.process.pid)
         self.process.terminate()
         try:
             _, said = self.process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             return "it did not end within 60 s"
-        wrong = self.process.returncode != 143 or "Traceback" in said
-        return f"ended with {self.process.returncode}: {said[-200:]}" if wrong else None
+        if self.process.returncode != 143 or "Traceback" in said:
+            return f"ended with {self.process.returncode}: {said[-200:]}"
+        if left := self.left():
+            return f"it left {left[0].name}"
+        return _orphans(children)
+
+
+def _orphans(children: list[int]) -> str | None:
+    """A complaint unless these processes end. They see their pipes close, which takes a moment."""
+    end = time.monotonic() + 60
+    while any(_runs(child) for child in children):
+        if time.monotonic() > end:
+            return "its decoders outlived it"
+        time.sleep(0.05)
+    return None
+
+
+def _runs(pid: int) -> bool:
+    """Whether it does more than wait for its end to be taken note of, as Linux tells it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
@@ -302,6 +334,43 @@ def requests(place: Place) -> Seen:
     return seen
 
 
+def killed_server(place: Place) -> Seen:
+    """SIGKILL amid an upload, while another server works: no process outlives it, and the next
+    start removes what it left, but nothing of the other's."""
+    seen = Seen()
+    with serving(place, seen) as other:
+        for trial in range(place.count):
+            killed = Server(place)
+            with killed.connected() as client:
+                head = b"POST /v1/translate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n"
+                client.sendall(head + killed.picture[:100])
+                _until(lambda: any(path.is_file() and path.name == "0" for path in killed.left()))  # noqa: B023
+                children = _children(killed.process.pid)
+                killed.process.kill()
+                killed.process.communicate()
+            left = len(killed.left())
+            orphans = _orphans(children)
+            with serving(place, seen) as following:
+                swept = _unless(killed.left() == [], "its folder was not removed")
+                seen.judge(
+                    f"trial {trial}",
+                    _unless(left > 0, "nothing was left: the trial tried nothing"),
+                    orphans,
+                    swept,
+                    _unless(other.left() != [], "the other server lost its folder"),
+                    other.well(),
+                    following.well(),
+                )
+    return seen
+
+
+def _until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + _PAUSE
+    while not true():
+        assert time.monotonic() < end, "never true"
+        time.sleep(0.02)
+
+
 def _memory(server: Server) -> float:
     return memory(server.process.pid) if Path("/proc/self/status").exists() else 0.0
 
@@ -311,5 +380,6 @@ ROWS: dict[str, Row] = {
     "bodies": Row(large_bodies, "refused before the end; the server goes on", 2, 20),
     "slow": Row(slow_senders, "cut off; others are answered meanwhile", 6, 200),
     "foreign": Row(foreign, "refused by name, page, path and method", 1, 20),
+    "killed-server": Row(kills, "nothing outlives it, the next start removes what it left", 1, 20),
     "requests": Row(requests, "each answered alike, memory flat", 60, 10_000),
 }

@@ -55,19 +55,37 @@ def test_the_script_of_a_shell_calls_the_command(cli: Cli, shell: str) -> None:
     assert registers.get(shell, "Register-ArgumentCompleter -Native -CommandName img2img") in script
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
-def test_the_script_works_in_bash(cli: Cli, tmp_path: Path) -> None:
-    script = cli(env={"_IMG2IMG_COMPLETE": "source_bash"}).stdout
+# What is run after the shell has read the script, and prints what Tab proposes there.
+TYPED = {
+    "bash": "COMP_WORDS=(img2img export painting --io u); COMP_CWORD=4; _img2img_completion img2img;"
+    ' echo "${COMPREPLY[*]}"',
+    "fish": "complete --do-complete 'img2img export painting --io u'",
+}
+
+
+@pytest.mark.parametrize("program", TYPED)
+def test_the_script_works_in_its_shell(cli: Cli, program: str, tmp_path: Path) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    script = cli(env={"_IMG2IMG_COMPLETE": f"source_{program}"}).stdout
     command = tmp_path / "img2img"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m img2img.cli "$@"\n')
     command.chmod(0o755)
-    typed = "COMP_WORDS=(img2img export painting --io u); COMP_CWORD=4; _img2img_completion img2img"
     done = subprocess.run(
-        ["bash", "--norc", "-c", f'{script}\n{typed}\necho "${{COMPREPLY[*]}}"'],
+        [program, *(["--norc"] if program == "bash" else ["--no-config"]), "-c", f"{script}\n{TYPED[program]}"],
         capture_output=True, text=True, check=True,
         env=os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
     )  # fmt: skip
     assert done.stdout == "uint8\n", done.stderr
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_zsh_takes_the_script_for_the_command(cli: Cli) -> None:
+    """What Tab does needs a terminal there; that the command is registered does not."""
+    script = cli(env={"_IMG2IMG_COMPLETE": "source_zsh"}).stdout
+    typed = f"autoload -Uz compinit; compinit -D\n{script}\nprint $_comps[img2img]"
+    done = subprocess.run(["zsh", "-f", "-c", typed], capture_output=True, text=True)
+    assert done.stdout == "_img2img_completion\n", done.stderr
 
 
 @pytest.mark.parametrize("program", ["pwsh", "fish", "zsh"])

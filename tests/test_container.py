@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import ROOT
 
@@ -27,6 +28,18 @@ def test_its_extras_and_its_python_are_ours() -> None:
     }
     (version,) = re.findall(r"ARG PYTHON=([\d.]+)", DOCKERFILE)
     assert f"Programming Language :: Python :: {version}" in project["classifiers"]
+
+
+def test_ci_builds_it_translates_and_serves() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
+    done = "\n".join(step.get("run", "") for step in workflow["jobs"]["container"]["steps"])
+    for words in ("docker build -t img2img .", "translate photos/", "/healthz", "docker stop"):
+        assert words in done
+    # The options are those of the page.
+    for words in ("serve painting --host 0.0.0.0 --allow-host localhost", "-p 127.0.0.1:8000:8000"):
+        assert words in done and words in PAGE
+    for photo in re.findall(r"examples/photos/[\w-]+\.jpg", done):
+        assert (ROOT / photo).is_file()
 
 
 @pytest.mark.slow

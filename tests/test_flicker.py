@@ -177,14 +177,16 @@ def test_flicker_passes_over_cuts_and_what_moves() -> None:
     assert math.isnan(Flicker().value)
 
 
-def test_hold_and_blend_lower_the_flicker(onnx_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [0, 2], ids=["still camera", "panning camera"])
+def test_hold_and_blend_lower_the_flicker(step: int, onnx_file: Path, tmp_path: Path) -> None:
     from img2img.inference.video import VideoOptions
 
     pytest.importorskip("av")
     frames = []
-    for k, frame in enumerate(panning(24, (160, 96), step=0)):
+    for k, frame in enumerate(panning(24, (160, 96), step)):
         frame = noisy(frame, k, 1.0)
-        frame[30:60, 6 * k : 6 * k + 16] = 255  # something bright goes through the picture
+        if step == 0:
+            frame[30:60, 6 * k : 6 * k + 16] = 255  # something bright goes through the picture
         frames.append(frame)
     source = clip(tmp_path / "a.mp4", frames)
     found = {}
@@ -193,7 +195,8 @@ def test_hold_and_blend_lower_the_flicker(onnx_file: Path, tmp_path: Path) -> No
         target = tmp_path / f"{name}.mp4"
         translated(source, target, onnx_file, video=options)
         found[name] = evaluate_video(target, source).flicker
-    assert found["held"] < 0.9 * found["alone"]
+    if step == 0:  # where the camera pans, each stroke changes by the shift alone
+        assert found["held"] < 0.9 * found["alone"]
     assert found["both"] < 0.5 * found["alone"]
 
 

@@ -23,6 +23,7 @@ from img2img.errors import UsageError
 from img2img.inference import TranslateRequest, translate_folder
 from img2img.server.app import create_app
 from img2img.server.guards import Body, Refused
+from img2img.server.metrics import Metrics
 from img2img.server.queue import Batcher, Busy, Room
 from img2img.server.request import ServeRequest
 from img2img.server.service import Service
@@ -340,6 +341,17 @@ def test_metrics_and_descriptions(ask: Ask) -> None:
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
     assert ask("GET", "/assets/..%2fpages.py").status_code == 404
+
+
+def test_counters_keep_their_digits() -> None:
+    metrics = Metrics()
+    metrics.describe("requests", "Requests.", "counter")
+    metrics.describe("seconds", "Seconds.", "histogram")
+    metrics.count("requests", 1_234_567)
+    metrics.observe("seconds", 1_234_567.0625)
+    lines = metrics.text().splitlines()
+    assert "requests 1234567" in lines
+    assert "seconds_sum 1234567.0625" in lines and 'seconds_bucket{le="0.05"} 0' in lines
 
 
 def test_serving_a_shipped_model_imports_no_torch() -> None:

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ import pytest
 from PIL import Image
 
 from img2img.errors import EnvironmentFault, MissingExtra
+from img2img.server import running
 from img2img.server.request import ServeRequest
 from img2img.server.running import Ready, listening, serve
 from tests.browser import Tab
@@ -82,11 +84,45 @@ def connected(address: str) -> socket.socket:
 def test_who_stops_sending_is_cut_off(impatient: str, sent: bytes, answer: bytes) -> None:
     with connected(impatient) as client:
         client.sendall(sent)
-        received = b""
-        with contextlib.suppress(ConnectionResetError):
-            while piece := client.recv(4096):
-                received += piece
-    assert received[:12] == answer
+        assert ended(client)[:12] == answer
+
+
+def ended(client: socket.socket) -> bytes:
+    """What comes until the server closes the connection."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := client.recv(4096):
+            received += piece
+    return received
+
+
+def test_silent_connections_shut_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_CONNECTIONS", 4)
+    with serving(queue=2, pause=3600) as address, contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(connected(address)) for _ in range(20)]
+        assert httpx.get(f"{address}/healthz", timeout=120).status_code == 200
+        assert [ended(client) for client in silent[:14]] == [b""] * 14
+        silent[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert ended(silent[-1]).startswith(b"HTTP/1.1 200")
+
+
+def test_where_all_connections_work_a_new_one_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_CONNECTIONS", -3)
+    head = b"POST /v1/translate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+    with serving(queue=6, pause=3600) as address, contextlib.ExitStack() as stack:
+        for _ in range(3):
+            client = stack.enter_context(connected(address))
+            client.sendall(head + b"Expect: 100-continue\r\n\r\n")
+            assert client.recv(12) == b"HTTP/1.1 100"  # in work, and waits for the body
+        with connected(address) as another:
+            assert ended(another) == b""
+        client.close()
+        end = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                assert httpx.get(f"{address}/healthz", timeout=120).status_code == 200
+                break
+            assert time.monotonic() < end, "no room again"
 
 
 def test_the_python_of_the_page_works(
@@ -110,6 +146,17 @@ def test_the_curl_of_the_page_works(address: str, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "painted.png").format == "PNG"
     with zipfile.ZipFile(tmp_path / "painted.zip") as archive:
         assert archive.namelist() == ["photo.jpg", "photo-2.jpg"]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_the_javascript_of_the_page_works(address: str, tmp_path: Path) -> None:
+    picture(40, 30).save(tmp_path / "photo.jpg")
+    program = PAGE.split("<!-- javascript -->")[1].split("```javascript\n")[1].split("```")[0]
+    assert "http://127.0.0.1:8000" in program
+    (tmp_path / "ask.mjs").write_text(program.replace("http://127.0.0.1:8000", address))
+    done = subprocess.run(["node", "ask.mjs"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "painted.jpg").size == (40, 30)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
@@ -209,6 +256,66 @@ def test_the_page_translates(address: str, tab: Tab, tmp_path: Path) -> None:
     assert tab.page.locator(".card").count() == 0
     assert all(url.startswith(address) for url in tab.requests())
     assert all("415" in text for text in tab.complaints())
+
+
+def test_the_page_is_used_by_drop_paste_and_keyboard(tab: Tab, tmp_path: Path) -> None:
+    """Every way in, both options, and no mouse from the chosen picture to the saved one."""
+    for k, name in enumerate(("dropped.png", "pasted.png")):
+        picture(60, 40, k).save(tmp_path / name)
+    data = (tmp_path / "pasted.png").read_bytes()
+    with serving(models=("painting", "drawing")) as address:
+
+        def expected(name: str, **options: str) -> bytes:
+            content = (tmp_path / name).read_bytes()
+            return httpx.post(
+                f"{address}/v1/translate", params=options, content=content, timeout=120
+            ).content
+
+        def saved_by_enter() -> bytes:
+            with tab.page.expect_download() as one:
+                tab.page.keyboard.press("Enter")
+            return one.value.path().read_bytes()
+
+        def pressed_until(key: str, selector: str) -> None:
+            """From element to element, as people without a mouse go."""
+            for _ in range(20):
+                tab.page.keyboard.press(key)
+                if tab.run(f"document.activeElement.matches({selector!r})"):
+                    return
+            raise AssertionError(f"{key} does not reach {selector}")
+
+        def finished(count: int) -> None:
+            tab.wait(
+                f"document.querySelector('#status').textContent === '{count} of {count} translated.'"
+            )
+
+        tab.open(address)
+        tab.wait("document.querySelector('#status').textContent === 'Ready.'")
+        tab.drop("#drop", tmp_path / "dropped.png")
+        finished(1)
+        tab.page.locator("#file").focus()
+        pressed_until("Tab", "#model")
+        tab.page.keyboard.press("d")
+        assert tab.run("document.querySelector('#model').value") == "drawing"
+        pressed_until("Tab", "#strength")
+        for _ in range(10):
+            tab.page.keyboard.press("ArrowLeft")
+        assert tab.run("document.querySelector('#percent').textContent") == "50 %"
+        # After its own pause, whose timer ends before this one, the page translates anew.
+        tab.run("new Promise(done => setTimeout(done, 300))")
+        finished(1)
+        pressed_until("Tab", ".save")
+        assert saved_by_enter() == expected("dropped.png", model="drawing", strength="0.5")
+        tab.run(
+            "(() => { const held = new DataTransfer();"
+            f" held.items.add(new File([new Uint8Array({[*data]})], 'pasted.png', {{type: 'image/png'}}));"
+            " document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: held, bubbles: true})); })()"
+        )
+        finished(2)
+        assert tab.run("document.querySelectorAll('.name')[1].textContent") == "pasted.png"
+        pressed_until("Tab", ".card:nth-child(2) .save")
+        assert saved_by_enter() == expected("pasted.png", model="drawing", strength="0.5")
+        assert tab.complaints() == [] and all(url.startswith(address) for url in tab.requests())
 
 
 def test_the_page_asks_for_the_token_and_the_domain(tab: Tab, tmp_path: Path) -> None:

@@ -194,6 +194,28 @@ def test_a_clip_that_is_cut_off_loses_its_tail_alone(
     assert summary.damaged == [(broken, event.loss)]
 
 
+def test_damage_amid_a_clip_costs_what_is_damaged(onnx_file: Path, tmp_path: Path) -> None:
+    import av
+
+    each_alone = {"crf": "8", "preset": "ultrafast", "g": "1"}
+    source = clip(tmp_path / "a.mp4", panning(60), sound="aac", options=each_alone)
+    whole = Seen(source)
+    with av.open(str(source)) as container:
+        places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    data = bytearray(source.read_bytes())
+    for place, size in places[20:25]:
+        data[place : place + size] = bytes([255]) * size
+    source.write_bytes(data)
+    events, summary = translated(source, tmp_path / "b.mp4", onnx_file)
+    event, after = ended(events), Seen(tmp_path / "b.mp4")
+    assert event.status == "done" and event.frames == 55 and event.gap
+    assert after.times == whole.times[:20] + whole.times[25:]  # nothing moves up
+    assert after.sound == whole.sound
+    assert event.lost_from is not None and abs(event.lost_from - 20 / 30) < 1e-3
+    assert summary.damaged == [(source, event.loss)]
+    assert event.loss.startswith("damaged at second 0.67: what could not be decoded there")
+
+
 def test_what_cannot_be_read_fails_alone(onnx_file: Path, tmp_path: Path) -> None:
     import av
 

@@ -43,7 +43,8 @@ class Metrics:
             lines = []
             for name, (about, kind) in self._help.items():
                 lines += [f"# HELP {name} {about}", f"# TYPE {name} {kind}"]
-                lines += [f"{name}{key} {value:g}" for key, value in self._counts[name].items()]
+                # Every digit: rates are differences of large counters.
+                lines += [f"{name}{key} {value}" for key, value in self._counts[name].items()]
         return "\n".join(lines) + "\n"
 
     def _add(self, name: str, key: str, by: float) -> None:

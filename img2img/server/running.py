@@ -9,6 +9,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import h11
 import uvicorn
@@ -19,7 +20,7 @@ from img2img.server.app import create_app
 from img2img.server.request import ServeRequest
 from img2img.server.service import Service
 
-_CONNECTIONS = 512  # beside those of the queue
+_CONNECTIONS = 512  # beside those of the queue; more are not kept open
 _IDLE = 5  # seconds that a connection is kept between two requests
 
 
@@ -90,11 +91,11 @@ def _run(
 ) -> None:
     request = service.request
     app = create_app(service)
-    protocol = type("Protocol", (_Impatient,), {"pause": request.pause})
+    most = request.queue + _CONNECTIONS
+    protocol = type("Protocol", (_Impatient,), {"pause": request.pause, "most": most, "idle": {}})
     config = uvicorn.Config(
         app, http=protocol, ws="none", lifespan="off", loop="asyncio", access_log=False,
         log_config=None, server_header=False, proxy_headers=False, timeout_keep_alive=_IDLE,
-        limit_concurrency=request.queue + _CONNECTIONS,
         timeout_graceful_shutdown=round(max(1, request.grace)),
     )  # fmt: skip
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
@@ -126,20 +127,32 @@ class _Server(uvicorn.Server):
 
 class _Impatient(H11Protocol):
     """Closes a connection whose client takes too long to send the head of a request, or takes
-    nothing of the answer. uvicorn itself waits for both without end; bodies are for `Body`."""
+    nothing of the answer. uvicorn itself waits for both without end; bodies are for `Body`.
+
+    Beyond `most` connections the one that is longest without a request in work makes room, so that
+    silent ones shut nobody out; where all have one, the new connection is closed."""
 
     pause = 10.0
+    most = _CONNECTIONS
+    idle: ClassVar[dict[_Impatient, None]]  # of one server, the oldest first
     _head: asyncio.TimerHandle | None = None
     _answer: asyncio.TimerHandle | None = None
     _left = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._await_head()
+        if len(self.connections) > self.most:
+            oldest = next(iter(self.idle), self)
+            self.idle.pop(oldest, None)
+            oldest.transport.abort()
+        if not self.transport.is_closing():
+            self.idle[self] = None
+            self._await_head()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
+            self.idle.pop(self, None)
             self._stop_head()
         elif self._head is None and not self.transport.is_closing():
             self._await_head()
@@ -149,8 +162,11 @@ class _Impatient(H11Protocol):
         super().on_response_complete()
         if unread:
             self.transport.close()  # a body that nobody reads
+        elif self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self.idle[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.idle.pop(self, None)
         self._stop_head()
         self._stop_answer()
         super().connection_lost(exc)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import queue
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +25,7 @@ from img2img.inference.output import strangeness
 from img2img.inference.pipeline import WRITERS, reader_count
 from img2img.inference.translator import Translator
 from img2img.model_format.find import default_name, shipped
+from img2img.server.folder import UploadFolder
 from img2img.server.metrics import Metrics
 from img2img.server.queue import STOPS, Batcher, Room
 from img2img.server.request import ServeRequest
@@ -102,7 +101,8 @@ class Service:
         except BaseException:
             self._close_models()
             raise
-        self.folder = Path(tempfile.mkdtemp(prefix="img2img-serve-"))
+        self._folder = UploadFolder()
+        self.folder = self._folder.path
         self.room = Room(request.queue, max(_UPLOADS * request.max_bytes, 2**28))
         self.batcher = Batcher()
         self._budget = Budget(_BYTES, _SLOTS)
@@ -243,7 +243,7 @@ class Service:
             decoder.close()
         self._watch.close()
         self._close_models()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._folder.close()
 
     def _open(self, given: str) -> None:
         # A path says more of this machine than its clients need to know.
