@@ -28,7 +28,6 @@ from benchmarks.serve import memory
 from tests import hostile
 from tests.faults import Place, Row, Seen, _unless
 from tests.makers import chunk
-from tests.trainingfaults import _children
 
 _MB = 1_000_000
 _LIMIT = 2  # MB of a request
@@ -334,6 +333,13 @@ def requests(place: Place) -> Seen:
     return seen
 
 
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 def killed_server(place: Place) -> Seen:
     """SIGKILL amid an upload, while another server works: no process outlives it, and the next
     start removes what it left, but nothing of the other's."""
@@ -380,6 +386,8 @@ ROWS: dict[str, Row] = {
     "bodies": Row(large_bodies, "refused before the end; the server goes on", 2, 20),
     "slow": Row(slow_senders, "cut off; others are answered meanwhile", 6, 200),
     "foreign": Row(foreign, "refused by name, page, path and method", 1, 20),
-    "killed-server": Row(kills, "nothing outlives it, the next start removes what it left", 1, 20),
+    "killed-server": Row(
+        killed_server, "nothing outlives it, the next start removes what it left", 1, 20
+    ),
     "requests": Row(requests, "each answered alike, memory flat", 60, 10_000),
 }
