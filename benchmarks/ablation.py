@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from img2img import TranslateRequest, translate_folder
-from img2img.evaluation.evaluate import EvaluateRequest, evaluate
+from img2img.evaluation.evaluate import evaluate
+from img2img.evaluation.request import EvaluateRequest
 from img2img.system.atomic import write_atomic
 from img2img.training import TrainConfig, train
 from img2img.training.presets import resolve

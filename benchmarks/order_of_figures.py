@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from img2img.evaluation.evaluate import EvaluateRequest, evaluate
+from img2img.evaluation.evaluate import evaluate
 from img2img.evaluation.figures import Figure
 from img2img.evaluation.report import shown
+from img2img.evaluation.request import EvaluateRequest
 from img2img.features import FEATURES, missing_features
 from img2img.images import find_pictures
 

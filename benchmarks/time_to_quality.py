@@ -32,7 +32,8 @@ from reference_steps import CycleGAN, Pix2Pix, Reference, StarGAN
 from img2img.data.labelled import rows_of
 from img2img.data.paired import pairs_of
 from img2img.data.unpaired import sets_of
-from img2img.evaluation.evaluate import Evaluated, EvaluateRequest, evaluate
+from img2img.evaluation.evaluate import Evaluated, evaluate
+from img2img.evaluation.request import EvaluateRequest
 from img2img.evaluation.sources import training_rows
 from img2img.evaluation.writing import write_reports
 from img2img.training import TrainConfig, train

@@ -22,7 +22,8 @@ from img2img.cli.options import (
 from img2img.errors import UsageError
 
 if TYPE_CHECKING:
-    from img2img.evaluation.evaluate import Evaluated, EvaluateRequest
+    from img2img.evaluation.evaluate import Evaluated
+    from img2img.evaluation.request import EvaluateRequest
 
 EXAMPLES = """
 img2img evaluate runs/maps data/maps -o report
@@ -66,8 +67,8 @@ def evaluate_command(
     if video is not None or source is not None:
         _video(video, source, (model, data, fake, real, out, compare), json)
         return
-    from img2img.evaluation.evaluate import EvaluateRequest
     from img2img.evaluation.people import check_count
+    from img2img.evaluation.request import EvaluateRequest
     from img2img.evaluation.writing import check_place
 
     request = EvaluateRequest(

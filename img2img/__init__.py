@@ -24,7 +24,8 @@ let_idle_threads_sleep()  # here, since it counts only before torch is imported
 
 if TYPE_CHECKING:
     from img2img.errors import Img2ImgError
-    from img2img.evaluation.evaluate import EvaluateRequest, evaluate
+    from img2img.evaluation.evaluate import evaluate
+    from img2img.evaluation.request import EvaluateRequest
     from img2img.exporting.export import export
     from img2img.images import Picture, read_picture, write_picture
     from img2img.inference import TranslateRequest, Translator, load, translate_folder
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 # Name -> (module, its name there)
 _HOMES = {
-    "EvaluateRequest": ("evaluation.evaluate", "EvaluateRequest"),
+    "EvaluateRequest": ("evaluation.request", "EvaluateRequest"),
     "Img2ImgError": ("errors", "Img2ImgError"),
     "ImportOptions": ("model_format.importing", "ImportOptions"),
     "ModelInfo": ("model_format.info", "ModelInfo"),

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from img2img.evaluation.evaluate import EvaluateRequest, evaluate
+from img2img.evaluation.evaluate import evaluate
 from img2img.evaluation.human import write_human_page
+from img2img.evaluation.request import EvaluateRequest
 from img2img.evaluation.writing import write_reports
 from img2img.exporting.web import write_page
 from img2img.inference.gallery import Gallery

@@ -130,7 +130,7 @@ def test_wrong_use(
         (["models", "shaw"], 2, "Did you mean 'show'"),
         (["train", "pix2pics", photos, "-o", "run"], 2, "Did you mean 'pix2pix'"),
         (["train", "pix2pix", "missing", "-o", "run"], 2, "no such folder"),
-        (["train", "pix2pix", "empty", "-o", "run"], 2, "no pairs of pictures"),
+        (["train", "pix2pix", "empty", "-o", "run"], 2, "no pictures in empty; expected: pairs"),
         (["train", "pix2pix", photos, "-o", "run", "--set", "lamda_l1=3"], 2, "Did you mean 'lambda_l1'"),
         (["train", "pix2pix", photos, "-o", "run", "--set", "x"], 2, "needs NAME=VALUE"),
         (["train", "pix2pix", photos, "-o", "run", "--config", "text.txt"], 2, "not TOML"),

@@ -156,7 +156,7 @@ REFUSED = {
     "layout": (
         "pix2pix",
         broken_sets.wrong_layout,
-        ("found photos/ (6 pictures), sketches/ (6 pictures)", "expected are: pairs side by side"),
+        ("found photos/ (6 pictures), sketches/ (6 pictures)", "expected: pairs side by side"),
     ),
 }
 

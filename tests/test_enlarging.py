@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from img2img.errors import MemoryFault, ModelError, UsageError
-from img2img.evaluation.evaluate import EvaluateRequest, evaluate
+from img2img.evaluation.evaluate import evaluate
+from img2img.evaluation.request import EvaluateRequest
 from img2img.evaluation.sources import for_enlarging
 from img2img.exporting.graphs import read_graph
 from img2img.exporting.onnx import ExportOptions, export_onnx

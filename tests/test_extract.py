@@ -15,9 +15,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
-from img2img.evaluation.evaluate import EvaluateRequest, evaluate
+from img2img.evaluation.evaluate import evaluate
 from img2img.evaluation.figures import figures_of
 from img2img.evaluation.gather import Collected, Gathered
+from img2img.evaluation.request import EvaluateRequest
 from img2img.features import FEATURES, Features, extract, open_features
 from img2img.features.extract import resize
 from img2img.features.inception import InceptionV3

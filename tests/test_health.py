@@ -17,7 +17,7 @@ from img2img.methods import CycleGAN
 from img2img.methods.base import undecided
 from img2img.training import train
 from img2img.training.events import HealthNote
-from img2img.training.health import PROBLEMS, Health
+from img2img.training.health import PROBLEMS, Health, made_from
 from img2img.training.symptoms import (
     border_excess,
     change,
@@ -180,15 +180,15 @@ def test_outputs_are_what_a_method_says_or_all_but_real_pictures() -> None:
     a, b = scenes(), scenes().flip(0)
     seen = {"A": a, "A to B": b, "A to B to A": a, "B": b, "B to A": a, "truth A to B": b}
     names = [*seen, "other"]
-    cycle = Health(CycleGAN.compared, "", CycleGAN.made_of)
-    assert cycle._pairs(names) == [("A to B", "A"), ("B to A", "B")]
-    assert cycle._pairs(["A", "A to B", "B to A"]) == [("A to B", "A")]  # B was not shown
-    plain = Health({"A to B": "B"}, "")
-    assert plain._pairs(["A", "A to B", "B", "truth A to B", "other"]) == [
+    cycle = CycleGAN.compared, CycleGAN.made_of
+    assert made_from(names, *cycle) == [("A to B", "A"), ("B to A", "B")]
+    assert made_from(["A", "A to B", "B to A"], *cycle) == [("A to B", "A")]  # B was not shown
+    plain: tuple[dict[str, str], dict[str, str]] = {"A to B": "B"}, {}
+    assert made_from(["A", "A to B", "B", "truth A to B", "other"], *plain) == [
         ("A to B", "A"),
         ("other", "A"),
     ]
-    assert plain._pairs([]) == []
+    assert made_from([], *plain) == []
 
 
 def test_a_resumed_run_judges_as_one_in_one_piece() -> None:

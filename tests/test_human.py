@@ -287,7 +287,7 @@ def test_the_documented_lines_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (Path(__file__).parent.parent / "docs" / "how-to" / "evaluate.md").read_text("utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text.split("## How people judge")[1], re.S)
+    blocks = re.findall(r"```python\n(.*?)```", text.split("## Human evaluation")[1], re.S)
     monkeypatch.chdir(tmp_path)
     for folder, suffix in (("photographs", "jpg"), ("translated", "png")):
         Path(folder).mkdir()

@@ -168,7 +168,10 @@ def test_weights_to_start_from(tmp_path: Path) -> None:
     generator = small_generator(width=6)
     save_model(init, generator, info_of(generator))
     said = refused(tmp_path, "pix2pix", small, ModelError, 3, init=init)
-    assert "another than this run's; use `generator=unet`" in said and "generator.width=6" in said
+    assert (
+        "its generator differs from this run's; use `generator=unet`" in said
+        and "generator.width=6" in said
+    )
     fitting = {"generator_options": small["generator_options"] | {"width": 6}}
     values = {"method": "pix2pix", "data": tmp_path / "none", "out": tmp_path / "run"}
     check(resolve(values | {"settings": fitting, "init": init}), dry_run=False)
@@ -205,7 +208,7 @@ def test_refused_weights_leave_nothing_behind(pairs: Path, tmp_path: Path) -> No
     sizes = {"crop_size": 32, "load_size": 32, "working_size": 0, "steps": 1, "cache_mb": 0}
     read: list[TrainingEvent] = []
     config = {"method": "pix2pix", "data": pairs, "out": out, "init": init} | sizes
-    with pytest.raises(ModelError, match="another than this run's"):
+    with pytest.raises(ModelError, match="differs from this run's"):
         train(resolve(config), read.append)
     assert not read and not out.exists()
     three = stargan(tmp_path / "three.safetensors", size=64)

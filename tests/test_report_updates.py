@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from img2img.methods.pix2pix import Pix2Pix
 from img2img.training import TrainConfig, train
 from img2img.training.events import Progress, Started, TrainingEvent
 from img2img.training.presets import resolve
@@ -70,7 +71,9 @@ def test_writing_takes_a_hundredth_of_the_time_at_most(
         now, count = now + takes, count + 1
 
     monkeypatch.setattr("img2img.training.record.write_report", page)
-    record = Record(config, started[0], {"settings": {}}, torch.device("cpu"), {}, {}, lambda: now)
+    record = Record(
+        config, started[0], {"settings": {}}, torch.device("cpu"), Pix2Pix, {}, lambda: now
+    )
 
     def written_at(times: list[float]) -> list[float]:
         nonlocal now

@@ -139,8 +139,8 @@ def test_several_outputs_of_an_input_have_one_figure() -> None:
     """The edits of a StarGAN: two of which one left the picture alone."""
     x = torch.zeros(1, 3, 48, 48)
     columns = {"input": x, "Dark": x, "Fair": x + 0.5}
-    assert _kept(columns, {}, ("unchanged",)) == {"unchanged": torch.tensor([0.5])}
-    assert _kept({"input": x, "output": x[..., :24]}, {}, ("unchanged",)) == {}
+    assert _kept(columns, {}, {}, ("unchanged",)) == {"unchanged": torch.tensor([0.5])}
+    assert _kept({"input": x, "output": x[..., :24]}, {}, {}, ("unchanged",)) == {}
 
 
 def test_stylize_is_compared_with_its_paintings(tmp_path: Path) -> None:

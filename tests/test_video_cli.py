@@ -41,7 +41,7 @@ def test_json_and_several_clips(source: Path, onnx_file: Path, tmp_path: Path, m
     assert [row["event"] for row in rows] == ["start", "clip", "clip", "clip", "summary"]
     assert [row.get("status") for row in rows[1:4]] == ["done", "done", "failed"]
     assert rows[1]["output"] == str(tmp_path / "out" / "a-01.mkv") and rows[1]["frames"] == 6
-    assert "not a" not in rows[3]["reason"] and "damaged at its start" in rows[3]["reason"]
+    assert "not a picture" not in rows[3]["reason"] and "damaged at its start" in rows[3]["reason"]
     assert (rows[-1]["done"], rows[-1]["failed"], rows[-1]["frames"]) == (2, 1, 12)
     # The same again: nothing to do; other settings are refused.
     done = main("translate", *inputs[:2], "-o", str(tmp_path / "out"), *more)

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from img2img.errors import (
-    ConfigError,
     DataError,
     MemoryFault,
     MissingFeatures,
     PictureError,
     UsageError,
-    proposal,
 )
 from img2img.evaluation import extras
 from img2img.evaluation.figures import Figure, figures_of
@@ -29,16 +27,16 @@ from img2img.evaluation.gather import (
 from img2img.evaluation.page import Section
 from img2img.evaluation.protocol import protocol_of
 from img2img.evaluation.report import Report
+from img2img.evaluation.request import EvaluateRequest
 from img2img.evaluation.showing import sections_of
 from img2img.evaluation.sources import (
     Item,
     Material,
-    folder_of,
     for_enlarging,
     for_model,
     two_folders,
 )
-from img2img.features import FEATURES, missing_features, open_features
+from img2img.features import missing_features, open_features
 from img2img.images import Pixels
 from img2img.inference.translator import Translator, model_path
 from img2img.metrics import METRICS
@@ -49,82 +47,6 @@ from img2img.system.digest import file_sha256
 # The networks of a default evaluation, where their weights are found. Each has a reason: Lite0 sees
 # kinds of things best, MobileNetV2 is the judge that no training uses, Inception gives the FID.
 DEFAULT_NETWORKS = ("lite0", "mobilenetv2", "inception")
-MOST = 5000
-
-
-@dataclass(frozen=True)
-class EvaluateRequest:
-    """What to judge, and how.
-
-    Attributes:
-        model, data: a model (name, run folder or file) and a folder in a layout of training, of
-            which the held-out part is used; or
-        fake, real: translated pictures and real ones, of any tool.
-        paired: whether pictures of the same name belong together; None: where all names agree, and
-            where `metrics` of pairs or `labels` are asked for.
-        metrics: of pairs, names in METRICS; empty: all whose networks are there.
-        networks: for sets; empty: the default ones that are found, with a warning for each other
-            one that says what to install; `none`: none.
-        size: long side in pixels to which pictures are reduced; None: what the model states, for
-            folders their own size; 0: their own size.
-        most: at most so many pictures of each set, chosen by the seed; 0: all.
-        seed: of every choice and interval.
-        direction: AtoB or BtoA, for a run folder of both.
-        backwards: the data's B is the model's input; None: as the model file says.
-        critic: train a critic from scratch to tell real from translated pictures.
-        labels: the outputs are label maps of plain colours: score their classes.
-        training: folder of real training pictures of the target domain, to look for copies of them.
-        runner, device, precision: as for `Translator`.
-    """
-
-    model: str | Path | None = None
-    data: str | Path | None = None
-    fake: str | Path | None = None
-    real: str | Path | None = None
-    paired: bool | None = None
-    metrics: tuple[str, ...] = ()
-    networks: tuple[str, ...] = ()
-    size: int | None = None
-    most: int = MOST
-    seed: int = 0
-    direction: str | None = None
-    backwards: bool | None = None
-    critic: bool = False
-    labels: bool = False
-    training: str | Path | None = None
-    runner: str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
-
-    def check(self) -> None:
-        """Raise UsageError for what cannot be meant, ConfigError for unknown names."""
-        folders = self.fake is not None or self.real is not None
-        if folders and (self.model is not None or self.data is not None):
-            raise UsageError("give a model and its data, or `fake` and `real`, not both")
-        if folders and (self.fake is None or self.real is None):
-            raise UsageError("`fake` and `real` belong together: translated and real pictures")
-        if not folders and (self.model is None or self.data is None):
-            raise UsageError("give a model and a folder of data, or the folders `fake` and `real`")
-        for name in self.metrics:
-            if name not in METRICS:
-                raise ConfigError(f"unknown metric '{name}'.{proposal(name, METRICS)}")
-        if "none" in self.networks and len(self.networks) > 1:
-            raise UsageError("the networks are either none or named, not both")
-        for name in self.networks:
-            if name != "none" and name not in FEATURES:
-                raise ConfigError(f"unknown feature network '{name}'.{proposal(name, FEATURES)}")
-        if folders and self.direction is not None:
-            raise UsageError("`direction` is for models; folders have none")
-        if not folders and self.paired is not None:
-            raise UsageError(
-                "`paired` is for `fake` and `real`; a data folder already determines this"
-            )
-        if self.training is not None:
-            folder_of(Path(self.training))
-            if self.networks == ("none",):
-                raise UsageError("`training` compares features of a network; remove none")
-        if self.most < 0:
-            raise UsageError(f"at most {self.most} pictures; give 0 (all) or more")
 
 
 @dataclass(frozen=True)

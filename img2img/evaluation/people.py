@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from img2img.errors import PictureError, UsageError
-from img2img.evaluation.evaluate import Evaluated, EvaluateRequest, subject
+from img2img.evaluation.evaluate import Evaluated, subject
 from img2img.evaluation.human import MAX_COUNT, write_human_page
+from img2img.evaluation.request import EvaluateRequest
 from img2img.evaluation.sources import Item
 from img2img.images import Picture, Pixels, write_picture
 

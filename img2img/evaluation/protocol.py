@@ -7,7 +7,6 @@ import importlib.metadata
 import platform
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL
@@ -15,13 +14,11 @@ import torch
 
 from img2img._version import __version__
 from img2img.evaluation.gather import Extractor, Gathered
+from img2img.evaluation.request import EvaluateRequest
 from img2img.evaluation.sources import Item, Material
 from img2img.features import FEATURES, PARTS, find_features
 from img2img.metrics import METRICS
 from img2img.system.digest import file_sha256
-
-if TYPE_CHECKING:
-    from img2img.evaluation.evaluate import EvaluateRequest
 
 _RUNNERS = ("onnxruntime", "openvino")
 

@@ -133,7 +133,7 @@ def validate(
             break
         pixels = {n: to_pixels(x)[0] for n, x in columns.items()} if place < len(shown) else {}
         figures = _figures(columns, compared, what.metrics)
-        figures |= _kept(columns, method, what.faithful)
+        figures |= _kept(columns, method.compared, method.made_of, what.faithful)
         reals = method.reals(held_out, order[place]) if sets else {}
         mine.append(_Look(pixels, figures, sets.of({**columns, **reals})))
     looks = _in_order(processes.gather(mine))
@@ -171,10 +171,15 @@ def _figures(
     return found
 
 
-def _kept(columns: Mapping[str, Tensor], method: Method, names: Sequence[str]) -> dict[str, Tensor]:
+def _kept(
+    columns: Mapping[str, Tensor],
+    compared: Mapping[str, str],
+    made_of: Mapping[str, str],
+    names: Sequence[str],
+) -> dict[str, Tensor]:
     """Of each output beside its input, where they have one size. Several outputs of one input, such
     as edits, have one figure, their mean."""
-    pairs = made_from(list(columns), method.compared, method.made_of) if names else []
+    pairs = made_from(list(columns), compared, made_of) if names else []
     found: dict[str, list[Tensor]] = {}
     for name, source in pairs:
         x, y = _levels(columns[source]), _levels(columns[name])

@@ -112,7 +112,7 @@ def preset_here(task: str = "") -> str:
     """The preset that suits this machine: `laptop` or that of a task, which end after an hour on
     two cores, or with CUDA `gpu` or the task's own for a GPU."""
     if torch.cuda.is_available():
-        return f"{task}-gpu" if task else "gpu"
+        return "-".join(filter(None, (task, "gpu")))
     return task or "laptop"
 
 
