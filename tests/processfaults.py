@@ -157,11 +157,12 @@ def memory(place: Place) -> Seen:
     seen = Seen()
     wide = {"load_size": 128, "crop_size": 128, "batch_size": 8, "steps": _FEW}
     data, whole, _ = undisturbed(place, **wide)
-    words = "the memory does not suffice for a step of 8 crops of 128x128: give `batch_size=4` and"
+    words = "not enough memory for a step of 8 crops of 128x128: give `batch_size=4` and"
     for trial in range(place.count):
         out, said = place.folder / f"run{trial}", place.folder / f"said{trial}"
         run, at = config(data, out, **wide), int(place.rng.integers(1, _FEW))
         room = int(place.rng.integers(4 << 20))
+        said.write_text("")
         code = forked(partial(_running_out, run, at, room), said=said)
         kept = differs(out, whole)  # whole, of another step
         again = forked(finished(run))
