@@ -40,10 +40,17 @@ def photograph(side: int) -> bytes:
 
 def memory(pid: int) -> float:
     """Resident memory of a process and its children, in MiB (Linux)."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     own = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
-    return own / _MIB + sum(memory(int(child)) for child in children)
+    return own / _MIB + sum(map(memory, children_of(pid)))
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started (Linux); none once it has ended."""
+    try:
+        return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 async def ask(client: httpx.AsyncClient, data: bytes) -> tuple[int, float]:

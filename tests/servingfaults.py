@@ -24,7 +24,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from benchmarks.serve import memory
+from benchmarks.serve import children_of, memory
 from tests import hostile
 from tests.faults import Place, Row, Seen, _unless
 from tests.makers import chunk
@@ -81,7 +81,7 @@ class Server:
 
     def end(self) -> str | None:
         """Stop it by a signal; a complaint unless that went well and nothing is left."""
-        children = _children(self.process.pid)
+        children = children_of(self.process.pid)
         self.process.terminate()
         try:
             _, said = self.process.communicate(timeout=60)
@@ -333,13 +333,6 @@ def requests(place: Place) -> Seen:
     return seen
 
 
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
 def killed_server(place: Place) -> Seen:
     """SIGKILL amid an upload, while another server works: no process outlives it, and the next
     start removes what it left, but nothing of the other's."""
@@ -351,7 +344,7 @@ def killed_server(place: Place) -> Seen:
                 head = b"POST /v1/translate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n"
                 client.sendall(head + killed.picture[:100])
                 _until(lambda: any(path.is_file() and path.name == "0" for path in killed.left()))  # noqa: B023
-                children = _children(killed.process.pid)
+                children = children_of(killed.process.pid)
                 killed.process.kill()
                 killed.process.communicate()
             left = len(killed.left())

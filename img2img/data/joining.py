@@ -41,7 +41,7 @@ def join_pairs(a: Path, b: Path, out: Path) -> int:
     problems = [*alone.reasons, *_problems(files)]
     if problems:
         text = listing(f"{len(problems)} files cannot be joined", problems)
-        raise DataError(f"{text}. Nothing was written: mend or remove them")
+        raise DataError(f"{text}. Nothing was written: repair or remove them")
     if not pairs:
         raise DataError(f"{a} and {b}: no pictures to join")
     for pair in pairs:
@@ -67,7 +67,7 @@ def split_pairs(folder: Path, out: Path) -> int:
     new_folder(out)
     if problems := _problems(files, halved=True):
         text = listing(f"{len(problems)} pictures cannot be split", problems)
-        raise DataError(f"{text}. Nothing was written: mend or remove them")
+        raise DataError(f"{text}. Nothing was written: repair or remove them")
     for path in files:
         pixels = read_picture(path).pixels
         half = pixels.shape[1] // 2

@@ -49,7 +49,7 @@ def split_data(root: Path, out: Path, share: float = 0.1) -> SplitSet:
     seen = look(list(find_pictures(root)))
     if bad := [f"{s.path}: {s.error}" for s in seen.values() if s.error]:
         text = listing(f"{root}: {len(bad)} pictures cannot be read", bad)
-        raise DataError(f"{text}. Nothing was copied: mend or remove them")
+        raise DataError(f"{text}. Nothing was copied: repair or remove them")
     layout = recognise(root, seen)
     table = layout.table
     sets = [_rows(table, root)] if table else _samples(layout)

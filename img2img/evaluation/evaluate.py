@@ -195,8 +195,9 @@ def _left_out(
     if not request.networks:
         opened = {network.name for network in networks}
         for name in DEFAULT_NETWORKS:
-            figures = "fid and kid" if name == "inception" else f"figures of {name}"
-            wanted[figures] = () if name in opened else (name,)
+            if name not in opened:
+                figures = "fid and kid" if name == "inception" else f"figures of {name}"
+                wanted[figures] = (name,)
     if metrics is not None and not request.metrics:
         wanted |= {name: METRICS[name].networks for name in METRICS if name not in metrics}
     texts = {what: missing_features(*names) for what, names in wanted.items()}

@@ -272,10 +272,7 @@ def _judged(
                 yield item, None, None, None
                 continue
         if truth is not None and truth.shape != fake.shape:
-            problems[item.name] = (
-                f"{fake.shape[1]}x{fake.shape[0]} pixels, its truth has "
-                f"{truth.shape[1]}x{truth.shape[0]}"
-            )
+            problems[item.name] = f"{_size(fake)} pixels, its truth has {_size(truth)}"
             fake = None  # type: ignore[assignment]
         yield item, source, fake, truth
 
@@ -291,12 +288,13 @@ def _truth_of(item: Item, fake: Pixels, side: int, problems: dict[str, str]) -> 
         problems[what] = str(error)
         return None
     if pixels.shape != fake.shape:
-        problems[what] = (
-            f"{pixels.shape[1]}x{pixels.shape[0]} pixels, the edited picture has "
-            f"{fake.shape[1]}x{fake.shape[0]}"
-        )
+        problems[what] = f"{_size(pixels)} pixels, the edited picture has {_size(fake)}"
         return None
     return pixels
+
+
+def _size(pixels: Pixels) -> str:
+    return f"{pixels.shape[1]}x{pixels.shape[0]}"
 
 
 def coloured(pixels: Pixels) -> Pixels:

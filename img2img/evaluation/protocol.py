@@ -66,15 +66,19 @@ def pictures_sha256(items: Iterable[Item]) -> str:
     """One digest of the contents of pictures, in order; it does not depend on where they lie. A
     file that cannot be read counts as such."""
     whole = hashlib.sha256()
-    known: dict[Path, str] = {}
+    path, digest = None, ""
     for item in items:
-        if item.path not in known:
-            try:
-                known = {item.path: file_sha256(item.path)}
-            except OSError:
-                known = {item.path: "unreadable"}
-        whole.update(f"{known[item.path]} {item.half} {item.part}\n".encode())
+        if item.path != path:  # edits of one picture follow each other
+            path, digest = item.path, _content_sha256(item.path)
+        whole.update(f"{digest} {item.half} {item.part}\n".encode())
     return whole.hexdigest()
+
+
+def _content_sha256(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError:
+        return "unreadable"
 
 
 def _weights_sha256(network: str) -> str:

@@ -120,20 +120,19 @@ def two_folders(fake: Path, real: Path, paired: bool | None) -> Material:
             where.
     """
     fakes, reals = _by_stem(fake), _by_stem(real)
-    same = fakes.keys() == reals.keys()
     lacking = [f"{real}: no partner for {fakes[s].name}" for s in fakes.keys() - reals.keys()]
     lacking += [f"{fake}: no partner for {reals[s].name}" for s in reals.keys() - fakes.keys()]
     alone = listing(f"{len(lacking)} pictures without a partner of the same name", sorted(lacking))
-    if paired and not same:
+    if paired and lacking:
         raise DataError(alone)
     likely = paired is None and len(fakes.keys() & reals.keys()) > len(lacking)
-    if same:
+    if not lacking:
         stems = sorted(fakes)
         fakes, reals = ({stem: side[stem] for stem in stems} for side in (fakes, reals))
     return Material(
         fakes=tuple(fakes.values()),
         reals=tuple(reals.values()),
-        paired=same if paired is None else paired,
+        paired=not lacking if paired is None else paired,
         notes=(f"judged as sets, not as pairs: {alone}",) if likely else (),
     )
 
@@ -251,7 +250,8 @@ def training_rows(data: Path, attributes: Sequence[str], held_out: int | None = 
 
 def truth_of_edit(data: Path, name: str, domain: str) -> Path | None:
     """Where a folder keeps the true result of an edit: for the picture `name` and the domain that
-    is set (of an exclusive group) or toggled, `truth/NAME_DOMAIN` with any suffix."""
+    is set (of an exclusive group) or toggled, `truth/NAME_DOMAIN.png`, or with the suffix that
+    `name` has."""
     stem = data / "truth" / Path(name).with_suffix("")
     for suffix in (".png", Path(name).suffix):
         path = stem.with_name(f"{stem.name}_{domain}{suffix}")

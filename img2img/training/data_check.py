@@ -41,7 +41,7 @@ def data_warnings(config: TrainConfig, report: Report | None = None) -> list[str
     if texts and report.examined < report.total:
         texts.append(
             f"data: {report.examined} of {report.total} pictures were checked; img2img data "
-            f"check checks all of them"
+            "check looks at all of them"
         )
     return texts
 

@@ -51,7 +51,7 @@ def train(
         ModelError: the run folder holds another run.
         EnvironmentFault: the run folder cannot be written, or data workers die (saved before); or
             a remote place refuses, or not everything could be published by the end.
-        MemoryFault: the memory does not suffice, of the device or of the machine.
+        MemoryFault: not enough memory on the device or the machine.
         Diverged: NaN or Inf; the last saved state is finite. Or a collapse, with on_collapse=stop.
     """
     with _memory_named(config):
@@ -163,9 +163,9 @@ def _memory_named(config: TrainConfig) -> Iterator[None]:
         side, batch = config.crop_size, config.batch_size
         if not batch:  # not yet measured
             raise MemoryFault(
-                f"the memory does not suffice to read the pictures and build the networks for "
+                f"not enough memory to read the pictures and build the networks for "
                 f"crops of {side}x{side}: give a smaller crop_size, smaller networks or a lower "
-                "cache_mb; the last saved state is whole"
+                "cache_mb; the last saved state is intact"
             ) from None
         smaller = f"`batch_size={batch // 2}` and `accumulate={2 * config.accumulate}`, "
         raise MemoryFault(

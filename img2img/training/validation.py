@@ -269,8 +269,7 @@ class Best:
             return ""
         return (
             f"'{self.name}' cannot be computed for these held-out pictures (no truths, too small "
-            f"or "
-            "too few), so no best model is kept"
+            "or too few), so no best model is kept"
         )
 
     def better(self, step: int, figures: Mapping[str, float]) -> bool:
