@@ -22,6 +22,13 @@ from img2img.training.events import TrainingEvent
 from tests.browser import browser, phone, tab  # noqa: F401 - fixtures for all tests
 
 torch.set_num_threads(1)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores: many tests wait for a command or a browser."""
+    return (os.cpu_count() or 1) + 1
+
+
 ROOT = Path(__file__).resolve().parent.parent
 # The methods of this project, which keep more than the contract of every method: presets for a
 # laptop and a GPU, names in the help, a training that the detectors of health clear.

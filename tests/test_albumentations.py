@@ -197,6 +197,7 @@ def test_without_albumentations_the_extra_is_named(
         Albument(file)
 
 
+@pytest.mark.slow
 def test_a_training_with_it_resumes_to_the_bit_and_a_changed_file_is_said(
     data: dict[str, Path],  # noqa: F811
     file: Path,

@@ -129,6 +129,7 @@ def open_config(data: Path, out: Path, **more: Any) -> TrainConfig:
     return config_of(data, out, batch_size="auto", **more)
 
 
+@pytest.mark.slow
 def test_a_run_takes_what_was_measured_and_a_resume_the_same(
     tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,7 @@ class Machine:
         return Pace(fixed, possible, watch, self.clock, self.use, max(self.seconds))
 
 
+@pytest.mark.slow
 def test_openmp_is_asked_before_torch_loads() -> None:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_", "KMP_"))}
     program = (

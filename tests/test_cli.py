@@ -73,6 +73,7 @@ def test_a_bad_picture_is_listed_and_the_exit_code_is_1(
     assert len(lines) == 1 and "x[/red]%s.png: cannot be decoded: not a picture" in lines[0]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="file names that are not text")
 def test_names_that_are_not_text_do_not_stop_the_printer(
     cli: Cli, photos: Path, onnx_file: Path, tmp_path: Path

@@ -79,6 +79,7 @@ def test_the_script_works_in_its_shell(cli: Cli, program: str, tmp_path: Path) -
     assert done.stdout == "uint8\n", done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
 def test_zsh_takes_the_script_for_the_command(cli: Cli) -> None:
     """What Tab does needs a terminal there; that the command is registered does not."""

@@ -74,6 +74,7 @@ def test_the_figures_repeat() -> None:
     assert other.seed == 1 and other.wasserstein != found.wasserstein
 
 
+@pytest.mark.slow
 def test_a_shift_of_levels_has_its_distance() -> None:
     """Every value 20 levels higher: the Wasserstein distance is 20, and the estimate no more."""
     real = scenes(80)

@@ -109,6 +109,7 @@ def test_a_stopped_process_is_replaced_and_a_slow_picture_given_up(
     decoder.close()
 
 
+@pytest.mark.slow
 def test_the_start_of_a_process_is_not_the_time_of_its_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def blurred(radius: float) -> Callable[[Image.Image], Image.Image]:
     return lambda image: image.filter(ImageFilter.GaussianBlur(radius))
 
 
+@pytest.mark.slow
 def test_sets_are_ordered_as_anybody_would(plain: None, tmp_path: Path) -> None:
     real = crops(tmp_path / "real", 60, 0, lambda x: x)
     other = values(crops(tmp_path / "other", 60, 1, lambda x: x), real, False)

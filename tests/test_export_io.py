@@ -130,6 +130,7 @@ def test_sixteen_bits_keep_their_depth(model_file: Path, onnx_file: Path) -> Non
     assert np.abs(ours.astype(int) - torchs.astype(int)).max() <= 8
 
 
+@pytest.mark.slow
 def test_grey_models_have_one_channel_last(tmp_path: Path) -> None:
     generator = small_generator("resnet", padding="zero", in_channels=1, out_channels=1)
     export_onnx(saved(tmp_path, generator), tmp_path / "m.onnx")
@@ -138,6 +139,7 @@ def test_grey_models_have_one_channel_last(tmp_path: Path) -> None:
     assert OnnxRunner(tmp_path / "m.onnx")(pixels(9, 9, 3)).shape == (9, 9, 1)
 
 
+@pytest.mark.slow
 def test_a_fixed_size_and_batch(model_file: Path, onnx_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "fixed.onnx"
     facts = export_onnx(model_file, path, ExportOptions(size=(40, 27), batch=2))

@@ -269,6 +269,7 @@ def test_a_folder_is_translated(tmp_path: Path, photos: Path, cli: Cli) -> None:
     assert '"redone": 3' in done.stdout, done.stdout
 
 
+@pytest.mark.slow
 def test_other_commands_take_it_too(tmp_path: Path, cli: Cli) -> None:
     network(tmp_path / "far.onnx")
     entry = ("--layout", "nchw", "--range", "0..1")

@@ -293,6 +293,7 @@ def test_threads_may_add_at_once(tmp_path: Path) -> None:
     assert "400 failed" in path.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
     def resident() -> int:

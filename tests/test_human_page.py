@@ -79,6 +79,7 @@ def rows(tab: Tab) -> list[list[str]]:
     )
 
 
+@pytest.mark.slow
 def test_without_a_limit_by_keys(tab: Tab, written: Path, tmp_path: Path) -> None:
     start(tab, written, "unlimited")
     right = [True, False, True, True, False, True]
@@ -157,6 +158,7 @@ def test_no_key_counts_before_the_mask(tab: Tab, written: Path) -> None:
     assert tab.run(number) == "Picture 2 of 6" and tab.run(SHOWS) == "mask"
 
 
+@pytest.mark.slow
 def test_by_touch_and_then_again(phone: Tab, written: Path) -> None:
     phone.open(written.as_uri())
     phone.page.locator("label:has([value=unlimited])").tap()

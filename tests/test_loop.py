@@ -431,6 +431,7 @@ def test_warm_start_from_a_model_a_run_and_a_reference(
         train(config_of("cyclegan", data, tmp_path / "y", init=tmp_path / "junk.pth"))
 
 
+@pytest.mark.slow
 def test_cyclegan_starts_from_a_model_of_stylize(data: dict[str, Path], tmp_path: Path) -> None:
     train(config_of("stylize", data, tmp_path / "style"))
     same = {"width": 4, "blocks": 1, "norm": "batch", "affine": True, "upsample": "resize"}

@@ -282,6 +282,7 @@ def test_the_shipped_models_pass_at_once(name: str) -> None:
     assert names == ["input", *domain, "output"]
 
 
+@pytest.mark.slow
 def test_what_is_a_bomb_or_another_format_is_refused_at_once(tmp_path: Path) -> None:
     data = plain().SerializeToString()
     orted = b"\x08\x09\x12\x08ORTM\0\0\0\0" + data[2:]

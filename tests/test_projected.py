@@ -105,6 +105,7 @@ def test_missing_weights_are_reported_before_any_picture_is_read(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_training_resumes_to_the_bit_and_keeps_the_features_out(
     tmp_path: Path, pairs: Path
 ) -> None:

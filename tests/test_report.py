@@ -95,6 +95,7 @@ def test_a_long_run_makes_a_small_page(tmp_path: Path) -> None:
     assert page.stat().st_size < 2_000_000
 
 
+@pytest.mark.slow
 def test_a_page_of_photographs_stays_small_enough_to_send(tmp_path: Path) -> None:
     """100 000 steps of 40 curves and 40 sheets of 6 rows of 3 crops of 256 pixels, as detailed as
     photographs of foliage: after JPEG, about a bit and a half per pixel."""

@@ -102,6 +102,7 @@ def test_bad_pictures_are_left_out_and_recorded(name: str, cache_mb: int, tmp_pa
     assert "left out" in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_resume_leaves_out_the_same_and_tells_what_came_back(tmp_path: Path) -> None:
     sets(tmp_path / "in")
     values: dict[str, Any] = {"method": "cyclegan", "data": tmp_path / "in", "settings": SMALL}

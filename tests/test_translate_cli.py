@@ -142,6 +142,7 @@ def test_sheets_and_gallery(cli: Cli, photos: Path, onnx_file: Path, tmp_path: P
         assert done.returncode == 2 and said in done.stderr
 
 
+@pytest.mark.slow
 def test_every_file_of_a_folder_is_named(
     cli: Cli, photos: Path, onnx_file: Path, tmp_path: Path
 ) -> None:
