@@ -138,7 +138,8 @@ def preview_command(
 ) -> None:
     """Write a sheet of what the networks will see, augmented and degraded.
 
-    Each target is shown above its input. The same as img2img train --dry-run --preview.
+    Each target is shown above its input. With diffaugment, the real pictures follow as the
+    discriminators see them. The same as img2img train --dry-run --preview.
     """
     from img2img.cli.train import run
 

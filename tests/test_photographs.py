@@ -10,14 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from img2img.augment import Augment, Degrade, Edges, tone
+from img2img.augment import Augment, Degrade, DiffAugment, Edges, tone
 from img2img.cli.train_command import train_command
-from img2img.data import Loading, PairedBatch, PhotographData
+from img2img.data import Loading, PairedBatch, PhotographData, epoch_order
 from img2img.errors import ConfigError, DataError, UsageError
 from img2img.methods import Pix2Pix, Pix2PixConfig
 from img2img.model_format.checkpoint import load_model, read_model_info
 from img2img.training import TrainConfig, resolve, train
 from img2img.training.preview import preview_sheet
+from img2img.training.validation import to_pixels
 from tests.conftest import Cli, picture
 from tests.test_training import Stop, final, same
 
@@ -228,7 +229,7 @@ def test_the_preview_shows_what_the_first_steps_learn_from(
 ) -> None:
     config = config_of(photographs, tmp_path / "run", settings={"recipe": "colour"}, steps=2)
     sheet = np.asarray(preview_sheet(config)).astype(float)
-    assert sheet.shape == (4 * 20 + 4, 8 * 20 + 4, 3)  # twelve crops: 8 and 4, two rows of each
+    assert sheet.shape == (4 * 20 + 4, 8 * 20 + 4, 3)  # ten crops: 8 and 2, two rows of each
     assert not (tmp_path / "run").exists()
     seen: list[torch.Tensor] = []
     step = Pix2Pix.pairs
@@ -247,6 +248,30 @@ def test_the_preview_shows_what_the_first_steps_learn_from(
             shown = sheet[top : top + 16, left : left + 16]
             levels = (x.permute(1, 2, 0).numpy() + 1) * 127.5
             assert np.abs(shown - levels).max() <= 0.51, (place, row)
+
+
+def test_the_preview_shows_what_the_discriminator_sees(photographs: Path, tmp_path: Path) -> None:
+    config = config_of(photographs, tmp_path / "run", settings={"recipe": "colour"})
+    plain = np.asarray(preview_sheet(config))
+    config = config.model_copy(update={"diffaugment": "color,translation,cutout"})
+    sheet = np.asarray(preview_sheet(config))
+    assert plain.shape == (4 * 20 + 4, 8 * 20 + 4, 3) and sheet.shape == (8 * 20 + 4, 8 * 20 + 4, 3)
+
+    def shown(place: int, row: int) -> np.ndarray:
+        top, left = 4 + 20 * (row + 4 * (place // 8)), 4 + 20 * (place % 8)
+        return sheet[top : top + 16, left : left + 16]
+
+    for place, index in enumerate(epoch_order(config.seed, 0, 10)):
+        target, given = (
+            torch.from_numpy(shown(place, row).copy()).permute(2, 0, 1)[None] / 127.5 - 1
+            for row in (0, 1)
+        )
+        view = DiffAugment(config.diffaugment, config.seed)
+        view.begin(place // config.per_step, [index])
+        seen = view(torch.cat([given, target], 1), given.shape[1])
+        for row, x in ((2, seen[:, 3:]), (3, seen[:, :3])):
+            off = np.abs(to_pixels(x)[0].astype(int) - shown(place, row).astype(int))
+            assert off.max() <= 4, (place, row)  # of pixels rounded before, not after
 
 
 @pytest.mark.parametrize("method", ["cyclegan", "stargan"])

@@ -35,6 +35,9 @@ class JudgedView:
     the same however a batch is divided into parts or among processes.
     """
 
+    changes = False
+    """Whether a picture may come out changed."""
+
     def __init__(self, seed: int):
         self.seed = seed
         self._step, self._calls = 0, 0
@@ -81,6 +84,8 @@ class DiffAugment(JudgedView):
     Raises:
         ConfigError: an unknown policy.
     """
+
+    changes = True
 
     def __init__(self, policy: str, seed: int):
         super().__init__(seed)

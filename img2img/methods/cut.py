@@ -160,6 +160,9 @@ class CUT(Method[CUTConfig, UnpairedData, UnpairedBatch]):
             device = next(self.G.parameters()).device
             self.style = self.parts.style_of(pictures_of(data.stores, 1, device))
 
+    def viewed(self, batch: UnpairedBatch) -> list[Tensor]:
+        return [self.view(self.seen(batch)[1])]  # inputs are not judged
+
     def step(self, batch: UnpairedBatch) -> dict[str, Tensor]:
         c = self.config
         (a,), (b,) = self.augment(batch.a), self.augment(batch.b)

@@ -253,6 +253,11 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         a, b = self.pairs(batch)
         return [b, interpolate(a, scale_factor=float(self.G.scale), mode="nearest")]
 
+    def viewed(self, batch: PairedBatch) -> list[Tensor]:
+        b, a = self.seen(batch)
+        both = self._viewed(cat([a, b], 1), a)
+        return [both[:, a.shape[1] :], both[:, : a.shape[1]]]
+
     def inputs(self, batch: PairedBatch) -> dict[str, Tensor]:
         return {"model": self.pairs(batch)[0]}
 

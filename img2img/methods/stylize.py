@@ -185,6 +185,9 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
         parts = (range(k, min(k + _AT_ONCE, count)) for k in range(0, count, _AT_ONCE))
         self.style = self.parts.style_of(data.style_batch(part).on(device).b for part in parts)
 
+    def viewed(self, batch: UnpairedBatch) -> list[Tensor]:
+        return [self.view(self.seen(batch)[1])]  # inputs are not judged
+
     def step(self, batch: UnpairedBatch) -> dict[str, Tensor]:
         c = self.config
         (a,), (b,) = self.augment(batch.a), self.augment(batch.b)

@@ -19,7 +19,8 @@ _COLUMNS, _ROWS = 8, 4
 def preview_sheet(config: TrainConfig, listen: Listener = lambda event: None) -> Image.Image:
     """The first pictures that a training with `config` looks at, drawn, cropped and augmented as in
     its steps: 8 columns of at most 4 samples, each of them the input below what it should become
-    (Pix2Pix), B below A, or one labelled picture. Writes nothing.
+    (Pix2Pix), B below A, or one labelled picture. With `diffaugment` the real pictures follow as
+    the discriminators see them in one draw. Writes nothing.
 
     Raises:
         ConfigError, DataError: as `train`.
@@ -37,7 +38,12 @@ def preview_sheet(config: TrainConfig, listen: Listener = lambda event: None) ->
     samples: list[list[Pixels]] = []
     for place, index in enumerate(order):
         method.number = place // alone.per_step
-        method.augment.begin(method.number, [index])
         batch = data.batch([index], 0).on(setup.hardware.device)
-        samples.append([to_pixels(x)[0] for x in method.seen(batch)])
+        method.augment.begin(method.number, [index])
+        pictures = method.seen(batch)
+        if method.view.changes:
+            method.augment.begin(method.number, [index])
+            method.view.begin(method.number, [index])
+            pictures = [*pictures, *method.viewed(batch)]
+        samples.append([to_pixels(x)[0] for x in pictures])
     return Image.fromarray(contact_sheet(in_columns(samples, _COLUMNS)))
