@@ -185,7 +185,7 @@ def test_it_needs_the_pictures_on_the_cpu(
     tmp_path: Path,
 ) -> None:
     more = {"albumentations": file, "on_device": "yes"}
-    with pytest.raises(ConfigError, match="exclude each other"):
+    with pytest.raises(ConfigError, match="cannot be combined with albumentations"):
         train(config_of("pix2pix", data, tmp_path / "run", **more))
 
 

@@ -370,7 +370,7 @@ def test_everything_wrong_with_a_table_is_listed_at_once(tmp_path: Path) -> None
     with pytest.raises(DataError) as caught:
         LabelledData(tmp_path, "train", Loading(6))
     for part in ("4 bad rows", "has 2 values, not 3", "value '2' is not -1, 0 or 1",
-                 "003.png a second time", "no picture 007.png"):  # fmt: skip
+                 "003.png appears a second time", "no picture 007.png"):  # fmt: skip
         assert part in str(caught.value)
 
 

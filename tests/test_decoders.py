@@ -135,7 +135,7 @@ def test_processes_that_cannot_start_are_no_fault_of_the_pictures(
     (tmp_path / "in").mkdir()
     for k in range(9):
         picture(4, 4).save(tmp_path / "in" / f"{k}.png")
-    with pytest.raises(EnvironmentFault, match="dies at its start"):
+    with pytest.raises(EnvironmentFault, match="died at its start"):
         run_jobs(plan([tmp_path / "in"], tmp_path / "out"), Each(lambda pixels: pixels))
 
 

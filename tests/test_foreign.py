@@ -526,7 +526,10 @@ def test_what_the_tensors_leave_open_is_taken_as_said(tmp_path: Path) -> None:
     net = shaken(TheirResNet(width=4, blocks=1, norm="bare batch"))
     foreign = loaded(net)
     assert foreign.config["norm"] == "instance"
-    assert any(n.startswith("instance norm assumed (its tensors fit batch") for n in foreign.notes)
+    assert any(
+        n.startswith("instance norm assumed (its tensors also fit `norm` batch")
+        for n in foreign.notes
+    )
     foreign = loaded(net, norm="batch")
     assert foreign.config["norm"] == "batch" and foreign.statistics
     compare_batch_norm(foreign, net, x)

@@ -183,7 +183,7 @@ def test_what_is_no_picture_network_is_refused(tmp_path: Path, onnx_file: Path) 
         helper.make_tensor_value_info("y", 1, None),
     )
     nodes = {
-        "it gives no picture of the size that goes in: of 33x35": helper.make_node(
+        "its output differs from its input in size: of 33x35": helper.make_node(
             "MaxPool", ["photo"], ["y"], kernel_shape=[3, 3]
         ),
         r"it gives \(1, 99\), no picture": helper.make_node("Flatten", ["photo"], ["y"]),

@@ -122,7 +122,7 @@ def test_what_is_said_stands_in_the_file(tmp_path: Path) -> None:
         ("cyclegan", {"domains": ("a",)}, "`domains`: the network has no domains"),
         ("cyclegan", {"one_hot": True}, "`one_hot`: the network has no domains"),
         ("cyclegan batch", {"statistics": "all"}, "`statistics` all: give batch or running"),
-        ("pix2pix", {"size": 63}, "`size` 63: give 0 or 64 pixels and more"),
+        ("pix2pix", {"size": 63}, "`size` 63: give 0, or at least 64 pixels"),
         ("pix2pix", {"hints": Hints(padding="reflect")}, "a U-Net pads with zeros"),
     ],
 )

@@ -116,7 +116,7 @@ METHODS = ["pix2pix", "cyclegan", "stargan", "cut", "stylize"]
         ({"augment": {"rotat": 0.5}}, "augment.rotat"),
         ({"augment": {"rotate": 2.0}}, "augment.rotate"),
         ({"precision": "fp16", "device": "cpu"}, "fp16 is for CUDA"),
-        ({"compile": "on", "checkpointing": True}, "compile=on chooses itself"),
+        ({"compile": "on", "checkpointing": True}, "compile=on decides by itself"),
     ],
 )
 def test_settings_of_the_loop_without_meaning(

@@ -101,7 +101,7 @@ def test_what_is_wrong_with_the_sets_is_one_line(
 ) -> None:
     photographs, style = sets
     expected = {
-        "none": "no style set", "empty": "the style has no pictures",
+        "none": "no style set", "empty": "the style folder contains no pictures",
         "missing": "no such style picture or folder", "broken": "1 training pictures unusable",
         "no photographs": "no photographs",
     }  # fmt: skip

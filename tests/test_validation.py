@@ -268,7 +268,7 @@ def test_a_best_that_cannot_be_computed_is_said(pairs: Path, tmp_path: Path) -> 
             {"metrics": ("kd_mobilenetv2",), "best": "kd_mobilenetv2"},
             "mobilenetv2 judges models.*give `best=kd_lite0`",
         ),
-        ({"patience": 3}, "patience needs the figure to wait for"),
+        ({"patience": 3}, "patience needs a figure to follow"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(

@@ -77,7 +77,7 @@ def test_a_damaged_clip(source: Path, onnx_file: Path, tmp_path: Path, main: Mai
         (("-o", "b.mp4", "--format", "mkv"), "--format mkv and -o b.mp4 contradict"),
         (("-o", "a.mp4"), "would replace an input"),
         (("-o", "."), "would replace an input"),
-        (("-o", "-"), "not to the standard output"),
+        (("-o", "-"), "not to standard output"),
         (("-o", "out", "--watch"), "--watch is for pictures"),
         (("-o", "out", "--gallery", "g.html"), "--gallery is for pictures"),
         (("-o", "out", "--compare", "sheets"), "--compare is for pictures"),

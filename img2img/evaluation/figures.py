@@ -68,9 +68,13 @@ FAITHFUL = {
     "came_right": (
         "share",
         "higher",
-        "pixels to be changed that come within 16 levels of the truth",
+        "pixels that should change and come within 16 levels of the truth",
     ),
-    "spoiled": ("share", "lower", "pixels to stay that were changed by more than 16 levels"),
+    "spoiled": (
+        "share",
+        "lower",
+        "pixels that should stay but were changed by more than 16 levels",
+    ),
     "structure": ("", "higher", "SSIM of the luminance at a quarter of the size, with the input"),
     "change": ("8-bit levels", "", "mean absolute difference to the input"),
     "unchanged": ("share", "lower", "pictures that differ from the input by under 4 levels"),

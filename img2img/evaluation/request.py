@@ -70,7 +70,7 @@ class EvaluateRequest:
             if name not in METRICS:
                 raise ConfigError(f"unknown metric '{name}'.{proposal(name, METRICS)}")
         if "none" in self.networks and len(self.networks) > 1:
-            raise UsageError("the networks are either none or named, not both")
+            raise UsageError("give either none or names of feature networks, not both")
         for name in self.networks:
             if name != "none" and name not in FEATURES:
                 raise ConfigError(f"unknown feature network '{name}'.{proposal(name, FEATURES)}")

@@ -123,7 +123,7 @@ def export_onnx(
     check_channels(info, str(source))
     _refuse_large(generator, source)
     shown = parity.photograph_like() if pictures is None else parity.read_folder(pictures)
-    judged_on = "made by img2img, photograph-like" if pictures is None else f"{len(shown)} given"
+    judged_on = "synthetic, photograph-like" if pictures is None else f"{len(shown)} given"
     core = to_core(generator, options)
     facts = _facts(source, generator, options, judged_on)
     by_file = _by_file(_serialised(core, generator, info, facts), options.io)
@@ -289,8 +289,8 @@ def _refuse_large(generator: Generator, source: Path) -> None:
     size = sum(4 * value.numel() for value in generator.state_dict().values())
     if size >= LIMIT_BYTES:
         raise ModelError(
-            f"{source}: {size / 2**30:.1f} GiB of weights; an ONNX file ends at 2 GiB, and weights "
-            "in a second file are not written"
+            f"{source}: {size / 2**30:.1f} GiB of weights; an ONNX file holds at most 2 GiB, "
+            "and external weights are not written"
         )
 
 

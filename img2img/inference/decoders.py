@@ -119,7 +119,7 @@ class Decoder:
                 self._allow(None)
         self.close()
         raise EnvironmentFault(
-            f"the decoding process dies at its start, {_STARTS} times; see img2img doctor"
+            f"the decoding process died at its start {_STARTS} times; see img2img doctor"
         )
 
     def _allow(self, seconds: float | None) -> None:

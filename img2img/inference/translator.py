@@ -207,7 +207,9 @@ class Translator:
         if len(words) == len(domains):
             targets = targets_of(info, ["+".join(words)])
             if len(targets) > 1:
-                raise UsageError("domains: one picture goes to one domain at a time; name it")
+                raise UsageError(
+                    "domains: each picture is translated to one domain at a time; name it"
+                )
             return vector_of(info, targets[0])
         values = tuple(float(value) for value in domains)
         least = -1 if info.relative else 0

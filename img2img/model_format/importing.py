@@ -138,7 +138,7 @@ def _info(
     if options.size is None:
         assumed.append(f"working size: {size} pixels (`size`)")
     elif 0 < options.size < generator.minimum or options.size < 0:
-        raise UsageError(f"`size` {options.size}: give 0 or {generator.minimum} pixels and more")
+        raise UsageError(f"`size` {options.size}: give 0, or at least {generator.minimum} pixels")
     direction = _stated(options.direction, "A -> B", "direction", assumed)
     licence = _stated(options.licence, "unknown", "licence", assumed)
     return ModelInfo(

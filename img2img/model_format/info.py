@@ -175,7 +175,7 @@ class ModelInfo:
         if strange:
             raise ModelError(
                 f"{where}: metadata field exclusive names {', '.join(sorted(strange))}, "
-                "which is no domain"
+                "which is not a domain"
             )
 
 

@@ -54,7 +54,7 @@ def choose(
         return _asked_for(path, device, precision)
     first = OnnxRunner(path, device, precision)
     if not first.description.startswith("onnxruntime cpu"):
-        first.reason = "a CUDA device is here"
+        first.reason = "a CUDA device is available"
         return first
     pixels = pixels(first.working_size) if callable(pixels) else pixels
     first.reason = _why_not_tried(first, pixels)

@@ -99,7 +99,7 @@ class TrainConfig(Settings):
     cache_folder: Path | None = Field(
         None,
         description="where copies of remote data and runs are kept; by default img2img's folder "
-        "in the cache folder of this system",
+        "in the system's cache folder",
     )
     cache_mb: int = Field(4096, ge=0, description="memory for decoded pictures, in MB")
     on_device: OnDevice = Field("auto", description="keep all pictures on the device")
@@ -173,11 +173,11 @@ class TrainConfig(Settings):
         if self.best.endswith(f"_{JUDGE}"):
             other = self.best.replace(JUDGE, "lite0")
             raise ValueError(
-                f"best '{self.best}': {JUDGE} judges models, and none is chosen by its judge; give "
-                f"`best={other}`, which is to be among the metrics too"
+                f"best '{self.best}': {JUDGE} is reserved for judging models, so no model is "
+                f"chosen by it; give `best={other}`, and add it to the metrics too"
             )
         if self.patience and not self.best:
-            raise ValueError("patience needs the figure to wait for, e.g. `best=ssim`")
+            raise ValueError("patience needs a figure to follow, e.g. `best=ssim`")
         return self
 
     @model_validator(mode="after")

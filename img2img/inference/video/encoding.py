@@ -157,7 +157,7 @@ def coding_for(clip: Clip, container: str, name: str | None, quality: int, scale
     pixels = codec.deep if deep else codec.pixels
     if not pixels:
         pixels = codec.pixels
-        notes.append(f"its 10 bits are reduced to 8, which is what {name} holds here")
+        notes.append(f"its 10 bits are reduced to 8, the bit depth of {name} here")
     width, height = scale * clip.width, scale * clip.height
     if codec.even and (width % 2 or height % 2):
         whole = width + width % 2, height + height % 2
