@@ -108,7 +108,7 @@ def test_a_single_wrong_pair_is_found_with_its_partner(tmp_path: Path) -> None:
     broken_sets.pairs(tmp_path, 20, lambda k: swapped.get(k, k))
     checked = check_data(tmp_path)
     (text,) = found(checked.report, "mispaired")
-    assert "2 pairs" in text and "A/03.png (rather with B/09.png)" in text
+    assert "2 pairs" in text and "A/03.png (fits better with B/09.png)" in text
     assert {a.name for a, _ in checked.suspected} == {"03.png", "09.png"}
     assert check_sheet(checked).width > 8 * 128
 
@@ -304,7 +304,7 @@ def test_a_split_loses_no_picture_to_one_of_the_same_name(tmp_path: Path) -> Non
     for k, place in enumerate(("train/cat/a.png", "test/cat/a.png", "train/dog/b.png")):
         save(scene(k), tmp_path / "in" / place)
     save(scene(9), tmp_path / "in" / "test" / "dog" / "c.png")
-    with pytest.raises(DataError, match=r"1 names stand for several pictures; .*: cat/a\.png"):
+    with pytest.raises(DataError, match=r"1 names are used by several pictures; .*: cat/a\.png"):
         split_data(tmp_path / "in", tmp_path / "out", 0.4)
     assert not (tmp_path / "out").exists()
 

@@ -135,7 +135,7 @@ def test_a_fixed_size_and_batch_say_so(tmp_path: Path) -> None:
     first = session.run(None, {"photo": each[:2]})[0]
     assert len(made) == 3
     assert np.abs(made[1].astype(int) - np.rint(first[1].transpose(1, 2, 0) * 255)).max() <= 1
-    with pytest.raises(UsageError, match="takes 40x24 alone, not 41x35"):
+    with pytest.raises(UsageError, match="takes only 40x24, not 41x35"):
         runner(np.asarray(picture(41, 35)))
 
 
@@ -183,7 +183,7 @@ def test_what_is_no_picture_network_is_refused(tmp_path: Path, onnx_file: Path) 
         helper.make_tensor_value_info("y", 1, None),
     )
     nodes = {
-        "its output differs from its input in size: of 33x35": helper.make_node(
+        "its output differs from its input in size: it turns 33x35": helper.make_node(
             "MaxPool", ["photo"], ["y"], kernel_shape=[3, 3]
         ),
         r"it gives \(1, 99\), no picture": helper.make_node("Flatten", ["photo"], ["y"]),

@@ -193,7 +193,7 @@ def test_the_command_line_imports_shows_and_exports(tmp_path: Path, main: Main) 
     done = main("models", "import", "G.pth", "-o", "m.safetensors", "--licence", "CC0")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("cyclegan resnet_2blocks: resnet generator, ")
-    assert "G.pth: padding by reflection assumed" in done.stderr
+    assert "G.pth: reflection padding assumed" in done.stderr
     assert "assumed direction: A -> B (--direction)" in done.stderr
     assert "licence" not in done.stderr
     done = main("models", "import", "G.pth", "-o", "m.safetensors", "--json")

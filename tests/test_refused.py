@@ -155,7 +155,7 @@ def test_networks_that_cannot_judge_such_crops(
 @pytest.mark.parametrize("method", METHODS)
 def test_an_absent_device(tmp_path: Path, method: str) -> None:
     said = refused(tmp_path, method, {}, EnvironmentFault, 4, device="cuda:99")
-    assert "device 'cuda:99' is not here" in said
+    assert "device 'cuda:99' is not available" in said
 
 
 def test_weights_to_start_from(tmp_path: Path) -> None:

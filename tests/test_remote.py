@@ -524,7 +524,7 @@ def test_one_machine_does_not_train_twice_into_it(
 ) -> None:
     config = remote(pairs, tmp_path, "one")
     held = RemoteRun(config.remote_out, config.out).held()
-    with held, pytest.raises(EnvironmentFault, match="is training into it already"):
+    with held, pytest.raises(EnvironmentFault, match="is already training into it"):
         train(config)
     assert published(memory) == {}
 

@@ -225,7 +225,9 @@ def test_two_processes_in_one_run_are_refused(pairs: Path, tmp_path: Path) -> No
     )
     try:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        with pytest.raises(EnvironmentFault, match=f"process {holder.pid} is training here"):
+        with pytest.raises(
+            EnvironmentFault, match=f"process {holder.pid} is already training here"
+        ):
             train(config_of(pairs, out))
     finally:
         holder.communicate()
@@ -292,7 +294,7 @@ def test_the_factor_reaches_every_optimizer(pairs: Path, tmp_path: Path) -> None
         ({"crop_size": 64}, ConfigError, "larger than load_size"),
         ({"working_size": 4}, ConfigError, "the generator needs 8 pixels .* `working_size=8`"),
         ({"data": Path("nowhere")}, DataError, "no such folder"),
-        ({"device": "cuda:7"}, EnvironmentFault, "is not here"),
+        ({"device": "cuda:7"}, EnvironmentFault, "is not available"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_is_written(

@@ -266,7 +266,7 @@ def test_a_best_that_cannot_be_computed_is_said(pairs: Path, tmp_path: Path) -> 
         ({"best": "fd_lite0"}, "best 'fd_lite0' is not computed"),
         (
             {"metrics": ("kd_mobilenetv2",), "best": "kd_mobilenetv2"},
-            "mobilenetv2 judges models.*give `best=kd_lite0`",
+            "mobilenetv2 is reserved for judging models.*give `best=kd_lite0`",
         ),
         ({"patience": 3}, "patience needs a figure to follow"),
     ],

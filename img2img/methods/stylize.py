@@ -137,7 +137,7 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
         self.G = build_generator(c.generator, options | c.generator_options)
         self.G.use_norm_statistics(c.norm_statistics)
         if self.G.in_channels != 3 or self.G.out_channels != 3:
-            raise ConfigError("stylize needs colour on both sides; VGG19 looks at RGB")
+            raise ConfigError("stylize needs colour on both sides; VGG19 takes RGB")
         self.nets = {"G": self.G}
         self.optimizers = {"G": adam([self.G], c.lr, c.beta1, c.beta2)}
         self.generators = {"model": self.G}

@@ -134,7 +134,7 @@ def _try(data: bytes, trial: Trial) -> dict[str, object]:
         if tuple(sides) == (height, width):
             least = 1 if fixed else multiple * odd
             return asdict(Found(multiple, least, int(channels), answer.dtype.name))
-        seen = seen or f"of {width}x{height} pixels it makes {sides[1]}x{sides[0]}"
+        seen = seen or f"it turns {width}x{height} pixels into {sides[1]}x{sides[0]}"
     return {"refused": f"its output differs from its input in size: {seen}"}
 
 

@@ -79,7 +79,7 @@ def _asked_for(path: Path, device: str, precision: str) -> Runner:
     from img2img.runners.openvino import OpenVinoRunner
 
     runner = OpenVinoRunner(path, device, precision)
-    runner.reason = f"{precision} was asked for"
+    runner.reason = f"{precision} was requested"
     return runner
 
 
@@ -131,7 +131,7 @@ def _fastest(path: Path, base: _Tried, precision: str) -> Runner:
         base.runner.close()
         fp32.runner.reason = f"{_times(base, fp32)}{bf16_note}"
         return fp32.runner
-    found = "is not faster in fp32" if same else "gives another picture"
+    found = "is not faster in fp32" if same else "gives a different picture"
     base.runner.reason = f"OpenVINO {found}{bf16_note}"
     return base.runner
 

@@ -83,7 +83,7 @@ class ServeRequest:
             raise UsageError("`token`: needs 12 to 200 visible ASCII characters without spaces")
         if self.token is None and not is_local(self.host):
             raise UsageError(
-                f"`host` {self.host}: others than this machine can reach it, so a token is needed; "
+                f"`host` {self.host}: other machines can reach it, so a token is needed; "
                 f"set {TOKEN_VARIABLE} or `token`, for example to {secrets.token_urlsafe(18)}"
             )
 

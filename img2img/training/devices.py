@@ -35,7 +35,7 @@ def choose_device(wanted: str) -> torch.device:
         device.type == "mps" and not torch.backends.mps.is_available()
     )
     if absent:
-        raise EnvironmentFault(f"device '{wanted}' is not here; see img2img doctor")
+        raise EnvironmentFault(f"device '{wanted}' is not available; see img2img doctor")
     return device
 
 

@@ -126,7 +126,7 @@ class Coding:
 
 def check_codec(name: str | None, container: str) -> None:
     """Raise UsageError for a codec that is unknown, or not for the container; EnvironmentFault for
-    one whose encoder is not here."""
+    one whose encoder is not available."""
     if name is None:
         return
     if name not in CODECS:
