@@ -162,8 +162,8 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, message:
 @pytest.mark.parametrize(
     ("transform", "message"),
     [
-        ({"RandomCrop": {"height": 20, "width": 30, "p": 0.3}}, "makes 30x20x3 of 36x36x3"),
-        ({"Normalize": {"p": 1.0}}, "gives float32 pictures, uint8 is needed"),
+        ({"RandomCrop": {"height": 20, "width": 30, "p": 0.3}}, "changes 36x36x3 to 30x20x3"),
+        ({"Normalize": {"p": 1.0}}, "gives float32 pictures, but uint8 is needed"),
         ({"RandomCrop": {"height": 99, "width": 99, "p": 1.0}}, "the pipeline fails: "),
     ],
 )

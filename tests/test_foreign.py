@@ -317,7 +317,7 @@ def test_the_first_missing_and_surplus_names_are_reported(tmp_path: Path) -> Non
     state["model.7.Weight"] = state.pop("model.7.weight")
     refused(
         saved(tmp_path / "G.pth", state),
-        "looks like cyclegan resnet_1blocks, but lacks 'model.7.weight' and has 'model.7.Weight'",
+        "looks like cyclegan resnet_1blocks, but lacks 'model.7.weight' and also has 'model.7.Weight'",
     )
     batch = dict(TheirResNet(width=2, blocks=1, norm="batch").state_dict())
     del batch["model.5.running_var"]

@@ -186,7 +186,7 @@ def test_what_is_no_picture_network_is_refused(tmp_path: Path, onnx_file: Path) 
         "its output differs from its input in size: it turns 33x35": helper.make_node(
             "MaxPool", ["photo"], ["y"], kernel_shape=[3, 3]
         ),
-        r"it gives \(1, 99\), no picture": helper.make_node("Flatten", ["photo"], ["y"]),
+        r"it gives \(1, 99\), not one picture": helper.make_node("Flatten", ["photo"], ["y"]),
         "onnxruntime refuses it": helper.make_node("NoSuchOperator", ["photo"], ["y"]),
         "it gives 6 channels": helper.make_node("Concat", ["photo", "photo"], ["y"], axis=1),
         "numbers of type bool": helper.make_node("IsNaN", ["photo"], ["y"]),
@@ -198,7 +198,7 @@ def test_what_is_no_picture_network_is_refused(tmp_path: Path, onnx_file: Path) 
         made = helper.make_model(graph, opset_imports=opset, ir_version=8)
         path.write_bytes(made.SerializeToString())
         if "99" in words:
-            words = r"it gives \(1, \d+\), no picture"
+            words = r"it gives \(1, \d+\), not one picture"
         refused(words.replace("33x35", r"\d+x\d+"))
 
 

@@ -194,7 +194,10 @@ def test_weights_of_other_domains_are_compared_by_their_networks(tmp_path: Path)
 def test_a_folder_that_a_process_trains_in(tmp_path: Path) -> None:
     out = tmp_path / "run"
     config = TrainConfig(method="pix2pix", data=tmp_path / "none", out=out)
-    with claimed(out), pytest.raises(EnvironmentFault, match=f"process {os.getpid()} is training"):
+    with (
+        claimed(out),
+        pytest.raises(EnvironmentFault, match=f"process {os.getpid()} is already training"),
+    ):
         train(config)
     with pytest.raises(DataError, match="no such folder"):
         train(config)

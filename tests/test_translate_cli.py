@@ -106,7 +106,7 @@ def test_name_templates(cli: Cli, photos: Path, onnx_file: Path, tmp_path: Path)
     assert files(tmp_path / "out") == ["001_test.jpg", "003_test.png", "sub/002_test.jpg"]
     for template, said in (
         ("x", "needs {stem} or {number}"),
-        ("{stem}/{number}", "cannot hold"),
+        ("{stem}/{number}", "cannot contain"),
         ("{stem.__class__}", "known are"),
         ("{stem!r}", "known are"),
         ("{stem", "expected"),
