@@ -247,7 +247,7 @@ class _Update:
 
     def _listed(self, pool: ThreadPoolExecutor) -> Iterator[Entry]:
         entries = filter(self._usable, self._place.entries())
-        if self._place.scheme in _WEB:  # a page of links tells neither size nor time
+        if self._place.scheme in _WEB:  # a page of links states neither size nor time
             entries = filter(None, pool.map(self._asked, entries))
         for entry in entries:
             self._there.add(entry.name)

@@ -149,7 +149,7 @@ def write_human_page(
 
 
 def score_answers(path: Path) -> HumanScore:
-    """The score of the answers that the page saved as JSON, computed anew.
+    """The score of the answers that the page saved as JSON, recomputed.
 
     Raises:
         DataError: the file cannot be read or holds no complete answers.

@@ -25,8 +25,8 @@ Statistics = Literal["batch", "running"]
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What a file of weights does not say. Where None or empty, a default is taken, and listed
-    among what was assumed.
+    """What a file of weights does not record. If None or empty, a default is used and listed as an
+    assumption.
 
     Attributes:
         name: of the model. [the name of its file]
@@ -57,9 +57,9 @@ class Imported:
     """A model file made of another project's weights.
 
     Attributes:
-        info: what the model file says of itself.
+        info: the metadata of the model file.
         foreign: what was recognised, and what was done to the weights.
-        assumed: what was not said and taken to be so, one phrase each.
+        assumed: assumptions that were made, one phrase each.
     """
 
     info: ModelInfo

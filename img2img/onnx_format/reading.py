@@ -58,7 +58,7 @@ class ExportedFile:
         model: what the file holds.
         info: what it says of the network.
         export: what it says of its graph and its proof; None in older files.
-        digest: its SHA-256, as it stands in the file.
+        digest: its SHA-256, as recorded in the file.
     """
 
     model: OnnxModel

@@ -1,4 +1,4 @@
-"""Which runner `auto` takes for an ONNX file, decided by what is here and by a trial."""
+"""Which runner `auto` takes for an ONNX file, decided by what is available and by a trial."""
 
 from __future__ import annotations
 

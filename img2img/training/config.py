@@ -24,7 +24,7 @@ Schedule = Literal["linear", "cosine", "step", "constant", "time"]
 
 
 class TrainConfig(Settings):
-    """Everything a run is made of. A step is one batch of `batch_size * accumulate` pictures, an
+    """All settings of a run. A step is one batch of `batch_size * accumulate` pictures, an
     epoch one pass over the data.
 
     `epochs` at full learning rate and `epochs_decay` of decay (the reference's 100 + 100); or
@@ -33,8 +33,8 @@ class TrainConfig(Settings):
 
     `batch_size` 0 or "auto" is measured before the first step (`training.batches`).
 
-    `data` and `out` may be addresses that fsspec knows. Each becomes the folder of this machine
-    that stands for it (`data.mirror.copy_of`), and `remote_data` and `remote_out` the address.
+    `data` and `out` may be addresses that fsspec knows. Each is replaced by its local copy
+    (`data.mirror.copy_of`), and `remote_data` and `remote_out` keep the address.
     """
 
     method: str = Field(description="name of the method")
@@ -142,7 +142,7 @@ class TrainConfig(Settings):
         return self.batch_size * self.accumulate
 
     def address_of(self, name: str) -> str:
-        """Where a file of the run folder is found, by anybody."""
+        """Where a file of the run folder is found, as a path or an address."""
         return f"{self.remote_out}/{name}" if self.remote_out else str(self.out / name)
 
     @model_validator(mode="before")

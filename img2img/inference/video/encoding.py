@@ -142,7 +142,7 @@ def check_codec(name: str | None, container: str) -> None:
 
 def coding_for(clip: Clip, container: str, name: str | None, quality: int, scale: int) -> Coding:
     """How the translation of `clip` is written into `container`; `name` chooses the codec. Raises
-    EnvironmentFault where no encoder is here."""
+    EnvironmentFault if no encoder is available."""
     deep = clip.depth == 16
     if name is None:
         # Eight bits play everywhere as H.264, ten hardly anywhere: those are HEVC's and AV1's.

@@ -135,7 +135,7 @@ class ClipWork:
         """Frames of one shot, with the network that holds its statistics.
 
         A network's rounding depends on how many frames it is given. So that is a matter of their
-        numbers alone, never of how fast they are read, and begins anew with each segment: a clip
+        numbers alone, never of how fast they are read, and restarts with each segment: a clip
         that is resumed there is the same to the bit.
         """
         segment, began = self._options.segment, self._state.done
