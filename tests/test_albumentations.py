@@ -77,7 +77,7 @@ class UniformPicture:
 
 
 @pytest.mark.slow
-def test_workers_draw_what_is_drawn_here(pairs: Path, file: Path, tmp_path: Path) -> None:
+def test_workers_draw_the_same_as_this_process(pairs: Path, file: Path, tmp_path: Path) -> None:
     loading = {"cache": tmp_path / "cache", "shared": True}
     expected = taken(Feed(open_pairs(pairs, file, **loading)), plan(6, 2))
     for workers in (1, 2):
@@ -198,7 +198,7 @@ def test_without_albumentations_the_extra_is_named(
 
 
 @pytest.mark.slow
-def test_a_training_with_it_resumes_to_the_bit_and_a_changed_file_is_said(
+def test_a_training_with_it_resumes_bit_for_bit_and_a_changed_file_is_reported(
     data: dict[str, Path],  # noqa: F811
     file: Path,
     tmp_path: Path,

@@ -162,7 +162,7 @@ def test_unusable_pictures_leave_no_cache(pairs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a limit on the size of files is POSIX")
-def test_a_full_disk_is_said(pairs: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(pairs: Path, tmp_path: Path) -> None:
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -175,7 +175,7 @@ def test_a_full_disk_is_said(pairs: Path, tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["lock"]
 
 
-def test_too_little_room_is_said_before_decoding(
+def test_too_little_room_is_reported_before_decoding(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = decodings(monkeypatch)

@@ -51,7 +51,7 @@ def test_a_picture_comes_over_whole(decoder: Decoder, tmp_path: Path) -> None:
             assert np.array_equal(here.alpha, there.picture.alpha)
 
 
-def test_what_is_wrong_with_a_picture_is_said_without_its_path(
+def test_what_is_wrong_with_a_picture_is_reported_without_its_path(
     decoder: Decoder, tmp_path: Path
 ) -> None:
     (tmp_path / "bad.png").write_bytes(b"nothing")

@@ -152,7 +152,7 @@ def test_a_fixed_size_and_batch_say_so(tmp_path: Path) -> None:
         ({"layout": "nchw", "value_range": "0..1", "precision": "fp16"}, "holds fp32 weights"),
     ],
 )  # fmt: skip
-def test_what_is_missing_or_wrong_is_said(
+def test_what_is_missing_or_wrong_is_reported(
     options: dict[str, str], words: str, tmp_path: Path
 ) -> None:
     path = network(tmp_path / "far.onnx")

@@ -93,7 +93,7 @@ def test_an_imported_model_is_exported_and_agrees_with_the_original(tmp_path: Pa
     assert np.abs(made.astype(int) - wanted).max() <= 1
 
 
-def test_what_is_said_stands_in_the_file(tmp_path: Path) -> None:
+def test_what_is_reported_stands_in_the_file(tmp_path: Path) -> None:
     source = saved(tmp_path / "S.ckpt", TheirStarGAN(blocks=1, domains=3).state_dict())
     target = tmp_path / "face.safetensors"
     names = ("Black_Hair", "Blond_Hair", "Male")

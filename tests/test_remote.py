@@ -466,7 +466,7 @@ def test_what_cannot_be_published_stays_here_and_is_published_later(
     assert "state-00000012.i2i" in published(memory)
 
 
-def test_trouble_is_said_while_it_trains(
+def test_trouble_is_reported_while_it_trains(
     pairs: Path, tmp_path: Path, memory: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Place, "upload", deny)

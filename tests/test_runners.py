@@ -164,7 +164,7 @@ def test_precisions_that_are_not_computed_are_refused(
             open_runner(file, "cpu", runner, "bf16")
 
 
-def test_what_the_processor_is_said_to_have(
+def test_what_the_processor_is_reported_to_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
@@ -322,7 +322,7 @@ def test_a_silent_fall_back_to_the_cpu_is_an_error(
 
 
 @pytest.mark.skipif(cuda_device_count() > 0, reason="only where there is no CUDA device")
-def test_an_absent_device_is_said(models: dict[str, Path]) -> None:
+def test_an_absent_device_is_reported(models: dict[str, Path]) -> None:
     path = models["unet"].with_suffix(".onnx")
     for runner, device, words in (
         ("onnxruntime", "cuda", "device 'cuda' is not available"),
@@ -534,7 +534,9 @@ def test_openvino_translates_in_tiles(kind: str, models: dict[str, Path]) -> Non
 
 
 @pytest.mark.slow
-def test_a_missing_compiler_is_said_in_one_line(models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_missing_compiler_is_reported_in_one_line(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
     program = (
         "import sys, numpy as np; from img2img.runners import open_runner\n"
         "from img2img.errors import EnvironmentFault\n"

@@ -203,7 +203,7 @@ def test_another_architecture_is_refused_with_the_difference(pairs: Path, tmp_pa
         train(config_of(pairs, tmp_path / "run", settings=wider))
 
 
-def test_other_data_or_batch_is_said_and_goes_on(pairs: Path, tmp_path: Path) -> None:
+def test_other_data_or_batch_is_reported_and_goes_on(pairs: Path, tmp_path: Path) -> None:
     train(config_of(pairs, tmp_path / "run"))
     shutil.copy(pairs / "train" / "0.png", pairs / "train" / "new.png")
     events: list[dict[str, Any]] = []
@@ -318,7 +318,7 @@ def test_a_run_folder_that_is_a_file_is_refused(pairs: Path, tmp_path: Path) -> 
         train(config_of(pairs, tmp_path / "run"))
 
 
-def test_a_memory_that_does_not_suffice_is_said(
+def test_a_memory_that_does_not_suffice_is_reported(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a step, with what to lower and the last state whole; and where a network cannot be made,

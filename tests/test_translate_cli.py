@@ -312,7 +312,7 @@ def test_numbers_that_are_none(cli: Cli, photos: Path, option: str, value: str) 
 
 
 @pytest.mark.slow
-def test_the_working_size_is_said_obeyed_and_remembered(
+def test_the_working_size_is_reported_obeyed_and_remembered(
     cli: Cli, tmp_path: Path, model_file: Path
 ) -> None:
     generator, info = load_model(model_file)
