@@ -173,7 +173,7 @@ def test_other_pictures_or_settings_on_a_node_are_refused(
         ) as e:
             check(_same, "other", *others)
         assert e.value.everywhere
-    with pytest.raises(DataError, match="other held-out pictures"):
+    with pytest.raises(DataError, match="different held-out pictures"):
         check(_same, _same, "other", [])
     with pytest.raises(
         ConfigError, match="different settings from the first: seed 4, there 0; start"
