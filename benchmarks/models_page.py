@@ -4,7 +4,7 @@
         [--others OTHERS] [--only NAME...]
 
 PHOTOS and PAINTINGS are folders of pictures, AVATARS that of images/ and list_attr.txt. They are
-not chosen by hand: every n-th of the folder, so that there are six. Models for damaged, grey or
+not hand-picked: every n-th of the folder, so that there are six. Models for damaged, grey or
 badly exposed photographs get photographs that are made so (as in benchmarks/shipped_models.py), in
 the top row; the output is below. OTHERS is a folder of pictures of another kind (at night, a page
 of text, a drawing), all of which every model gets as they are. The page is written for all models,
@@ -31,7 +31,7 @@ _WIDTH, _HEIGHT = 300, 200
 _GAP = 4
 _INTRODUCTION = """# The shipped models
 
-For each model six pictures that were not chosen by hand (every n-th of a folder), above, and what
+For each model: six pictures that were not hand-picked (every n-th of a folder), above, and what
 the model makes of them, below. `python benchmarks/models_page.py` writes this page. The cards in
 `weights/` list the data, the training command, figures and limitations.
 
@@ -142,8 +142,8 @@ def section(model: Shipped, default: str) -> str:
     more = f"models/{model.name}-others.jpg"
     if (ROOT / "docs" / "images" / more).is_file():
         shown += (
-            "On pictures of another kind:\n\n"
-            f"![{model.name} on pictures of another kind](../images/{more})\n\n"
+            "On other kinds of pictures:\n\n"
+            f"![{model.name} on other kinds of pictures](../images/{more})\n\n"
         )
     return (
         f"\n## {title}\n\n{model.title}. {model.purpose}\n\n"

@@ -40,9 +40,7 @@ def run(request: TranslateRequest, options: VideoOptions, json: bool) -> None:
     from img2img.inference.video import ClipSummary, translate_clips
 
     if request.out == "-":
-        raise UsageError(
-            "a video clip is written to a file or a folder, not to the standard output"
-        )
+        raise UsageError("a video clip is written to a file or a folder, not to standard output")
     summary = ClipSummary()
     with stop_flag() as stop, _Listener(json) as listen:
         for event in translate_clips(request, options, stop):

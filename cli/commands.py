@@ -36,7 +36,7 @@ COMMANDS = {
         "watch", "runs_command", "RUNS_EXAMPLES",
     ),
     "report": Known(
-        "Write a report page of one training, or one that compares several.",
+        "Write a report page for one training run, or one that compares several.",
         "watch", "report_command", "REPORT_EXAMPLES",
     ),
     "export": Known(

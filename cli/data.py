@@ -76,7 +76,7 @@ def check_command(
 ) -> None:
     """Identify the layout of a training folder, report its problems, and show how to train on it.
 
-    Every picture is decoded. The exit code is 5 if a training would refuse the folder.
+    Every picture is decoded. The exit code is 5 if training would refuse the folder.
     """
     with extra("train", "data check"):
         from img2img.cli.progress import counting
@@ -173,7 +173,7 @@ def demo_command(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Generate a small free data set to try a training with.
+    """Generate a small free data set to try out training.
 
     Houses and their outlines (paired), days and nights (unpaired), trees of three seasons
     (domains), or landscapes (photographs).
@@ -282,7 +282,7 @@ def _print(name: str, report: Report) -> None:
             f"training would refuse this folder: {stops} of {len(report.findings)} findings stop it"
         )
     elif not report.findings:
-        say("nothing wrong was found")
+        say("no problems found")
     if report.command and not stops:
         say(report.command)
 

@@ -143,7 +143,7 @@ def import_command(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Make a model file from the weights of another project.
+    """Create a model file from the weights of another project.
 
     The network is recognised by the names and shapes of its tensors; nothing in the file is run.
     Assumptions are listed and recorded in the model file.

@@ -19,7 +19,10 @@ Models = Annotated[
 ]
 
 Host = Annotated[
-    str, typer.Option(metavar="ADDRESS", help="Address to listen on; any other needs a token.")
+    str,
+    typer.Option(
+        metavar="ADDRESS", help="Address to listen on; any but the default needs a token."
+    ),
 ]
 
 Port = Annotated[int, typer.Option(metavar="N", help="Port to listen on; 0 picks a free one.")]

@@ -32,7 +32,7 @@ def standard_streams(
         yield inputs, Path(request.out), lambda: None
         return
     if "-" in inputs and (len(inputs) > 1 or request.watch):
-        raise UsageError("- (the standard input) must be the only input, without --watch")
+        raise UsageError("- (standard input) must be the only input, without --watch")
     if request.out == "-" and len(inputs) > 1:
         raise UsageError("-o - takes one picture")
     with _temporary_folder() as folder:
@@ -60,7 +60,7 @@ def _from_stdin(folder: Path) -> Path:
     if sys.stdin is None:
         raise UsageError(f"standard input is closed; {_EXAMPLE}")
     if sys.stdin.isatty():
-        raise UsageError(f"- reads a picture from the standard input; {_EXAMPLE}")
+        raise UsageError(f"- reads a picture from standard input; {_EXAMPLE}")
     try:
         data = sys.stdin.buffer.read(_STDIN_LIMIT + 1)
     except OSError as error:

@@ -71,6 +71,6 @@ def train_command(
     }
     if devices > 1:
         if preview is not None:
-            raise UsageError("--preview is made by one process; leave --devices out")
+            raise UsageError("--preview runs in one process; leave --devices out")
         train.spawn(devices)
     train.run(method, data, out, preset, config, set_ or [], flags, json, dry_run, preview)

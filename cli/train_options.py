@@ -212,7 +212,7 @@ Threads = Annotated[
 
 Seed = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Seed of the random numbers. [default: 0]"),
+    typer.Option(metavar="N", help="Random seed. [default: 0]"),
 ]
 
 Name = Annotated[str | None, typer.Option(metavar="TEXT", help="Name to record in the model file.")]

@@ -220,7 +220,7 @@ def _start(e: Started) -> str:
 def _dry_run(e: DryRun) -> str:
     memory = f", about {e.memory_bytes / 2**30:.1f} GiB of memory" if e.memory_bytes else ""
     return (
-        f"dry run: {e.steps} steps of {e.seconds_per_step:.3g} s, in all about "
-        f"{duration(e.seconds)}{memory}, parameters: {_sizes(e.parameters)}; "
+        f"dry run: {e.steps} steps of {e.seconds_per_step:.3g} s, about "
+        f"{duration(e.seconds)} in total{memory}, parameters: {_sizes(e.parameters)}; "
         "nothing was written"
     )

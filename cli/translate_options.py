@@ -218,7 +218,8 @@ Actors = Annotated[
     typer.Option(
         metavar="MIN-MAX",
         rich_help_panel=CLUSTER,
-        help="Number of open models. [default: from 1 up to the capacity of the cluster]",
+        help="Number of copies of the model to open. [default: from 1 up to the capacity of the "
+        "cluster]",
     ),
 ]
 

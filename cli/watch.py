@@ -66,9 +66,9 @@ def report_command(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write a report page of one training, or one that compares several.
+    """Write a report page for one training run, or one that compares several.
 
-    A training updates the page of its own run at each validation and save.
+    Training updates the page of its run at each validation and save.
     """
     with extra("train", "report"):
         from img2img.training.report import write_comparison, write_report

@@ -3,12 +3,12 @@
     Img2ImgError                 anything below; one line for the user, no traceback
     +- UsageError         (2)    a wrong argument or a wrong combination of arguments
     |  +- ConfigError     (2)    an unknown or impossible setting
-    |  |  +- MissingFeatures (2) a network's weights are nowhere
+    |  |  +- MissingFeatures (2) a network's weights are not found
     |  +- DataError       (2)    a training folder that cannot be learned from
     +- ModelError         (3)    a model file or checkpoint that is refused
     +- EnvironmentFault   (4)    disk full, device absent, package missing
     |  +- MissingExtra    (4)    an optional part of the installation is needed
-    |  +- MemoryFault     (4)    the memory of the device or the machine does not suffice
+    |  +- MemoryFault     (4)    not enough memory on the device or the machine
     +- Diverged           (5)    a training produced NaN or Inf
     +- ParityError        (5)    an exported model differs from its source
     +- PictureError       (1)    one picture that cannot be read or written
@@ -29,7 +29,7 @@ class Img2ImgError(Exception):
     """Base of every error a user can fix; its text is one line: what, which file, what to do.
 
     Attributes:
-        everywhere: all processes of a training raise it, so that one of a machine says it.
+        everywhere: all processes of a training raise it, so only one per machine reports it.
     """
 
     exit_code = 2
@@ -37,7 +37,7 @@ class Img2ImgError(Exception):
 
 
 class UsageError(Img2ImgError):
-    """A wrong argument, or arguments that do not go together."""
+    """A wrong argument, or arguments that cannot be combined."""
 
     exit_code = 2
 
@@ -47,7 +47,7 @@ class ConfigError(UsageError):
 
 
 class MissingFeatures(ConfigError):
-    """The weights of a feature network are nowhere; says what to install or where to put them."""
+    """The weights of a feature network are not found; says what to install or where to put them."""
 
 
 class DataError(UsageError):
@@ -61,7 +61,7 @@ class ModelError(Img2ImgError):
 
 
 class EnvironmentFault(Img2ImgError):
-    """The machine is in the way: disk full, folder not writable, device absent."""
+    """A fault of the environment: disk full, folder not writable, device absent."""
 
     exit_code = 4
 
@@ -77,7 +77,7 @@ class MissingExtra(EnvironmentFault):
 
 
 class MemoryFault(EnvironmentFault):
-    """The memory of the device or the machine does not suffice; less at a time may fit."""
+    """Not enough memory on the device or the machine; a smaller amount at a time may fit."""
 
 
 class Diverged(Img2ImgError):
@@ -87,13 +87,13 @@ class Diverged(Img2ImgError):
 
 
 class ParityError(Img2ImgError):
-    """An exported model does not say the same as its source; nothing was published."""
+    """An exported model differs from its source; nothing was published."""
 
     exit_code = 5
 
 
 class PictureError(Img2ImgError):
-    """One picture cannot be read or written; the others are not concerned."""
+    """One picture cannot be read or written; the others are not affected."""
 
     exit_code = 1
 

@@ -44,10 +44,10 @@ def workers(place: Place) -> Seen:
     for trial in range(place.count):
         out, told = place.folder / f"run{trial}", place.folder / f"told{trial}"
         sign, why = (
-            (signal.SIGKILL, "a data worker died; started again at the same batch"),
+            (signal.SIGKILL, "a data worker died; restarted at the same batch"),
             (
                 signal.SIGSTOP,
-                "a data worker gave no answer for 1 s; started again at the same batch",
+                "a data worker did not answer for 1 s; restarted at the same batch",
             ),
         )[trial % 2]
         # Later ones may be made already.

@@ -124,7 +124,7 @@ def test_a_page_that_is_a_file(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["runs", "evaluation", "comparison"])
-def test_a_table_that_goes_on_shows_it(
+def test_a_table_that_continues_sideways_shows_it(
     name: str, scheme: str, pages: dict[str, str], phone: Tab
 ) -> None:
     phone.page.set_viewport_size({"width": 375, "height": 800})

@@ -77,7 +77,7 @@ class UniformPicture:
 
 
 @pytest.mark.slow
-def test_workers_draw_what_is_drawn_here(pairs: Path, file: Path, tmp_path: Path) -> None:
+def test_workers_draw_the_same_as_this_process(pairs: Path, file: Path, tmp_path: Path) -> None:
     loading = {"cache": tmp_path / "cache", "shared": True}
     expected = taken(Feed(open_pairs(pairs, file, **loading)), plan(6, 2))
     for workers in (1, 2):
@@ -162,8 +162,8 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, message:
 @pytest.mark.parametrize(
     ("transform", "message"),
     [
-        ({"RandomCrop": {"height": 20, "width": 30, "p": 0.3}}, "makes 30x20x3 of 36x36x3"),
-        ({"Normalize": {"p": 1.0}}, "gives float32 pictures, uint8 is needed"),
+        ({"RandomCrop": {"height": 20, "width": 30, "p": 0.3}}, "changes 36x36x3 to 30x20x3"),
+        ({"Normalize": {"p": 1.0}}, "gives float32 pictures, but uint8 is needed"),
         ({"RandomCrop": {"height": 99, "width": 99, "p": 1.0}}, "the pipeline fails: "),
     ],
 )
@@ -185,7 +185,7 @@ def test_it_needs_the_pictures_on_the_cpu(
     tmp_path: Path,
 ) -> None:
     more = {"albumentations": file, "on_device": "yes"}
-    with pytest.raises(ConfigError, match="exclude each other"):
+    with pytest.raises(ConfigError, match="cannot be combined with albumentations"):
         train(config_of("pix2pix", data, tmp_path / "run", **more))
 
 
@@ -198,7 +198,7 @@ def test_without_albumentations_the_extra_is_named(
 
 
 @pytest.mark.slow
-def test_a_training_with_it_resumes_to_the_bit_and_a_changed_file_is_said(
+def test_a_training_with_it_resumes_bit_for_bit_and_a_changed_file_is_reported(
     data: dict[str, Path],  # noqa: F811
     file: Path,
     tmp_path: Path,

@@ -118,7 +118,7 @@ def test_models_are_those_that_load() -> None:
     assert all(model.licence and model.title for model in found.values())
 
 
-def test_there_is_no_translate_that_is_now_a_function_and_now_a_module() -> None:
+def test_translate_is_not_both_a_function_and_a_module() -> None:
     assert not hasattr(img2img, "translate")
     importlib.import_module("img2img.inference")
     assert not hasattr(img2img, "translate") and callable(img2img.translate_folder)

@@ -86,7 +86,9 @@ def test_a_dry_run_writes_no_event_file_and_a_plain_run_none_either(
     assert not (tmp_path / "dry").exists() and not (tmp_path / "plain" / "tensorboard").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_said_in_one_line(pairs: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_in_one_line(
+    pairs: Path, tmp_path: Path
+) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "tensorboard").write_text("in the way")
     with pytest.raises(EnvironmentFault, match=r"tensorboard: \S"):

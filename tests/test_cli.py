@@ -114,7 +114,7 @@ def test_wrong_use(
         (["translate", photos, "-o", "out", "-m", "six.safetensors"], 3, "takes 6 and gives 3"),
         (["translate", photos, "-o", "out", "--format", "jgp"], 2, "Did you mean 'jpg'"),
         (["translate", photos, "-o", "out", "--runner", "touch"], 2, "unknown runner 'touch'"),
-        (["translate", photos, "-o", "out", "-m", onnx_file, "--device", "cuda:63"], 4, "is not here"),
+        (["translate", photos, "-o", "out", "-m", onnx_file, "--device", "cuda:63"], 4, "is not available"),
         (["translate", photos, "-o", "out", "-m", onnx_file, "--device", "abacus"], 2, "abacus"),
         (["export", "missing", "-o", "x.onnx"], 2, "no model named 'missing'"),
         (["export", onnx_file, "-o", "x.onnx"], 2, "takes a .safetensors"),

@@ -73,7 +73,7 @@ def test_channels_last_trains_resumes_and_publishes(pairs: Path, tmp_path: Path)
     assert net(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 32, 32)
 
 
-def test_a_run_goes_on_in_the_other_layout(pairs: Path, tmp_path: Path) -> None:
+def test_a_run_resumes_in_the_other_layout(pairs: Path, tmp_path: Path) -> None:
     """The fused Adam kernel reads weights and averages side by side."""
     more: dict[str, Any] = {"batch_size": 2}
     train(config_of(pairs, tmp_path / "a", **more), should_stop=Stop(5))
@@ -120,7 +120,7 @@ def test_wrong_compiled_gradients_are_found(
     assert same(final(tmp_path / "plain")["nets"], final(tmp_path / "run")["nets"])
 
 
-def test_a_compiler_that_fails_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_fails_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.conftest import small_generator
 
     def broken(net: Any, **options: Any) -> None:

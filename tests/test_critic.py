@@ -139,7 +139,7 @@ def test_pairs_stay_together(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [k + 100 for k in ours] != theirs and max(learned[2][0]) > 33
 
 
-def test_too_few_or_too_small_is_said() -> None:
+def test_too_few_or_too_small_is_reported() -> None:
     x = torch.zeros(40, 3, 32, 32, dtype=torch.uint8)
     with pytest.raises(
         DataError, match="at least 32 real and 32 fake pictures, 40 and 31 were given"

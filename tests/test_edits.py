@@ -158,7 +158,7 @@ def test_the_truth_is_right_and_doing_nothing_is_not() -> None:
         changed_outside(before, before[:1], truth)
 
 
-def test_what_cannot_be_learned_is_said() -> None:
+def test_what_cannot_be_learned_is_reported() -> None:
     pictures, labels = faces(70)
     with pytest.raises(DataError, match="at least 64 labelled pictures, 63 were given"):
         train_classifier(pictures[:63], labels[:63])

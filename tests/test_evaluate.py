@@ -460,7 +460,7 @@ def test_label_maps_are_scored_by_class(plain: None, tmp_path: Path) -> None:
     assert {"iou_c81e1e", "iou_1414be"} <= set(figures)
     photos = crops(tmp_path / "photos", 3, 0, lambda x: x)
     result = evaluate(EvaluateRequest(fake=photos, real=photos, labels=True))
-    assert any("label maps: " in w and "no label maps" in w for w in result.report.warnings)
+    assert any("label maps: " in w and "not label maps" in w for w in result.report.warnings)
 
 
 def test_a_model_of_several_domains_is_judged_edit_by_edit(

@@ -100,7 +100,7 @@ def test_what_a_model_says_of_its_domains_is_checked() -> None:
         ({"one_hot": 1}, "one_hot is 1"),
         ({"exclusive": 3}, "exclusive is not a list of lists"),
         ({"exclusive": ["ab"]}, "exclusive is not a list of lists"),
-        ({"exclusive": [["a", "c"]]}, "exclusive names c, which is no domain"),
+        ({"exclusive": [["a", "c"]]}, "exclusive names c, which is not a domain"),
         ({"domains": ["a", "a"]}, "domains is not a list of names, each once"),
         ({"domains": "ab"}, "domains is not a list of names, each once"),
     ):

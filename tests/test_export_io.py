@@ -219,7 +219,7 @@ def test_the_file_says_what_another_program_needs(
     assert facts["source_sha256"] == hashlib.sha256(model_file.read_bytes()).hexdigest()
     assert facts["height"] is None and facts["opset"] == 20 and facts["precision"] == "fp32"
     assert facts["versions"]["onnxruntime"] == onnxruntime.__version__
-    assert facts["pictures"] == "made by img2img, photograph-like"
+    assert facts["pictures"] == "synthetic, photograph-like"
     assert {(r["batch"], r["height"] % 2) for r in facts["parity"]} == {(1, 0), (3, 0), (3, 1)}
     assert OnnxRunner(onnx_file).export == ExportInfo.from_json(properties[EXPORT_KEY], "x")
     shown = cli("models", "show", onnx_file, "--all")
@@ -285,6 +285,6 @@ def test_what_no_single_file_holds_is_refused(
     model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "LIMIT_BYTES", 1000)
-    with pytest.raises(ModelError, match="an ONNX file ends at 2 GiB"):
+    with pytest.raises(ModelError, match="an ONNX file holds at most 2 GiB"):
         export_onnx(model_file, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())

@@ -68,7 +68,7 @@ def test_a_resnet_with_instance_norm_matches_the_reference(
     assert foreign.generator == "resnet"
     assert foreign.config["dropout"] is options.get("dropout", False)
     assert foreign.config["norm"] == "instance"
-    assumed = any("reflection assumed" in note for note in foreign.notes)
+    assumed = any("reflection padding assumed" in note for note in foreign.notes)
     assert assumed is (options.get("padding") != "zero")
     assert any("dropped" in note for note in foreign.notes) is options.get("tracked", False)
     x = torch.rand(1, options.get("channels", (3, 3))[0], 24, 32) * 2 - 1
@@ -307,17 +307,17 @@ def test_every_missing_surplus_or_misshapen_tensor_is_named(tmp_path: Path, make
         refused(saved(path, state | {key: value.long()}), "numbers of type torch.int64")
         refused(saved(path, state | {key: value * float("nan")}), "NaN")
     extra = {f"extra.{k}": torch.zeros(1) for k in range(5)}
-    refused(saved(path, state | extra), "has 'extra.0', 'extra.1', 'extra.2' and 2 more besides")
+    refused(saved(path, state | extra), "also has 'extra.0', 'extra.1', 'extra.2' and 2 more")
 
 
 def test_the_first_missing_and_surplus_names_are_reported(tmp_path: Path) -> None:
     state = small()
     for key in ("model.2.weight", "model.26.attention"):
-        refused(saved(tmp_path / "G.pth", state | {key: torch.zeros(2)}), f"has '{key}' besides")
+        refused(saved(tmp_path / "G.pth", state | {key: torch.zeros(2)}), f"also has '{key}'")
     state["model.7.Weight"] = state.pop("model.7.weight")
     refused(
         saved(tmp_path / "G.pth", state),
-        "looks like cyclegan resnet_1blocks, but lacks 'model.7.weight' and has 'model.7.Weight'",
+        "looks like cyclegan resnet_1blocks, but lacks 'model.7.weight' and also has 'model.7.Weight'",
     )
     batch = dict(TheirResNet(width=2, blocks=1, norm="batch").state_dict())
     del batch["model.5.running_var"]
@@ -526,7 +526,10 @@ def test_what_the_tensors_leave_open_is_taken_as_said(tmp_path: Path) -> None:
     net = shaken(TheirResNet(width=4, blocks=1, norm="bare batch"))
     foreign = loaded(net)
     assert foreign.config["norm"] == "instance"
-    assert any(n.startswith("instance norm assumed (its tensors fit batch") for n in foreign.notes)
+    assert any(
+        n.startswith("instance norm assumed (its tensors also fit `norm` batch")
+        for n in foreign.notes
+    )
     foreign = loaded(net, norm="batch")
     assert foreign.config["norm"] == "batch" and foreign.statistics
     compare_batch_norm(foreign, net, x)

@@ -135,7 +135,7 @@ def test_a_fixed_size_and_batch_say_so(tmp_path: Path) -> None:
     first = session.run(None, {"photo": each[:2]})[0]
     assert len(made) == 3
     assert np.abs(made[1].astype(int) - np.rint(first[1].transpose(1, 2, 0) * 255)).max() <= 1
-    with pytest.raises(UsageError, match="takes 40x24 alone, not 41x35"):
+    with pytest.raises(UsageError, match="takes only 40x24, not 41x35"):
         runner(np.asarray(picture(41, 35)))
 
 
@@ -152,7 +152,7 @@ def test_a_fixed_size_and_batch_say_so(tmp_path: Path) -> None:
         ({"layout": "nchw", "value_range": "0..1", "precision": "fp16"}, "holds fp32 weights"),
     ],
 )  # fmt: skip
-def test_what_is_missing_or_wrong_is_said(
+def test_what_is_missing_or_wrong_is_reported(
     options: dict[str, str], words: str, tmp_path: Path
 ) -> None:
     path = network(tmp_path / "far.onnx")
@@ -183,10 +183,10 @@ def test_what_is_no_picture_network_is_refused(tmp_path: Path, onnx_file: Path) 
         helper.make_tensor_value_info("y", 1, None),
     )
     nodes = {
-        "it gives no picture of the size that goes in: of 33x35": helper.make_node(
+        "its output differs from its input in size: it turns 33x35": helper.make_node(
             "MaxPool", ["photo"], ["y"], kernel_shape=[3, 3]
         ),
-        r"it gives \(1, 99\), no picture": helper.make_node("Flatten", ["photo"], ["y"]),
+        r"it gives \(1, 99\), not one picture": helper.make_node("Flatten", ["photo"], ["y"]),
         "onnxruntime refuses it": helper.make_node("NoSuchOperator", ["photo"], ["y"]),
         "it gives 6 channels": helper.make_node("Concat", ["photo", "photo"], ["y"], axis=1),
         "numbers of type bool": helper.make_node("IsNaN", ["photo"], ["y"]),
@@ -198,7 +198,7 @@ def test_what_is_no_picture_network_is_refused(tmp_path: Path, onnx_file: Path) 
         made = helper.make_model(graph, opset_imports=opset, ir_version=8)
         path.write_bytes(made.SerializeToString())
         if "99" in words:
-            words = r"it gives \(1, \d+\), no picture"
+            words = r"it gives \(1, \d+\), not one picture"
         refused(words.replace("33x35", r"\d+x\d+"))
 
 

@@ -135,7 +135,7 @@ def test_what_cannot_be_cut_is_refused_with_the_reason(tmp_path: Path) -> None:
             model.tiled_model()
 
     path = tmp_path / "x.onnx"
-    refused(no_transpose(path), "its channels stand last, and no Transpose brings", "nhwc")
+    refused(no_transpose(path), "its channels come last, and no Transpose brings", "nhwc")
     refused(network(path, kind="float16"), "it takes float16 pictures")
     refused(network(path, shape=(2, 3, "h", "w")), "it takes 2 pictures at once")
     refused(network(path, shape=("n", 3, 24, 40)), "pictures of 40x24 only")

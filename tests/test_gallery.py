@@ -264,7 +264,7 @@ def test_what_cannot_be_a_gallery_is_refused_before_the_job(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_full_disk_is_said_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_nothing_is_left(tmp_path: Path) -> None:
     page = gallery(tmp_path / "page.html")
     page._file.close()
     page._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115

@@ -93,7 +93,7 @@ def test_an_imported_model_is_exported_and_agrees_with_the_original(tmp_path: Pa
     assert np.abs(made.astype(int) - wanted).max() <= 1
 
 
-def test_what_is_said_stands_in_the_file(tmp_path: Path) -> None:
+def test_what_is_reported_stands_in_the_file(tmp_path: Path) -> None:
     source = saved(tmp_path / "S.ckpt", TheirStarGAN(blocks=1, domains=3).state_dict())
     target = tmp_path / "face.safetensors"
     names = ("Black_Hair", "Blond_Hair", "Male")
@@ -122,7 +122,7 @@ def test_what_is_said_stands_in_the_file(tmp_path: Path) -> None:
         ("cyclegan", {"domains": ("a",)}, "`domains`: the network has no domains"),
         ("cyclegan", {"one_hot": True}, "`one_hot`: the network has no domains"),
         ("cyclegan batch", {"statistics": "all"}, "`statistics` all: give batch or running"),
-        ("pix2pix", {"size": 63}, "`size` 63: give 0 or 64 pixels and more"),
+        ("pix2pix", {"size": 63}, "`size` 63: give 0, or at least 64 pixels"),
         ("pix2pix", {"hints": Hints(padding="reflect")}, "a U-Net pads with zeros"),
     ],
 )
@@ -193,7 +193,7 @@ def test_the_command_line_imports_shows_and_exports(tmp_path: Path, main: Main) 
     done = main("models", "import", "G.pth", "-o", "m.safetensors", "--licence", "CC0")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("cyclegan resnet_2blocks: resnet generator, ")
-    assert "G.pth: padding by reflection assumed" in done.stderr
+    assert "G.pth: reflection padding assumed" in done.stderr
     assert "assumed direction: A -> B (--direction)" in done.stderr
     assert "licence" not in done.stderr
     done = main("models", "import", "G.pth", "-o", "m.safetensors", "--json")

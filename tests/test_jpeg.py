@@ -68,7 +68,7 @@ def test_all_others_are_read_as_ever(tmp_path: Path, stand_in: list[str], kind: 
     assert stand_in == []
 
 
-def test_a_missing_torchvision_is_said_before_anything_is_read(
+def test_a_missing_torchvision_is_reported_before_anything_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)

@@ -90,7 +90,7 @@ def test_photographs_have_no_palette() -> None:
     sky = [torch.from_numpy(x // 2 + 64).permute(2, 0, 1)[None] for x in soft]
     with pytest.raises(DataError, match="colours cover only"):
         palette_of(sky)
-    with pytest.raises(DataError, match="no label maps"):
+    with pytest.raises(DataError, match="not label maps"):
         palette_of([])
     levels = torch.arange(0, 256, 32, dtype=torch.uint8)
     many = torch.cartesian_prod(levels, levels, levels)  # 512 plain colours

@@ -57,7 +57,7 @@ def test_a_bar_on_a_terminal(tmp_path: Path, main: Main, monkeypatch: pytest.Mon
         assert seen == (not json), terminal.getvalue()
 
 
-def test_a_training_tells_how_far_its_look_is(
+def test_a_training_reports_the_progress_of_its_data_check(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken_sets.foreign_file(tmp_path / "in")

@@ -442,7 +442,7 @@ def test_cyclegan_starts_from_a_model_of_stylize(data: dict[str, Path], tmp_path
         train(config_of("cyclegan", data, run, init=init, settings=settings), into(events))
         said = [e["text"] for e in events if e["event"] == "warning"]
         assert "AtoB starts from" in said[0] and "`norm_statistics=running` keeps" in said[1]
-        assert "no weights for BtoA: untrained" in said[2]
+        assert "no weights for BtoA: they start untrained" in said[2]
         x, y = (
             load_model(path)[0].state_dict()
             for path in (tmp_path / "style" / "model.safetensors", run / "AtoB.safetensors")

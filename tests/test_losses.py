@@ -522,7 +522,7 @@ def test_a_saturated_pixel_counts_more_and_neighbours_in_the_batch_do_not_matter
     assert whole.item() == pytest.approx(torch.stack(each).mean().item(), rel=1e-5)
 
 
-def test_a_lazy_penalty_is_due_every_so_many_steps_with_as_many_times_its_weight() -> None:
+def test_a_lazy_penalty_is_due_every_n_steps_with_n_times_its_weight() -> None:
     from img2img.methods.base import GanSettings, adversary_loss
 
     c = GanSettings(gan="hinge", penalty="r1", lambda_penalty=2.0, penalty_every=4)

@@ -230,7 +230,7 @@ def test_a_job_stops_between_tiles(onnx_file: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_a_picture_that_the_free_memory_does_not_hold_is_tiled_and_that_is_said(
+def test_a_picture_that_the_free_memory_does_not_hold_is_tiled_and_that_is_reported(
     onnx_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner = open_runner(onnx_file, "cpu")

@@ -166,14 +166,18 @@ def test_other_pictures_or_settings_on_a_node_are_refused(
     for others, text in (
         ((["a.png"],), "1 instead of 2, b.png is missing there"),
         ((["a.png", "b.png", "x.png"],), "3 instead of 2, x.png only there"),
-        ((["a.png", "b.png"],), "other names, sizes of files or labels"),
+        ((["a.png", "b.png"],), "different names, file sizes or labels"),
     ):
-        with pytest.raises(DataError, match=f"process 1 of 2 reads other training .*{text}") as e:
+        with pytest.raises(
+            DataError, match=f"process 1 of 2 reads different training .*{text}"
+        ) as e:
             check(_same, "other", *others)
         assert e.value.everywhere
-    with pytest.raises(DataError, match="other held-out pictures"):
+    with pytest.raises(DataError, match="different held-out pictures"):
         check(_same, _same, "other", [])
-    with pytest.raises(ConfigError, match="other settings than the first: seed 4, there 0; start"):
+    with pytest.raises(
+        ConfigError, match="different settings from the first: seed 4, there 0; start"
+    ):
         check(lambda reported: reported | {"seed": "4"})
     # Places and ways to compute may differ.
     moved = config.model_copy(update={"data": tmp_path, "out": tmp_path / "x", "workers": 2})
@@ -331,7 +335,7 @@ def test_a_node_with_other_pictures_is_refused(
     for rank in (0, 1):
         code, said = nodes.end(rank)
         (line,) = said
-        assert code == 2 and "process 1 of 2 reads other training pictures than" in line
+        assert code == 2 and "process 1 of 2 reads different training pictures from" in line
     assert not nodes.out(0).exists() and not nodes.out(1).exists()
 
 

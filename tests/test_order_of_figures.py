@@ -68,7 +68,7 @@ def test_pairs_are_ordered_as_anybody_would(tmp_path: Path) -> None:
     assert not [line for name in names for line in out_of_order(found, name)]
 
 
-def test_what_is_out_of_order_is_said() -> None:
+def test_what_is_out_of_order_is_reported() -> None:
     values = {COPY: 3.0, "JPEG 60": 2.0, "JPEG 10": 4.0, "blur 1": 3.5, "blur 3": 3.5, SHUFFLED: 9}
     assert {name for order in ORDERS for name in order} == set(values)
     found = {n: {"l1": Figure(v, v, v, 9, better="lower")} for n, v in values.items()}

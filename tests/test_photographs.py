@@ -102,7 +102,7 @@ def test_sub_folders_are_the_split(photographs: Path, part: str) -> None:
     assert len(set(loaded(photographs).names)) == 6  # all but the held-out one
 
 
-def test_bad_folders_are_said(photographs: Path, tmp_path: Path) -> None:
+def test_bad_folders_are_reported(photographs: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         loaded(tmp_path / "none")
     (tmp_path / "empty").mkdir()

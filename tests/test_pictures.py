@@ -372,7 +372,7 @@ def test_profiles_that_say_srgb_change_no_pixel(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", [b"nonsense", bytes(200), makers.cmyk_profile(), makers.adobe_rgb()[:200]])  # fmt: skip
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_broken_profile_counts_as_srgb_and_is_said(
+def test_a_broken_profile_counts_as_srgb_and_is_reported(
     broken: bytes, dtype: type, tmp_path: Path
 ) -> None:
     samples = noise(6, 5, 3, dtype=dtype)
@@ -588,7 +588,7 @@ def test_avif_is_read_and_written(tmp_path: Path) -> None:
     assert sizes[0] < sizes[1]
 
 
-def test_without_avif_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_avif_that_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.avif").write_bytes(b"\0\0\0\x18ftypavif\0\0\0\0avifmif1" + bytes(40))
     with pytest.raises(PictureError, match="cannot be decoded"):
         read_picture(tmp_path / "x.avif")
@@ -711,7 +711,7 @@ def test_odd_sizes_come_out_as_they_went_in(size: tuple[int, int], tmp_path: Pat
             assert image.size == size
 
 
-def test_a_side_too_long_for_a_format_is_said(tmp_path: Path) -> None:
+def test_a_side_too_long_for_a_format_is_reported(tmp_path: Path) -> None:
     tall = Picture(np.zeros((20000, 1, 3), np.uint8), format="WEBP")
     with pytest.raises(
         PictureError, match=r"at most 16383 pixels per side, not 1x20000; use `format`"

@@ -116,7 +116,7 @@ METHODS = ["pix2pix", "cyclegan", "stargan", "cut", "stylize"]
         ({"augment": {"rotat": 0.5}}, "augment.rotat"),
         ({"augment": {"rotate": 2.0}}, "augment.rotate"),
         ({"precision": "fp16", "device": "cpu"}, "fp16 is for CUDA"),
-        ({"compile": "on", "checkpointing": True}, "compile=on chooses itself"),
+        ({"compile": "on", "checkpointing": True}, "compile=on decides by itself"),
     ],
 )
 def test_settings_of_the_loop_without_meaning(
@@ -155,7 +155,7 @@ def test_networks_that_cannot_judge_such_crops(
 @pytest.mark.parametrize("method", METHODS)
 def test_an_absent_device(tmp_path: Path, method: str) -> None:
     said = refused(tmp_path, method, {}, EnvironmentFault, 4, device="cuda:99")
-    assert "device 'cuda:99' is not here" in said
+    assert "device 'cuda:99' is not available" in said
 
 
 def test_weights_to_start_from(tmp_path: Path) -> None:
@@ -194,7 +194,10 @@ def test_weights_of_other_domains_are_compared_by_their_networks(tmp_path: Path)
 def test_a_folder_that_a_process_trains_in(tmp_path: Path) -> None:
     out = tmp_path / "run"
     config = TrainConfig(method="pix2pix", data=tmp_path / "none", out=out)
-    with claimed(out), pytest.raises(EnvironmentFault, match=f"process {os.getpid()} is training"):
+    with (
+        claimed(out),
+        pytest.raises(EnvironmentFault, match=f"process {os.getpid()} is already training"),
+    ):
         train(config)
     with pytest.raises(DataError, match="no such folder"):
         train(config)

@@ -207,7 +207,7 @@ def test_what_was_stopped_or_killed_goes_on(
     for number in range(20):
         (store / f"n{number}.png").write_bytes(b"n")
     came: list[int] = []
-    with pytest.raises(FetchStopped, match="of 23 files; the same call fetches the others"):
+    with pytest.raises(FetchStopped, match="of 23 files; the same call fetches the rest"):
         mirror(
             f"file://{store}",
             tmp_path,
@@ -235,7 +235,7 @@ def test_others_wait_and_the_processes_of_one_training_fetch_once(
         lock_file(file.fileno())
         with pytest.raises(FetchStopped):
             mirror(address, tmp_path, note=notes.append, should_stop=lambda: next(waited))
-    assert notes == [f"{address}: another process fetches it; waiting for that"]
+    assert notes == [f"{address}: another process is fetching it; waiting"]
     assert counts(mirror(address, tmp_path, session="one")) == (3, 3, 0)
     (store / "new.png").write_bytes(b"new")
     assert counts(mirror(address, tmp_path, session="one")) == (3, 0, 0)
@@ -466,7 +466,7 @@ def test_what_cannot_be_published_stays_here_and_is_published_later(
     assert "state-00000012.i2i" in published(memory)
 
 
-def test_trouble_is_said_while_it_trains(
+def test_trouble_is_reported_while_it_trains(
     pairs: Path, tmp_path: Path, memory: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Place, "upload", deny)
@@ -524,7 +524,7 @@ def test_one_machine_does_not_train_twice_into_it(
 ) -> None:
     config = remote(pairs, tmp_path, "one")
     held = RemoteRun(config.remote_out, config.out).held()
-    with held, pytest.raises(EnvironmentFault, match="is training into it already"):
+    with held, pytest.raises(EnvironmentFault, match="is already training into it"):
         train(config)
     assert published(memory) == {}
 

@@ -42,7 +42,7 @@ STATED = {"fp32": (1, 60.0), "fp16": (4, 50.0), "bf16": (32, 36.0)}
 
 
 def opened(name: str, precision: str, model: Path, device: str = "cpu") -> Runner:
-    """The runner on `model` (.safetensors, an .onnx beside it), or a skip saying what is not here."""
+    """The runner on `model` (.safetensors, an .onnx beside it), or a skip saying what is not available."""
     path = model.with_suffix(RUNNERS[name].suffix)
     if name == "tensorrt" and cuda_device_count() == 0:
         pytest.skip("TensorRT needs a CUDA device")
@@ -164,7 +164,7 @@ def test_precisions_that_are_not_computed_are_refused(
             open_runner(file, "cpu", runner, "bf16")
 
 
-def test_what_the_processor_is_said_to_have(
+def test_what_the_processor_is_reported_to_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
@@ -322,12 +322,12 @@ def test_a_silent_fall_back_to_the_cpu_is_an_error(
 
 
 @pytest.mark.skipif(cuda_device_count() > 0, reason="only where there is no CUDA device")
-def test_an_absent_device_is_said(models: dict[str, Path]) -> None:
+def test_an_absent_device_is_reported(models: dict[str, Path]) -> None:
     path = models["unet"].with_suffix(".onnx")
     for runner, device, words in (
-        ("onnxruntime", "cuda", "device 'cuda' is not here"),
-        ("tensorrt", "auto", "runner 'tensorrt' is not here"),
-        ("auto", "cuda:0", "device 'cuda:0' is not here"),
+        ("onnxruntime", "cuda", "device 'cuda' is not available"),
+        ("tensorrt", "auto", "runner 'tensorrt' is not available"),
+        ("auto", "cuda:0", "device 'cuda:0' is not available"),
     ):
         with pytest.raises(EnvironmentFault, match=words):
             open_runner(path, device, runner)
@@ -366,7 +366,7 @@ def tried(monkeypatch: pytest.MonkeyPatch, **rows: tuple[float, float]) -> None:
         ("auto", {"bf16": (0.2, 0.02), "fp32": (0.95, 0)}, "onnxruntime cpu fp32", "not faster in fp32; bf16 is 38.7 dB"),
         ("auto", {"bf16": (0.95, 0.004), "fp32": (0.5, 0)}, "openvino cpu fp32", "and not faster"),
         ("fp32", {"fp32": (0.5, 0)}, "openvino cpu fp32", "2.0 times as fast as onnxruntime"),
-        ("fp32", {"fp32": (0.5, 0.02)}, "onnxruntime cpu fp32", "gives another picture"),
+        ("fp32", {"fp32": (0.5, 0.02)}, "onnxruntime cpu fp32", "gives a different picture"),
     ],
 )  # fmt: skip
 def test_auto_takes_the_fastest_that_is_honest(
@@ -534,7 +534,9 @@ def test_openvino_translates_in_tiles(kind: str, models: dict[str, Path]) -> Non
 
 
 @pytest.mark.slow
-def test_a_missing_compiler_is_said_in_one_line(models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_missing_compiler_is_reported_in_one_line(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
     program = (
         "import sys, numpy as np; from img2img.runners import open_runner\n"
         "from img2img.errors import EnvironmentFault\n"

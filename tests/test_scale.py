@@ -199,8 +199,8 @@ def test_a_step_learns_from_small_inputs(lambda_gan: float, scale: int) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"pairs": "files"}, "pairs=files gives both in one size; give `pairs=degrade`"),
-        ({"pairs": "edges"}, "pairs=edges gives both in one size"),
+        ({"pairs": "files"}, "pairs=files gives both the same size; give `pairs=degrade`"),
+        ({"pairs": "edges"}, "pairs=edges gives both the same size"),
         ({"recipe": "enlarge", "generator_options": {}}, "give `generator.scale=2` or 4"),
     ],
 )

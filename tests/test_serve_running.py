@@ -197,7 +197,7 @@ def test_what_is_in_work_is_finished_at_the_end(tmp_path: Path) -> None:
         process.communicate()
 
 
-def test_a_taken_port_is_said_in_one_line(main: Main) -> None:
+def test_a_taken_port_is_reported_in_one_line(main: Main) -> None:
     with listening("127.0.0.1", 0) as bound:
         port = bound.getsockname()[1]
         with (

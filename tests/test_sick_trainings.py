@@ -70,7 +70,7 @@ def test_a_sick_training_is_named(case: Case, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("method", HEALTHY)
-def test_a_healthy_training_is_not_accused(method: str, seed: int, tmp_path: Path) -> None:
+def test_a_healthy_training_gets_no_warning(method: str, seed: int, tmp_path: Path) -> None:
     if method == "stylize":
         try:
             find_features("vgg19")

@@ -101,7 +101,7 @@ def test_what_is_wrong_with_the_sets_is_one_line(
 ) -> None:
     photographs, style = sets
     expected = {
-        "none": "no style set", "empty": "the style has no pictures",
+        "none": "no style set", "empty": "the style folder contains no pictures",
         "missing": "no such style picture or folder", "broken": "1 training pictures unusable",
         "no photographs": "no photographs",
     }  # fmt: skip
@@ -197,7 +197,7 @@ def test_impossible_settings_are_one_line(
     assert not list((tmp_path / "run").glob("*.i2i"))
 
 
-def test_missing_weights_are_said_before_any_picture_is_read(
+def test_missing_weights_are_reported_before_any_picture_is_read(
     tmp_path: Path, main: Main, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "other.bin").write_bytes(b"other")

@@ -203,7 +203,7 @@ def test_another_architecture_is_refused_with_the_difference(pairs: Path, tmp_pa
         train(config_of(pairs, tmp_path / "run", settings=wider))
 
 
-def test_other_data_or_batch_is_said_and_goes_on(pairs: Path, tmp_path: Path) -> None:
+def test_other_data_or_batch_is_reported_and_goes_on(pairs: Path, tmp_path: Path) -> None:
     train(config_of(pairs, tmp_path / "run"))
     shutil.copy(pairs / "train" / "0.png", pairs / "train" / "new.png")
     events: list[dict[str, Any]] = []
@@ -225,7 +225,9 @@ def test_two_processes_in_one_run_are_refused(pairs: Path, tmp_path: Path) -> No
     )
     try:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        with pytest.raises(EnvironmentFault, match=f"process {holder.pid} is training here"):
+        with pytest.raises(
+            EnvironmentFault, match=f"process {holder.pid} is already training here"
+        ):
             train(config_of(pairs, out))
     finally:
         holder.communicate()
@@ -292,7 +294,7 @@ def test_the_factor_reaches_every_optimizer(pairs: Path, tmp_path: Path) -> None
         ({"crop_size": 64}, ConfigError, "larger than load_size"),
         ({"working_size": 4}, ConfigError, "the generator needs 8 pixels .* `working_size=8`"),
         ({"data": Path("nowhere")}, DataError, "no such folder"),
-        ({"device": "cuda:7"}, EnvironmentFault, "is not here"),
+        ({"device": "cuda:7"}, EnvironmentFault, "is not available"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_is_written(
@@ -316,7 +318,7 @@ def test_a_run_folder_that_is_a_file_is_refused(pairs: Path, tmp_path: Path) -> 
         train(config_of(pairs, tmp_path / "run"))
 
 
-def test_a_memory_that_does_not_suffice_is_said(
+def test_a_memory_that_does_not_suffice_is_reported(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a step, with what to lower and the last state whole; and where a network cannot be made,

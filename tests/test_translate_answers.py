@@ -76,7 +76,7 @@ def test_the_standard_input_is_answered_as_what_it_is(
     for given, words in (
         (None, "standard input is closed"),
         (Standard(), "standard input is empty"),
-        (Standard(terminal=True), "reads a picture from the standard input"),
+        (Standard(terminal=True), "reads a picture from standard input"),
         (Standard(fault=IsADirectoryError(21, "Is a directory")), "cannot be read: Is a directory"),
         (Standard(fault=OSError(5, "Input/output error")), "cannot be read: Input/output error"),
     ):

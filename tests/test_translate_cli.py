@@ -106,7 +106,7 @@ def test_name_templates(cli: Cli, photos: Path, onnx_file: Path, tmp_path: Path)
     assert files(tmp_path / "out") == ["001_test.jpg", "003_test.png", "sub/002_test.jpg"]
     for template, said in (
         ("x", "needs {stem} or {number}"),
-        ("{stem}/{number}", "cannot hold"),
+        ("{stem}/{number}", "cannot contain"),
         ("{stem.__class__}", "known are"),
         ("{stem!r}", "known are"),
         ("{stem", "expected"),
@@ -312,7 +312,7 @@ def test_numbers_that_are_none(cli: Cli, photos: Path, option: str, value: str) 
 
 
 @pytest.mark.slow
-def test_the_working_size_is_said_obeyed_and_remembered(
+def test_the_working_size_is_reported_obeyed_and_remembered(
     cli: Cli, tmp_path: Path, model_file: Path
 ) -> None:
     generator, info = load_model(model_file)

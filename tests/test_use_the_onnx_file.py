@@ -79,7 +79,7 @@ def test_javascript(package: str, expected: np.ndarray, tmp_path: Path) -> None:
             subprocess.run(command, capture_output=True, timeout=180)
             place = resolved(node, package, tmp_path / "npm")
     if place is None:
-        pytest.skip(f"the npm package {package} is not here (NODE_PATH may name where it is)")
+        pytest.skip(f"the npm package {package} is not available (NODE_PATH may name where it is)")
     program = block("javascript").replace('"onnxruntime-node"', repr(place), 1)
     (tmp_path / "translate.js").write_text(program)
     arguments = ["translate.js", "mine.onnx", "in.rgba", str(WIDTH), str(HEIGHT), "out.rgba"]

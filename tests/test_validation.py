@@ -248,7 +248,7 @@ def test_what_time_left_out_in_one_process_counts_in_none() -> None:
     assert [float(look.figures["l1"]) for look in _in_order([second, [], third])] == [2]
 
 
-def test_a_best_that_cannot_be_computed_is_said(pairs: Path, tmp_path: Path) -> None:
+def test_a_best_that_cannot_be_computed_is_reported(pairs: Path, tmp_path: Path) -> None:
     said: list[str] = []
     config = config_of(
         pairs, tmp_path / "run", steps=1, sample_every=1, metrics=("ms_ssim",), best="ms_ssim"
@@ -266,9 +266,9 @@ def test_a_best_that_cannot_be_computed_is_said(pairs: Path, tmp_path: Path) -> 
         ({"best": "fd_lite0"}, "best 'fd_lite0' is not computed"),
         (
             {"metrics": ("kd_mobilenetv2",), "best": "kd_mobilenetv2"},
-            "mobilenetv2 judges models.*give `best=kd_lite0`",
+            "mobilenetv2 is reserved for judging models.*give `best=kd_lite0`",
         ),
-        ({"patience": 3}, "patience needs the figure to wait for"),
+        ({"patience": 3}, "patience needs a figure to follow"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(
@@ -279,7 +279,7 @@ def test_what_cannot_be_followed_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_missing_network_is_said_before_anything_is_read(
+def test_a_missing_network_is_reported_before_anything_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IMG2IMG_VGG19", str(tmp_path / "none.bin"))

@@ -77,7 +77,7 @@ def test_a_damaged_clip(source: Path, onnx_file: Path, tmp_path: Path, main: Mai
         (("-o", "b.mp4", "--format", "mkv"), "--format mkv and -o b.mp4 contradict"),
         (("-o", "a.mp4"), "would replace an input"),
         (("-o", "."), "would replace an input"),
-        (("-o", "-"), "not to the standard output"),
+        (("-o", "-"), "not to standard output"),
         (("-o", "out", "--watch"), "--watch is for pictures"),
         (("-o", "out", "--gallery", "g.html"), "--gallery is for pictures"),
         (("-o", "out", "--compare", "sheets"), "--compare is for pictures"),
@@ -115,7 +115,7 @@ def test_options_of_clips_are_refused_for_pictures(photos: Path, main: Main) -> 
         assert done.returncode == 2 and f"{more[0]} is for video clips" in done.stderr
 
 
-def test_clips_in_a_folder_are_left_alone_and_that_is_said(
+def test_clips_in_a_folder_are_left_alone_and_that_is_reported(
     source: Path, onnx_file: Path, photos: Path, tmp_path: Path, main: Main
 ) -> None:
     shutil.copy(source, photos / "clip.mp4")

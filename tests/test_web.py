@@ -144,7 +144,9 @@ def test_a_runtime_given_by_hand(tmp_path: Path) -> None:
         find_runtime(tmp_path)
 
 
-def test_without_npm_it_is_said_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_npm_it_is_reported_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(EnvironmentFault, match=r"npm is not installed .* `web_runtime`"):
         find_runtime(cache=tmp_path)
@@ -437,7 +439,9 @@ def test_a_photograph_stands_upright(served: Opener, tmp_path: Path) -> None:
     assert shown(tab).shape == (60, 30, 4)
 
 
-def test_what_goes_wrong_is_said_and_the_next_picture_works(served: Opener, tmp_path: Path) -> None:
+def test_what_goes_wrong_is_reported_and_the_next_picture_works(
+    served: Opener, tmp_path: Path
+) -> None:
     tab = served(inverting(tmp_path / "m.onnx"))
     (tmp_path / "letter.txt").write_text("no picture")
     tab.drop("#drop", tmp_path / "letter.txt")
@@ -449,7 +453,7 @@ def test_what_goes_wrong_is_said_and_the_next_picture_works(served: Opener, tmp_
     assert not tab.run(BAD)
 
 
-def test_a_network_that_fails_is_said_in_words(
+def test_a_network_that_fails_is_reported_in_words(
     tab: Tab,
     runtime: WebRuntime,
     tmp_path: Path,

@@ -128,8 +128,8 @@ def test_a_lost_worker_is_replaced_once_at_the_same_batch(how: str) -> None:
         lose(0)
         got += [feed.take(request) for request in requests[10:20]]
         assert got == [(k,) for k in range(20)]
-        why = "died" if how == "killed" else "gave no answer for 1 s"
-        assert said == [f"a data worker {why}; started again at the same batch"]
+        why = "died" if how == "killed" else "did not answer for 1 s"
+        assert said == [f"a data worker {why}; restarted at the same batch"]
         lose(1)
         with pytest.raises(EnvironmentFault, match=r"second one in this run.*`workers=1`"):
             for request in requests[20:]:

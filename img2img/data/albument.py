@@ -132,7 +132,7 @@ class Albument:
         if not isinstance(made, np.ndarray) or made.dtype != np.uint8:
             kind = getattr(made, "dtype", type(made).__name__)
             raise ConfigError(
-                f"{self.path}: the pipeline gives {kind} pictures, uint8 is needed; leave out "
+                f"{self.path}: the pipeline gives {kind} pictures, but uint8 is needed; leave out "
                 "normalisation and conversion to tensors"
             )
         if made.ndim == 2:
@@ -140,8 +140,8 @@ class Albument:
         if made.shape != given.shape:
             height, width, channels = made.shape
             raise ConfigError(
-                f"{self.path}: the pipeline makes {width}x{height}x{channels} of "
-                f"{given.shape[1]}x{given.shape[0]}x{given.shape[2]}; the size must not change: "
+                f"{self.path}: the pipeline changes {given.shape[1]}x{given.shape[0]}x"
+                f"{given.shape[2]} to {width}x{height}x{channels}; the size must not change: "
                 f"follow a crop with a resize to load_size ({given.shape[0]})"
             )
         return made

@@ -108,6 +108,6 @@ def _require_room(folder: Path, needed: int) -> None:
 def _words(folder: Path, shape: tuple[int, int], what: str) -> str:
     needed = shape[0] * shape[1] / 2**20
     return (
-        f"{folder}: {what} while {needed:.0f} MB of decoded pictures were written; "
-        "make room, choose another `out`, or raise cache_mb"
+        f"{folder}: {what} while {needed:.0f} MB of decoded pictures were being written; make "
+        "room, choose another `out`, or raise cache_mb"
     )

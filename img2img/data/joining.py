@@ -85,7 +85,7 @@ def _problems(files: Sequence[Path], halved: bool = False) -> list[str]:
             width = read_picture(path).pixels.shape[1]
         except PictureError as error:
             return str(error)
-        odd = f"{path}: a width of {width}, odd, cannot be split into two pictures"
+        odd = f"{path}: its odd width of {width} cannot be split into two pictures"
         return odd if halved and width % 2 else ""
 
     with ThreadPoolExecutor(_DECODERS) as pool:

@@ -234,7 +234,7 @@ def read_partition(path: Path) -> dict[str, int]:
         rows = rows[1:]
     bad = [f"'{' '.join(row)}'" for row in rows if len(row) != 2 or row[1] not in ("0", "1", "2")]
     if bad:
-        head = f"{path}: {len(bad)} rows are not a file and 0, 1 or 2"
+        head = f"{path}: {len(bad)} rows are not a file name and 0, 1 or 2"
         raise DataError(listing(head, bad))
     return {name: int(part) for name, part in rows}
 

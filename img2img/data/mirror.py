@@ -43,7 +43,7 @@ _ELSEWHERE = "make room, or keep the copies elsewhere with `cache_folder=FOLDER`
 
 
 class FetchStopped(EnvironmentFault):
-    """`should_stop` said so before all files were there; the same call fetches the others."""
+    """`should_stop` said so before all files were there; the same call fetches the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +195,9 @@ def _alone(
                 if error.errno not in _HELD:
                     raise
             if not attempt:
-                note(f"{address}: another process fetches it; waiting for that")
+                note(f"{address}: another process is fetching it; waiting")
             if should_stop():
-                raise FetchStopped(f"{address}: stopped while another process fetched it")
+                raise FetchStopped(f"{address}: stopped while another process was fetching it")
             time.sleep(0.1)
         yield
 
@@ -247,7 +247,7 @@ class _Update:
 
     def _listed(self, pool: ThreadPoolExecutor) -> Iterator[Entry]:
         entries = filter(self._usable, self._place.entries())
-        if self._place.scheme in _WEB:  # a page of links tells neither size nor time
+        if self._place.scheme in _WEB:  # a page of links states neither size nor time
             entries = filter(None, pool.map(self._asked, entries))
         for entry in entries:
             self._there.add(entry.name)
@@ -334,7 +334,7 @@ class _Update:
                     if waiting and self._should_stop():
                         raise FetchStopped(
                             f"{self._place.address}: stopped after {done} of {len(wanted)} files; "
-                            "the same call fetches the others"
+                            "the same call fetches the rest"
                         )
             finally:
                 for future in waiting:

@@ -132,7 +132,8 @@ def _halves(path: Path, loading: Loading) -> tuple[Pixels, Pixels]:
         raise PictureError(f"{path}: a side-by-side picture needs an even width, not {width}")
     if width < height:
         raise PictureError(
-            f"{path}: {width}x{height} is taller than wide, so hardly two pictures side by side"
+            f"{path}: {width}x{height} is taller than wide, so probably not two pictures side "
+            "by side"
         )
     return pixels[:, : width // 2], pixels[:, width // 2 :]
 

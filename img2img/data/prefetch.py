@@ -133,7 +133,7 @@ class Feed:
                 f"the "
                 f"same command resumes, and `workers={self._count - 1}` asks for fewer"
             )
-        self._warn(f"a data worker {why}; started again at the same batch")
+        self._warn(f"a data worker {why}; restarted at the same batch")
         self._workers[place].stop()
         self._workers[place] = _Worker(self._data, self._pin)
         for where, request in self._waiting:
@@ -184,7 +184,7 @@ class _Worker:
         try:
             return self.answers.get(timeout=patience)
         except queue.Empty:
-            return _Silent(f"gave no answer for {patience:.0f} s")
+            return _Silent(f"did not answer for {patience:.0f} s")
 
     def stop(self) -> None:
         self.process.kill()

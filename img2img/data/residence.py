@@ -31,7 +31,7 @@ def settle(
     changed = any(store.albument is not None for store in stores)
     if wanted == "yes" and changed:
         raise ConfigError(
-            "on_device=yes and albumentations exclude each other: a pipeline needs the CPU"
+            "on_device=yes cannot be combined with albumentations: the pipeline runs on the CPU"
         )
     needed = sum(store.bytes for store in stores)
     if wanted == "auto":

@@ -58,7 +58,7 @@ def split_data(root: Path, out: Path, share: float = 0.1) -> SplitSet:
     counted = Counter(place for samples in sets for sample in samples for place, _ in sample)
     if twice := [place for place, count in counted.items() if count > 1]:
         raise DataError(
-            listing(f"{root}: {len(twice)} names stand for several pictures; rename them", twice)
+            listing(f"{root}: {len(twice)} names are used by several pictures; rename them", twice)
         )
     new_folder(out)
     home = {path: place for place, path in enumerate(seen)}

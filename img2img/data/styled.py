@@ -62,7 +62,7 @@ class StyledData:
         if split == "train" and not photographs:
             raise DataError(f"{root}: no photographs to learn from (besides those held out)")
         if not paintings:
-            raise DataError(f"{self._style_root}: the style has no pictures")
+            raise DataError(f"{self._style_root}: the style folder contains no pictures")
         self._files = photographs, paintings
         every = split == "train"
         many = Cropping.at_least(crops, len(photographs), crop_scale)

@@ -101,7 +101,7 @@ def evaluate(
     sections += more.sections
     if len(some.judged) < len(material.judged):
         warnings.append(
-            f"{len(some.judged)} of {len(material.judged)} pictures were used; `most` 0 takes all"
+            f"{len(some.judged)} of {len(material.judged)} pictures were used; `most` 0 uses all"
         )
     title = str(facts.pop("title"))
     protocol = facts | protocol_of(

@@ -74,7 +74,8 @@ def critic_figures(found: Gathered, seed: int) -> dict[str, Figure]:
     return {
         "critic_accuracy": Figure(
             score.accuracy, low, high, score.n, "share", "lower", 0.5,
-            "held-out pictures that a network trained for it tells apart; 0.5 is chance",
+            "held-out pictures that a network trained to tell them apart judges correctly; 0.5 "
+            "is chance",
         ),
         "critic_wasserstein": Figure(
             score.wasserstein, score.wasserstein - error, score.wasserstein + error, score.n,
@@ -141,13 +142,13 @@ def edit_figures(
     figures = {}
     for place, domain in enumerate(info.domains):
         rows_of_it = edited[:, place]
-        about = "edits of it that a classifier sees; the floor is its accuracy on real pictures"
+        about = "edits to it that a classifier recognises; floor: its accuracy on real pictures"
         figures[f"success_{domain}"] = _share(
             read[rows_of_it, place], about, float(classifier.accuracy[place])
         )
         stays = ~rows_of_it & (targets[:, place] == before[:, place])
         figures[f"kept_{domain}"] = _share(
-            read[stays, place], "edits of others that leave it as it was"
+            read[stays, place], "edits to other domains that leave it as it was"
         )
     figures |= _of_truths(used, found, info.domains)
     return {name: figure for name, figure in figures.items() if not math.isnan(figure.value)}

@@ -15,10 +15,11 @@ from img2img.metrics import METRICS
 from img2img.metrics.set_figures import SET_METRICS, Sets, name_of
 from img2img.metrics.sets import Estimate, halves, inception_score, mean_of, share_of
 
-# Under so many pictures a distance between sets says little.
+# Below this number of pictures a distance between sets means little.
 FEW = 200
 _SCORED = 6  # pictures that an Inception score needs to be shown
-# With so many pictures a Frechet distance with Inception is the figure that papers print.
+# From this number of pictures on, a Frechet distance with Inception is the figure that papers
+# report.
 PUBLISHED = 2048
 
 
@@ -63,14 +64,18 @@ def figures_of(found: Gathered, seed: int = 0) -> tuple[dict[str, Figure], list[
     return figures, warnings
 
 
-# Of what a model did to its inputs: unit, which way is better, and what it tells.
+# Of what a model did to its inputs: unit, which way is better, and what it means.
 FAITHFUL = {
     "came_right": (
         "share",
         "higher",
-        "pixels to be changed that come within 16 levels of the truth",
+        "pixels that should change and come within 16 levels of the truth",
     ),
-    "spoiled": ("share", "lower", "pixels to stay that were changed by more than 16 levels"),
+    "spoiled": (
+        "share",
+        "lower",
+        "pixels that should stay but were changed by more than 16 levels",
+    ),
     "structure": ("", "higher", "SSIM of the luminance at a quarter of the size, with the input"),
     "change": ("8-bit levels", "", "mean absolute difference to the input"),
     "unchanged": ("share", "lower", "pictures that differ from the input by under 4 levels"),

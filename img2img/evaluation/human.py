@@ -149,7 +149,7 @@ def write_human_page(
 
 
 def score_answers(path: Path) -> HumanScore:
-    """The score of the answers that the page saved as JSON, computed anew.
+    """The score of the answers that the page saved as JSON, recomputed.
 
     Raises:
         DataError: the file cannot be read or holds no complete answers.
@@ -190,7 +190,7 @@ def _score(saved: Mapping[str, object]) -> HumanScore:
             raise _Unfit(f"answer {number} is not an object")
         truth, given = answer.get("truth"), answer.get("answer")
         if truth not in ("real", "fake") or given not in ("real", "fake"):
-            raise _Unfit(f"answer {number} says neither real nor fake")
+            raise _Unfit(f"answer {number} is neither real nor fake")
         judged[truth] += 1
         wrong[truth] += truth != given
         if mode == "timed":
@@ -211,7 +211,9 @@ def _check(reals: Sequence[Path], fakes: Sequence[Path], out: Path, count: int) 
     if count < 2 or count % 2:
         raise UsageError(f"{count} pictures: half are real and half fake; give an even number")
     if count > MAX_COUNT:
-        raise UsageError(f"{count} pictures are more than a person judges; at most {MAX_COUNT}")
+        raise UsageError(
+            f"{count} pictures are more than one person can judge; give at most {MAX_COUNT}"
+        )
     for kind, paths in (("real", reals), ("fake", fakes)):
         if len(paths) < count // 2:
             raise UsageError(
@@ -220,7 +222,9 @@ def _check(reals: Sequence[Path], fakes: Sequence[Path], out: Path, count: int) 
             )
     both = {path.resolve() for path in reals} & {path.resolve() for path in fakes}
     if both:
-        raise UsageError(f"{min(both)}: among the real and the fake pictures; give other folders")
+        raise UsageError(
+            f"{min(both)}: is among both the real and the fake pictures; give other folders"
+        )
     if out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out}: the page needs the suffix .html")
     if out.is_dir():

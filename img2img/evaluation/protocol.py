@@ -27,7 +27,7 @@ def protocol_of(
     request: EvaluateRequest, material: Material, found: Gathered, side: int,
     networks: Sequence[Extractor], metrics: Sequence[str],
 ) -> dict[str, object]:  # fmt: skip
-    """What was asked for, of which pictures, with which weights and versions. Folders go by their
+    """What was requested, of which pictures, with which weights and versions. Folders go by their
     names and pictures by their contents, so that the same pictures elsewhere give the same."""
     folders = {
         name: Path(value).resolve().name

@@ -116,7 +116,7 @@ def comparison_lines(reports: Sequence[Report]) -> list[str]:
         for row in table
     ]
     if not alike:
-        lines.append("not judged on the same pictures, so that nothing is marked as best")
+        lines.append("not judged on the same pictures, so nothing is marked as best")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation is asked for."""
+"""The request for an evaluation."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class EvaluateRequest:
 
     Attributes:
         model, data: a model (name, run folder or file) and a folder in a layout of training, of
-            which the held-out part is used; or
-        fake, real: translated pictures and real ones, of any tool.
+            which the held-out part is used; or fake, real: translated pictures and real ones, from
+            any tool.
         paired: whether pictures of the same name belong together; None: where all names agree, and
             where `metrics` of pairs or `labels` are asked for.
         metrics: of pairs, names in METRICS; empty: all whose networks are there.
-        networks: for sets; empty: the default ones that are found, with a warning for each other
+        networks: for sets; empty: the default ones that are found, with a warning for each missing
             one that says what to install; `none`: none.
         size: long side in pixels to which pictures are reduced; None: what the model states, for
             folders their own size; 0: their own size.
-        most: at most so many pictures of each set, chosen by the seed; 0: all.
-        seed: of every choice and interval.
+        most: maximum number of pictures of each set, chosen by the seed; 0: all.
+        seed: for every choice and interval.
         direction: AtoB or BtoA, for a run folder of both.
         backwards: the data's B is the model's input; None: as the model file says.
         critic: train a critic from scratch to tell real from translated pictures.
@@ -58,7 +58,7 @@ class EvaluateRequest:
     precision: str = "auto"
 
     def check(self) -> None:
-        """Raise UsageError for what cannot be meant, ConfigError for unknown names."""
+        """Raise UsageError for contradictory values, ConfigError for unknown names."""
         folders = self.fake is not None or self.real is not None
         if folders and (self.model is not None or self.data is not None):
             raise UsageError("give a model and its data, or `fake` and `real`, not both")
@@ -70,7 +70,7 @@ class EvaluateRequest:
             if name not in METRICS:
                 raise ConfigError(f"unknown metric '{name}'.{proposal(name, METRICS)}")
         if "none" in self.networks and len(self.networks) > 1:
-            raise UsageError("the networks are either none or named, not both")
+            raise UsageError("give either none or names of feature networks, not both")
         for name in self.networks:
             if name != "none" and name not in FEATURES:
                 raise ConfigError(f"unknown feature network '{name}'.{proposal(name, FEATURES)}")

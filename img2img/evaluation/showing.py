@@ -38,7 +38,7 @@ def sections_of(
     order = np.random.default_rng([seed, 23]).permutation(len(names))[:_ROWS]
     drawn = [names[k] for k in sorted(order)]
     rows = [_row(material, *items[n], side, translate, found.rows[n], figure) for n in drawn]
-    sections.append(Section("Drawn at random", "Drawn with the seed, not by hand.", _whole(rows)))
+    sections.append(Section("Drawn at random", "Drawn at random with the seed.", _whole(rows)))
     if not material.paired and material.reals:
         order = np.random.default_rng([seed, 29]).permutation(len(material.reals))[:_ROWS]
         reals = {f"real {k + 1}": p for k, p in enumerate(_read(material.reals, order, side))}

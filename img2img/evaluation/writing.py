@@ -88,4 +88,6 @@ def _beside(results: Sequence[Evaluated]) -> Section:
     for name, pictures in rows.items():
         last = {"truth": pictures.pop("truth")} if "truth" in pictures else {}
         ordered.append(Row(name, "", {**pictures, **last}))
-    return Section("Pictures", "The same pictures, drawn by the seed, by each model.", ordered)
+    return Section(
+        "Pictures", "The same randomly drawn pictures, translated by each model.", ordered
+    )

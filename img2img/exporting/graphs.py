@@ -31,7 +31,7 @@ class Graph:
 
     Attributes:
         data: the whole file.
-        digest: its SHA-256, as it stands inside the file.
+        digest: its SHA-256, as recorded in the file.
         info: what it says of itself.
         io: `uint8`, (N, H, W, C) pixels, or `float`, (N, C, H, W) in [-1, 1].
         inputs: the picture and, for a model of several domains, the domain vector.

@@ -65,7 +65,7 @@ class ExportOptions:
         size: (height, width) when the graph takes this size alone; None for any.
         batch: pictures at once when fixed; None for any number.
         opset: one of `OPSETS`.
-        precision: `fp32`, or `fp16` or `int8`, which need pictures to be judged by.
+        precision: `fp32`, or `fp16` or `int8`, which need pictures for evaluation.
     """
 
     io: Io = "uint8"
@@ -75,7 +75,7 @@ class ExportOptions:
     precision: Precision = "fp32"
 
     def check(self) -> None:
-        """Raise UsageError for what cannot be."""
+        """Raise UsageError for impossible options."""
         if self.opset not in OPSETS:
             raise UsageError(f"opset {self.opset} is not in {OPSETS[0]} to {OPSETS[-1]}")
         if self.size is not None and not all(1 <= side <= 65536 for side in self.size):
@@ -84,7 +84,7 @@ class ExportOptions:
             raise UsageError(f"batch {self.batch} is impossible")
 
     def shapes(self, working_size: int = 0) -> list[tuple[int, int, int]]:
-        """(batch, height, width) that the proof is made at: `parity.SHAPES`, the first of them
+        """(batch, height, width) of the parity check: `parity.SHAPES`, the first of them
         at the working size where the model has one (0: none)."""
         if self.size is not None:
             return [(n, *self.size) for n in ((1, 3) if self.batch is None else (self.batch,))]
@@ -100,18 +100,17 @@ def export_onnx(
     pictures: Path | None = None,
     listen: Callable[[str], None] = lambda line: None,
 ) -> ExportInfo:
-    """Export the `.safetensors` model `source` to `target`; return what the file says of itself.
-
-    Extending to the size rules by reflection and cropping back happen inside the graph; a model
-    of several domains takes `domain`, float32 (N, domains), as a second input. The file is compared
-    with the PyTorch generator, on the `pictures` of a folder or on photograph-like ones, before it
-    takes its name. `listen` receives what is worth saying, a line at a time.
+    """Export the `.safetensors` model `source` to `target`; return the metadata of the file.
+    Reflection padding to the size rules and cropping are part of the graph; a model with several
+    domains takes `domain`, float32 (N, domains), as a second input. The file is compared with the
+    PyTorch generator, on the `pictures` of a folder or on photograph-like ones, before it takes its
+    name. `listen` receives progress messages, one line at a time.
 
     Raises:
         UsageError: impossible options, or no pictures where the precision needs them.
         ModelError: the source is refused, or larger than one file may be.
-        ParityError: more than 1 level anywhere, or more than 0.01 in the mean; or a precision
-            that costs too much. Nothing is written.
+        ParityError: more than 1 level anywhere, or more than 0.01 in the mean; or a precision that
+            loses too much quality. Nothing is written.
         EnvironmentFault: the target cannot be written.
     """
     options.check()
@@ -123,7 +122,7 @@ def export_onnx(
     check_channels(info, str(source))
     _refuse_large(generator, source)
     shown = parity.photograph_like() if pictures is None else parity.read_folder(pictures)
-    judged_on = "made by img2img, photograph-like" if pictures is None else f"{len(shown)} given"
+    judged_on = "synthetic, photograph-like" if pictures is None else f"{len(shown)} given"
     core = to_core(generator, options)
     facts = _facts(source, generator, options, judged_on)
     by_file = _by_file(_serialised(core, generator, info, facts), options.io)
@@ -289,8 +288,8 @@ def _refuse_large(generator: Generator, source: Path) -> None:
     size = sum(4 * value.numel() for value in generator.state_dict().values())
     if size >= LIMIT_BYTES:
         raise ModelError(
-            f"{source}: {size / 2**30:.1f} GiB of weights; an ONNX file ends at 2 GiB, and weights "
-            "in a second file are not written"
+            f"{source}: {size / 2**30:.1f} GiB of weights; an ONNX file holds at most 2 GiB, "
+            "and external weights are not written"
         )
 
 

@@ -84,7 +84,7 @@ def _given(folder: Path) -> WebRuntime:
             break
     else:
         raise UsageError(
-            f"{folder}: not an unpacked onnxruntime-web; needed are {', '.join(SHA256)}"
+            f"{folder}: is not an unpacked onnxruntime-web package; it needs {', '.join(SHA256)}"
         )
     try:
         files = {name: (place / name).read_bytes() for name in SHA256}

@@ -71,7 +71,7 @@ class Features:
         Raises ValueError for another type or shape.
         """
         if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape[2:]:
-            raise ValueError(f"needed is uint8 (N, 3, H, W), not {x.dtype} {tuple(x.shape)}")
+            raise ValueError(f"uint8 (N, 3, H, W) is needed, not {x.dtype} {tuple(x.shape)}")
         parts = [self._of(part).cpu() for part in x.split(self._at_once) if len(part)]
         return torch.cat(parts) if parts else torch.empty(0, self.width)
 

@@ -72,7 +72,7 @@ def to_srgb_16(colours: Pixels, profile: bytes | None, picture: Picture) -> Pixe
         image = to_srgb(Image.fromarray(to_8_bits(colours)), profile, picture)
         if not picture.icc:
             return colours
-        picture.notes.append("16 bits reduced to 8 by a colour profile of tables")
+        picture.notes.append("16 bits reduced to 8 because the colour profile consists of tables")
         return np.asarray(image.convert("RGB"))
     picture.icc = True
     curves, to_xyz = matrix

@@ -23,9 +23,9 @@ _AS_THEY_ARE = Reading()
 def read_picture(path: Path | str, reading: Reading = _AS_THEY_ARE) -> Picture:
     """Decode one picture file completely; its content says the format, not its name.
 
-    Upright by EXIF orientation; a colour profile is converted to sRGB; whatever its mode, it
-    becomes RGB and, where it is transparent, alpha. Of several frames the first is taken, and said
-    so. docs/reference/pictures.md has the table.
+    It is turned upright by its EXIF orientation and its colour profile is converted to sRGB;
+    whatever its mode, it becomes RGB and, if it is transparent, alpha. Of several frames the first
+    is taken, with a note. docs/reference/pictures.md has the table.
 
     Raises:
         PictureError: whatever is wrong with the file, in one line that names it.

@@ -36,16 +36,15 @@ def write_picture(
     quality: int = 95,
     before: Callable[[Path], None] = lambda temporary: None,
 ) -> None:
-    """Encode `picture` to `path` in `picture.format`, whole or not at all.
-
-    16 bits are written where the format has them, alpha likewise (else the picture is laid on
-    white); both losses are added to `picture.notes`. EXIF, XMP, resolution and an sRGB tag go where
-    they came with the source. `quality` is 1..100, for JPEG, WebP and AVIF.
-    `before` sees the finished file before it takes its name.
+    """Encode `picture` to `path` in `picture.format`, completely or not at all. 16 bits and alpha
+    are written if the format supports them (without alpha, the picture is placed on white); both
+    losses are added to `picture.notes`. EXIF, XMP, resolution and an sRGB tag are written if the
+    source has them. `quality` is 1..100, for JPEG, WebP and AVIF. `before` sees the finished file
+    before it takes its name.
 
     Raises:
-        EnvironmentFault: when no file can be written here any more (disk full, read-only).
-        PictureError: when this one cannot.
+        EnvironmentFault: no file can be written here any more (disk full, read-only).
+        PictureError: this one cannot be written.
     """
     try:
         samples = _samples(picture)

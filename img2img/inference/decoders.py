@@ -119,7 +119,7 @@ class Decoder:
                 self._allow(None)
         self.close()
         raise EnvironmentFault(
-            f"the decoding process dies at its start, {_STARTS} times; see img2img doctor"
+            f"the decoding process died at its start {_STARTS} times; see img2img doctor"
         )
 
     def _allow(self, seconds: float | None) -> None:
@@ -127,7 +127,7 @@ class Decoder:
             self._left = seconds
 
     def check(self, passed: float) -> None:
-        """Kill the process when its picture is overdue, now that so many seconds have passed."""
+        """Kill the process when its picture is overdue, now that this many seconds have passed."""
         with self._lock:
             process = self._process
             if process is None or self._left is None:

@@ -1,4 +1,4 @@
-"""What a translation reports while it runs, as data. `row` gives the fields of the JSON lines."""
+"""What a translation reports while it runs, as data. `row` returns the fields of the JSON lines."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Started:
     """The model is open and the inputs are known.
 
     Attributes:
-        model: what the model file says of itself.
+        model: the metadata of the model file.
         runner: what runs it, e.g. `onnxruntime cpu fp32`; `reason`: why `auto` chose it.
         working_size: long side in pixels at which the network works; 0: each picture's own size.
-        inputs: files found, those that are going to be ignored included.
+        inputs: files found, including those that will be ignored.
         pictures: files to translate.
     """
 
@@ -54,17 +54,17 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class PictureEvent:
-    """One file has an end.
+    """One file is finished.
 
     Attributes:
-        source, target: the files, as addresses where they are not of this machine; `target` exists
+        source, target: the files, as addresses if they are not on this machine; `target` exists
             when `status` is `done` or `skipped`.
         status: `done`, `skipped` (the output exists), `ignored` (no picture) or `failed`.
         domain: name of the target domain, where the model has domains.
         reason: of every status but `done`, in words.
         width, height: of the output in pixels, when `done`.
-        notes: conversions that lost something, and by what a picture is unlike those that the
-            model learned from, in words.
+        notes: conversions that lost something, and how a picture differs from those that the model
+            learned from, in words.
         salvaged: only a part of a damaged file could be decoded.
         redone: an older output was replaced.
     """
@@ -122,11 +122,11 @@ class Watching:
 
 @dataclass
 class Summary:
-    """What became of the jobs: counts, and (file, reason) for each that failed, in the order of
+    """The outcome of the jobs: counts, and (file, reason) for each that failed, in the order of
     the inputs.
 
-    `redone` are those among `done` whose older output was replaced. `not_reached` were left
-    because of a stop; `seconds` is the time that all took.
+    `redone` are those among `done` whose older output was replaced. `not_reached` were not started
+    because of a stop; `seconds` is the total time.
     """
 
     done: int = 0
@@ -139,7 +139,7 @@ class Summary:
 
     @property
     def seen(self) -> int:
-        """How many jobs have an end."""
+        """How many jobs are finished."""
         return self.done + self.skipped + self.ignored + len(self.failed)
 
     def count(self, event: PictureEvent) -> None:

@@ -31,19 +31,18 @@ from img2img.system.digest import file_sha256
 def translate_folder(
     request: TranslateRequest, should_stop: Callable[[], bool] = lambda: False
 ) -> Iterator[Event]:
-    """Do what `request` asks; outputs appear whole or not at all, and one bad picture costs itself
-    only.
+    """Do what `request` asks; outputs appear complete or not at all, and a bad picture fails alone.
 
     Yields, in this order: Started; a PictureEvent for each file as it ends, between them Note and
-    TileProgress; Summary. With `request.watch`, Watching stands in place of the end of the list,
-    and the Summary comes when `should_stop` says so.
+    TileProgress; Summary. With `request.watch`, Watching follows the end of the list, and the
+    Summary comes when `should_stop` returns True.
 
-    Stop by closing the iterator, or by a `should_stop` that becomes true: it is asked at least five
-    times a second while the iterator is advanced. Either way the outputs that are there are whole,
-    and the same request resumes.
+    Stop by closing the iterator, or by a `should_stop` that returns True: it is called at least
+    five times a second while the iterator is advanced. Either way the existing outputs are
+    complete, and the same request resumes.
 
     Raises, at the call or at the first step:
-        UsageError: inputs, output, model or options do not go together; or `out` holds what
+        UsageError: inputs, output, model or options cannot be combined; or `out` holds what
             another model or other settings made, and `overwrite` is not given.
         ModelError: the model file is refused.
         EnvironmentFault: the device is absent, nothing can be written (at any step), or

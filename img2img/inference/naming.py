@@ -50,7 +50,7 @@ class Naming:
         literal = "".join(text for text, _, _, _ in parts)
         if _FORBIDDEN.search(literal):
             raise UsageError(
-                f"`name` '{self.template}': a name cannot hold any of < > : \" / \\ | ? *"
+                f"`name` '{self.template}': a name cannot contain any of < > : \" / \\ | ? *"
             )
         used = []
         for _, name, spec, conversion in parts:

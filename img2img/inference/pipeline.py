@@ -39,7 +39,7 @@ def translate_jobs(
     manifest: Unrecorded | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Generator[JobEvent, None, Summary]:
-    """Translate `jobs`; outputs appear whole or not at all, and one bad picture costs itself only.
+    """Translate `jobs`; outputs appear complete or not at all, and a bad picture fails alone.
 
     Pictures are decoded in processes of their own, which are killed when one takes too long.
     `manifest` says what is to be done (default: what has no output yet) and records what was.

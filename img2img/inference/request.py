@@ -1,4 +1,4 @@
-"""What `translate_folder` is asked to do: everything that the command takes, as one value."""
+"""The request for `translate_folder`: everything that the command takes, as one value."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TranslateRequest:
         runner, device, precision: as for `open_runner`.
         size: long side in pixels at which the network works; 0: each picture's own size; None:
             what the model states.
-        strength: 1 gives the translation, 0 the source, between them a blend.
+        strength: 1 gives the translation, 0 the source, values in between a blend.
         tile: `auto`, `off` or a side in pixels.
         batch: pictures of one size at once; None chooses by their size.
         format: jpg, png, webp, avif, tiff or bmp; None keeps that of each input.

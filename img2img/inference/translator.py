@@ -77,7 +77,7 @@ class Translator:
         runner, device, precision: as for `open_runner`.
         size: long side in pixels at which the network works; 0: each picture's own size, as
             always for models that enlarge; None: what the model states.
-        strength: 1 gives the translation, 0 the source, between them a blend.
+        strength: 1 gives the translation, 0 the source, values in between a blend.
         tile: `auto` takes pictures apart that do not fit in memory, `off` none, a number of
             pixels all that are larger; the result is that of the whole picture.
         batch: at most so many pictures at once; None chooses by their size.
@@ -89,7 +89,7 @@ class Translator:
             other runners for speed.
 
     Attributes:
-        info: what the model file says of itself.
+        info: the metadata of the model file.
         description: what runs it, e.g. `onnxruntime cpu fp32`; `reason`: why `auto` chose it.
         size: the working size in force, in pixels; 0: each picture's own.
 
@@ -207,7 +207,9 @@ class Translator:
         if len(words) == len(domains):
             targets = targets_of(info, ["+".join(words)])
             if len(targets) > 1:
-                raise UsageError("domains: one picture goes to one domain at a time; name it")
+                raise UsageError(
+                    "domains: each picture is translated to one domain at a time; name it"
+                )
             return vector_of(info, targets[0])
         values = tuple(float(value) for value in domains)
         least = -1 if info.relative else 0

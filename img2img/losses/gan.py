@@ -280,7 +280,7 @@ def check_smooth(gan: str, smooth: float) -> None:
         )
     if not 0 <= smooth < 0.5:
         raise ConfigError(
-            "smooth is what is taken off the real label 1 and must lie in [0, 0.5), "
+            "smooth is subtracted from the real label 1 and must lie in [0, 0.5), "
             f"{smooth:g} was given; for a label of 0.9 set smooth = 0.1"
         )
 

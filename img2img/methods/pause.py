@@ -73,8 +73,9 @@ def check_pause(gan: str, pause_accuracy: float) -> None:
     """Raise ConfigError, with a proposal, where a critic has no accuracy."""
     if pause_accuracy and gan not in _DECIDES:
         raise ConfigError(
-            f"pause_accuracy needs a discriminator that tells real from made, and with gan={gan} "
-            "it is a critic, which only ranks: give `gan=hinge`, `gan=lsgan` or `gan=vanilla`, "
+            "pause_accuracy needs a discriminator that tells real from generated pictures, but "
+            f"with gan={gan} it is a critic, which only ranks them: give `gan=hinge`, "
+            "`gan=lsgan` or `gan=vanilla`, "
             "or `pause_accuracy=0`"
         )
 

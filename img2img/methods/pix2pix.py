@@ -75,7 +75,7 @@ class Pix2PixConfig(PartSettings, GanSettings):
     lambda_features: float = Field(0.0, ge=0, description="weight of feature matching")
     pretrain_steps: int = Field(0, ge=0, description="steps before the discriminator is used")
     lambda_saturation: float = Field(
-        0.0, ge=0, description="how much more a saturated pixel counts in the L1 distance"
+        0.0, ge=0, description="extra weight of saturated pixels in the L1 distance"
     )
     pairs: Literal["files", "degrade", "edges"] = Field(
         "files",
@@ -92,9 +92,9 @@ class Pix2PixConfig(PartSettings, GanSettings):
         default_factory=dict,
         description="single values of the recipe, such as degrade.noise=[0,10]",
     )
-    crops: int = Field(2000, ge=1, description="crops of photographs, at least")
+    crops: int = Field(2000, ge=1, description="minimum number of crops of photographs")
     crop_scale: tuple[float, float] = Field(
-        (0.25, 1.0), description="least and largest side of a crop, relative to the shorter side"
+        (0.25, 1.0), description="smallest and largest side of a crop, relative to the shorter side"
     )
 
     @model_validator(mode="after")
@@ -105,8 +105,8 @@ class Pix2PixConfig(PartSettings, GanSettings):
         if self.scale != 1 and self.pairs != "degrade":
             raise ValueError(
                 f"generator.scale={self.scale} needs inputs that are smaller than their truths, "
-                f"and pairs={self.pairs} gives both in one size; give `pairs=degrade` and a folder "
-                "of good photographs, of which the small ones are made"
+                f"and pairs={self.pairs} gives both the same size; give `pairs=degrade` and a "
+                "folder of good photographs, from which the small ones are made"
             )
         if self.recipe == "enlarge" and self.scale == 1:
             raise ValueError(
@@ -121,7 +121,9 @@ class Pix2PixConfig(PartSettings, GanSettings):
         if self.pairs == "files":
             return self
         if self.direction == "BtoA":
-            raise ValueError(f"direction BtoA is for pairs=files; pairs={self.pairs} makes A of B")
+            raise ValueError(
+                f"direction BtoA is for pairs=files; pairs={self.pairs} makes A from B"
+            )
         if self.generator_options.get("out_channels", 3) != 3:
             raise ValueError(f"pairs={self.pairs} gives colour; leave generator.out_channels at 3")
         grey = self.pairs == "edges" or recipe(self._recipe, self.degrade_options).always_grey

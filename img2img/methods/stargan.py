@@ -89,7 +89,7 @@ class StarGANConfig(PartSettings, GanSettings):
     generator: str = "resnet"
     discriminator: str = "stargan"
     attributes: tuple[str, ...] = Field(
-        (), description="domains to learn, in order; columns of the table, or folders; none: all"
+        (), description="domains to learn, in order: columns of the table, or folders; none: all"
     )
     exclusive: tuple[tuple[str, ...], ...] = Field(
         (), description="groups of domains of which at most one applies, such as hair colours"
@@ -100,10 +100,10 @@ class StarGANConfig(PartSettings, GanSettings):
     lambda_reconstruction: float = Field(
         10.0, ge=0, description="weight of the L1 distance after translating back"
     )
-    n_critic: int = Field(5, ge=1, description="critic steps for one generator step")
+    n_critic: int = Field(5, ge=1, description="critic steps per generator step")
     relative: bool = Field(False, description="give the generator the change instead of the domain")
     lambda_identity: float = Field(
-        0.0, ge=0, description="weight of the L1 distance to the picture where nothing changes"
+        0.0, ge=0, description="weight of the L1 distance to the picture if nothing is to change"
     )
     identity_share: float = Field(
         0.15, ge=0, le=1, description="share of pictures whose target is to stay unchanged"

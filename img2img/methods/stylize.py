@@ -78,9 +78,9 @@ class StylizeConfig(PartSettings, GanSettings):
     style_size: int = Field(
         0, ge=0, le=4096, description="shorter side of a painting in pixels; 0: the crop size"
     )
-    crops: int = Field(1200, ge=1, description="crops of photographs, at least")
+    crops: int = Field(1200, ge=1, description="minimum number of crops of photographs")
     crop_scale: tuple[float, float] = Field(
-        (0.3, 1.0), description="least and largest side of a crop, relative to the shorter side"
+        (0.3, 1.0), description="smallest and largest side of a crop, relative to the shorter side"
     )
     content_layer: LayerName = Field("relu4_1", description="layer of VGG19 that keeps the content")
     lambda_content: float = Field(1.0, ge=0, description="weight of the photograph's content")
@@ -137,7 +137,7 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
         self.G = build_generator(c.generator, options | c.generator_options)
         self.G.use_norm_statistics(c.norm_statistics)
         if self.G.in_channels != 3 or self.G.out_channels != 3:
-            raise ConfigError("stylize needs colour on both sides; VGG19 looks at RGB")
+            raise ConfigError("stylize needs colour on both sides; VGG19 takes RGB")
         self.nets = {"G": self.G}
         self.optimizers = {"G": adam([self.G], c.lr, c.beta1, c.beta2)}
         self.generators = {"model": self.G}

@@ -34,8 +34,8 @@ class Metric:
     networks: tuple[str, ...] = ()
 
     def available(self) -> bool:
-        """Whether the weights that it needs are here. Raises ConfigError for a file that is given
-        or found and cannot be read or is not the known one."""
+        """Whether the weights that it needs are available. Raises ConfigError for a file that is
+        given or found and cannot be read or is not the known one."""
         return not missing_features(*self.networks)
 
 
@@ -51,7 +51,7 @@ METRICS: dict[str, Metric] = {
         lpips, "", higher_is_better=False, least_side=32, networks=("alexnet", "lpips")
     ),
 }
-# What a training computes of its held-out pictures unless it is told otherwise: quick ones.
+# What a training computes of its held-out pictures by default: quick ones.
 DEFAULT_METRICS = ("l1", "psnr", "ssim")
 
 __all__ = ["DEFAULT_METRICS", "METRICS", "Metric"]

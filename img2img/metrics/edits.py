@@ -235,7 +235,7 @@ def _checked(pictures: Tensor, labels: Tensor, groups: Sequence[Sequence[int]]) 
     for place, share in enumerate(known.mean(0).tolist()):
         if share in (0.0, 1.0):
             raise DataError(
-                f"label {place} is {share:.0f} in every picture, so that nothing can be learned "
+                f"label {place} is {share:.0f} in every picture, so nothing can be learned "
                 "about it; leave it out"
             )
     for group in groups:

@@ -17,7 +17,8 @@ _BIN = 8
 # their colours cover at least this share of those (facades 0.9997, photographs 0.8).
 _PLAIN, _COVERED = 0.2, 0.95
 _NO_MAPS = (
-    "these are no label maps of plain colours; give the palette, or leave the scores of classes out"
+    "these are not label maps of plain colours; give the palette, or leave out the scores of "
+    "classes"
 )
 # Pixels of one distance computation in `to_classes`.
 _PIXELS = 1 << 18

@@ -129,7 +129,7 @@ def _target(info: ModelInfo, choice: str, labels: bool) -> Target:
             f"`domains` {choice}: {names} cannot be cleared alone; name what replaces it"
         )
     if on & off:
-        raise UsageError(f"`domains` {choice}: sets and clears the same")
+        raise UsageError(f"`domains` {choice}: sets and clears the same domain")
     for group in _groups(info):
         if len(group & on) > 1:
             names = " and ".join(info.domains[k] for k in sorted(group & on))

@@ -41,7 +41,7 @@ _FIELDS = ("title", "licence", "files", "card", "purpose", "speed", "sample")
 
 
 def weights_folder() -> Path:
-    """Where the shipped weights lie: the installed place first, then the checkout's."""
+    """Where the shipped weights are: the installed place first, then the checkout's."""
     here = Path(__file__).resolve().parent.parent
     for folder in (here / "weights", here.parent / "weights"):
         if (folder / "index.json").is_file():

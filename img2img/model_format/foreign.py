@@ -211,7 +211,7 @@ def _fit(
     surplus = [key for key in tensors if key not in places and key not in droppable]
     if missing or surplus:
         lacks = f"lacks {quoted(missing)}" if missing else ""
-        besides = f"has {quoted(surplus)} besides" if surplus else ""
+        besides = f"also has {quoted(surplus)}" if surplus else ""
         raise ModelError(f"{looks} {' and '.join(filter(None, (lacks, besides)))}")
     wide = {
         found.theirs(f"{name}.weight")

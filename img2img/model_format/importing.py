@@ -25,8 +25,8 @@ Statistics = Literal["batch", "running"]
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What a file of weights does not say. Where None or empty, a default is taken, and listed
-    among what was assumed.
+    """What a file of weights does not record. If None or empty, a default is used and listed as an
+    assumption.
 
     Attributes:
         name: of the model. [the name of its file]
@@ -57,9 +57,9 @@ class Imported:
     """A model file made of another project's weights.
 
     Attributes:
-        info: what the model file says of itself.
+        info: the metadata of the model file.
         foreign: what was recognised, and what was done to the weights.
-        assumed: what was not said and taken to be so, one phrase each.
+        assumed: assumptions that were made, one phrase each.
     """
 
     info: ModelInfo
@@ -138,7 +138,7 @@ def _info(
     if options.size is None:
         assumed.append(f"working size: {size} pixels (`size`)")
     elif 0 < options.size < generator.minimum or options.size < 0:
-        raise UsageError(f"`size` {options.size}: give 0 or {generator.minimum} pixels and more")
+        raise UsageError(f"`size` {options.size}: give 0, or at least {generator.minimum} pixels")
     direction = _stated(options.direction, "A -> B", "direction", assumed)
     licence = _stated(options.licence, "unknown", "licence", assumed)
     return ModelInfo(

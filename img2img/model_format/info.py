@@ -1,4 +1,4 @@
-"""`ModelInfo`: what a model file says of itself. Plain data; needs neither torch nor pydantic."""
+"""`ModelInfo`: the metadata of a model file. Plain data; needs neither torch nor pydantic."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCALES = (1, 2, 4)
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Everything needed to rebuild a generator and to use it rightly.
+    """Everything needed to rebuild a generator and to use it correctly.
 
     Attributes:
         name: short name, e.g. `painting`.
@@ -48,13 +48,13 @@ class ModelInfo:
         domains: names of the domain vector's entries, in order.
         one_hot: exactly one entry is 1 (folders); else any may be (attributes).
         exclusive: groups of domains of which at most one is 1 (hair colours).
-        relative: the domain vector says what to change (1 sets, -1 clears, 0 leaves) instead of
-            what shall hold.
+        relative: the domain vector states what to change (1 sets, -1 clears, 0 leaves) instead of
+            the final state.
         direction: what goes in and what comes out, in words.
         training: provenance: data, steps, settings, versions, device.
         licence: of the weights, with any restriction that the training data bring.
         quality: measured figures by name.
-        inputs: what the pictures that the generator learned from were like
+        inputs: statistics of the pictures that the generator learned from
             (`images.usual_traits`); empty: not known.
     """
 
@@ -175,7 +175,7 @@ class ModelInfo:
         if strange:
             raise ModelError(
                 f"{where}: metadata field exclusive names {', '.join(sorted(strange))}, "
-                "which is no domain"
+                "which is not a domain"
             )
 
 

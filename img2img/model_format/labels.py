@@ -48,7 +48,7 @@ def parse_table(path: Path, attributes: Sequence[str] = ()) -> Table:
         names, body = lines[1], lines[2:]
     names = [name.strip() for name in names]
     if not names or len(set(names)) != len(names):
-        raise DataError(f"{path}: its header names no attributes, or one twice")
+        raise DataError(f"{path}: its header names no attributes, or names one twice")
     unknown = [name for name in attributes if name not in names]
     if unknown:
         raise DataError(f"{path}: no attribute '{unknown[0]}'.{proposal(unknown[0], names)}")
@@ -73,7 +73,7 @@ def _problem(number: int, name: str, values: list[str], wanted: int, seen: set[s
     wrong = [v for v in values if v not in ("-1", "0", "1")]
     if wrong:
         return f"row {number} ({name}): value '{wrong[0]}' is not -1, 0 or 1"
-    return f"row {number}: {name} a second time" if name in seen else ""
+    return f"row {number}: {name} appears a second time" if name in seen else ""
 
 
 class Labels:

@@ -166,7 +166,7 @@ def _norm_of(
         )
     norm = hints.norm or possible[0]
     if hints.norm is None and norm == "instance":  # the references' batch norm shows
-        notes.append(f"{norm} norm assumed (its tensors fit {possible[1]} as well)")
+        notes.append(f"{norm} norm assumed (its tensors also fit `norm` {possible[1]})")
     if norm == "batch":
         notes.append(_BATCH)
     return norm, affine
@@ -227,7 +227,7 @@ def _resnet(tensors: Mapping[str, Tensor], hints: Hints) -> Layout:
     elif hints.padding == "replicate":
         config["block_padding"] = "replicate"
     elif hints.padding is None:
-        notes.append("padding by reflection assumed (no trace of it in weights)")
+        notes.append("reflection padding assumed (the weights do not show it)")
     return Layout(layout, "resnet", config, resnet_names, tuple(notes))
 
 
@@ -266,7 +266,7 @@ def _unet(tensors: Mapping[str, Tensor], hints: Hints) -> Layout:
         "padding": "zero",
     }
     if depth > 5 and hints.dropout is None:
-        notes.append(f"dropout {'on' if dropout else 'off'} assumed (no trace of it in weights)")
+        notes.append(f"dropout {'on' if dropout else 'off'} assumed (the weights do not show it)")
     return Layout(layout, "unet", config, unet_names(depth), tuple(notes))
 
 

@@ -1,4 +1,4 @@
-"""Weights as `torch.save` wrote them, read without running anything that stands in the file."""
+"""Weights as `torch.save` wrote them, read without running anything in the file."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def check_scale(name: str, options: Mapping[str, Any]) -> None:
     if name in GENERATORS and "scale" not in GENERATORS[name].Config.model_fields:
         able = [n for n, net in GENERATORS.items() if "scale" in net.Config.model_fields]
         raise ConfigError(
-            f"generator.scale={options['scale']}: {name} gives pictures of the size that goes in; "
+            f"generator.scale={options['scale']}: {name} keeps the size of its input; "
             f"give `generator={able[0]}`"
         )
     build_generator(name, options)

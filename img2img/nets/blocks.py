@@ -182,7 +182,7 @@ def refuse_forgotten_domain(what: str, domains: int, norm: Norm, padding: Paddin
     constant plane padded by reflection stays constant, and instance norm subtracts it."""
     if domains and padding == "reflect" and norm == "instance":
         raise ValueError(
-            f"a {what} with domains, instance norm and reflection padding forgets its domain; "
+            f"a {what} with domains, instance norm and reflection padding loses its domain; "
             "use padding=zero"
         )
 

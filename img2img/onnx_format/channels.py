@@ -24,7 +24,7 @@ def channels_first(model: OnnxModel) -> OnnxModel:
     first = _at_the_start(model.nodes, name)
     last = _at_the_end(model.nodes, end)
     if first is None or last is None or first is last:
-        raise ValueError("its channels stand last, and no Transpose brings them forward")
+        raise ValueError("its channels come last, and no Transpose brings them forward")
     nodes = []
     for node in model.nodes:
         if node is first or node is last:

@@ -184,7 +184,9 @@ class Graph:
         end = seen.get(self._result)
         scale = 1 / Fraction(end.seen.shrink) if end else Fraction(0)
         if end is None or scale.denominator > 1:
-            raise UnknownReach("it gives no picture of the size of its input, nor a larger one")
+            raise UnknownReach(
+                "its output is not a picture of the size of its input or a multiple of it"
+            )
         inputs = [seen[norm.inputs[0]].seen for norm in self._norms]
         norms = tuple(NormPlace(x.shrink, x.reach) for x in inputs)
         memory = bytes_per_pixel(self._nodes, seen, self.picture, self._result)

@@ -58,7 +58,7 @@ class ExportedFile:
         model: what the file holds.
         info: what it says of the network.
         export: what it says of its graph and its proof; None in older files.
-        digest: its SHA-256, as it stands in the file.
+        digest: its SHA-256, as recorded in the file.
     """
 
     model: OnnxModel
@@ -104,7 +104,7 @@ def _info(model: OnnxModel, path: Path) -> ModelInfo:
     try:
         described = json.loads(model.metadata[KEY])
     except (KeyError, ValueError, RecursionError):
-        raise ModelError(f"{path}: without readable img2img metadata") from None
+        raise ModelError(f"{path}: has no readable img2img metadata") from None
     if not isinstance(described, dict):
         raise ModelError(f"{path}: its img2img metadata is not a table")
     return ModelInfo.from_dict(described, str(path))

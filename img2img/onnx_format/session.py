@@ -123,7 +123,7 @@ def open_session(
 def providers_for(device: str, precision: str, tensorrt: bool = False) -> Providers:
     """What onnxruntime is to run on, preferred first.
 
-    Raises UsageError for an unknown device, EnvironmentFault for one that is not here.
+    Raises UsageError for an unknown device, EnvironmentFault for one that is not available.
     """
     onnxruntime = _onnxruntime()
     if device == "cpu" and not tensorrt:
@@ -149,7 +149,7 @@ def providers_for(device: str, precision: str, tensorrt: bool = False) -> Provid
         return ON_CPU
     what = "runner 'tensorrt'" if device == "auto" else f"device '{device}'"
     raise EnvironmentFault(
-        f"{what} is not here ({count} CUDA devices, onnxruntime "
+        f"{what} is not available ({count} CUDA devices, onnxruntime "
         f"{'with' if there else 'without'} {'TensorRT' if tensorrt else 'CUDA'}); "
         "see img2img doctor"
     )

@@ -126,7 +126,7 @@ def _try(data: bytes, trial: Trial) -> dict[str, object]:
         sides = shape[1:3] if trial.last else shape[2:4]
         channels = shape[-1] if trial.last else shape[1] if len(shape) > 1 else 0
         if len(shape) != 4 or shape[0] != (trial.batch or 1):
-            return {"refused": f"it gives {shape}, no picture for each picture"}
+            return {"refused": f"it gives {shape}, not one picture for each picture"}
         if channels not in (1, 3):
             return {"refused": f"it gives {channels} channels; pictures have 1 or 3"}
         if answer.dtype.name not in ("float32", "float16", "uint8"):
@@ -134,8 +134,8 @@ def _try(data: bytes, trial: Trial) -> dict[str, object]:
         if tuple(sides) == (height, width):
             least = 1 if fixed else multiple * odd
             return asdict(Found(multiple, least, int(channels), answer.dtype.name))
-        seen = seen or f"of {width}x{height} pixels it makes {sides[1]}x{sides[0]}"
-    return {"refused": f"it gives no picture of the size that goes in: {seen}"}
+        seen = seen or f"it turns {width}x{height} pixels into {sides[1]}x{sides[0]}"
+    return {"refused": f"its output differs from its input in size: {seen}"}
 
 
 def _run(session: Session, trial: Trial, height: int, width: int) -> Array:

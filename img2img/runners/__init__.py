@@ -92,17 +92,17 @@ def open_runner(
     """Open the model file `path` on `device` (auto, cpu, cuda, cuda:N, mps) to compute in
     `precision` (auto, fp32, bf16, fp16; fp32 is exact).
 
-    Runner `auto` takes the fastest that is here: see `choice.choose`, also for `pixels`, the
+    Runner `auto` takes the fastest one available: see `choice.choose`, also for `pixels`, the
     number of input pixels to come (or a function of the model's working size that gives it). With
     `auto` and an unknown number of pixels that is onnxruntime for .onnx files. Precision `auto` of
     a named runner is fp32, or that of the file.
 
     `layout` (nchw or nhwc) and `value_range` (-1..1, 0..1 or 0..255; none for graphs of uint8) are
-    for .onnx files made elsewhere, which do not say how pictures go in: see `ForeignRunner`.
+    for .onnx files made elsewhere, which do not describe their input: see `ForeignRunner`.
 
     Raises:
-        UsageError: unknown runner, precision, layout or range, or one that does not take this kind
-            of file.
+        UsageError: unknown runner, precision, layout or range, or a runner that does not take this
+            kind of file.
         ModelError: the file is refused.
         EnvironmentFault: the device is absent, the processor lacks the precision, or (MissingExtra)
             the runner's package is not installed.

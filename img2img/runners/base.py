@@ -23,13 +23,13 @@ class Runner(ABC):
     """An opened model.
 
     Attributes:
-        info: what the model file says of itself.
+        info: the metadata of the model file.
         description: what runs it, e.g. `onnxruntime cpu fp32`.
         precision: in which it computes: fp32, bf16, fp16 or int8.
-        batch_pixels: how many pixels are best translated at once. A processor's caches hold one
-            picture of 256x256; a GPU wants more.
-        reason: why `auto` chose it; empty where nothing was chosen.
-        export: what an exported file says of its graph; None for others and older files.
+        batch_pixels: the best number of pixels to translate at once. A processor's caches hold one
+            picture of 256x256; a GPU needs more.
+        reason: why `auto` chose it; empty if nothing was chosen.
+        export: what an exported file records about its graph; None for others and older files.
     """
 
     info: ModelInfo
@@ -54,8 +54,8 @@ class Runner(ABC):
 
         `domain`: float32 (N, domains) of 0 and 1 (and -1 where `info.relative`) for a
         model of several domains.
-        Raises UsageError for a domain that is missing, misshapen or not wanted, MemoryFault when
-        so much does not fit in memory, ModelError for a result of another size.
+        Raises UsageError for a domain that is missing, has a wrong shape or is not expected,
+        MemoryFault if this does not fit in memory, ModelError for a result of another size.
         """
         check_domain(self.info, x, domain)
         self._check_open()
@@ -92,7 +92,7 @@ class Runner(ABC):
         type, (H, W, 3) of `info.scale` times the size, (H, W, 1) from a model of one channel.
         `domains`: for each picture one 0 or 1 for each of `info.domains`, where the model has them.
 
-        Raises MemoryFault when so much does not fit in memory.
+        Raises MemoryFault if this does not fit in memory.
         """
         planes = [self.planes(pixels) for pixels in pictures]
         x = planes[0][None] if len(planes) == 1 else np.stack(planes)
@@ -137,7 +137,7 @@ def check_channels(info: ModelInfo, where: str) -> None:
 
 
 def check_domain(info: ModelInfo, x: Float, domain: Float | None) -> None:
-    """Raise UsageError unless `domain` is what the model wants for the batch `x`."""
+    """Raise UsageError unless `domain` is what the model needs for the batch `x`."""
     wanted = (x.shape[0], len(info.domains)) if info.domains else None
     given = None if domain is None else domain.shape
     if given != wanted:

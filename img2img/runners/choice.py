@@ -1,4 +1,4 @@
-"""Which runner `auto` takes for an ONNX file, decided by what is here and by a trial."""
+"""Which runner `auto` takes for an ONNX file, decided by what is available and by a trial."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def choose(
         return _asked_for(path, device, precision)
     first = OnnxRunner(path, device, precision)
     if not first.description.startswith("onnxruntime cpu"):
-        first.reason = "a CUDA device is here"
+        first.reason = "a CUDA device is available"
         return first
     pixels = pixels(first.working_size) if callable(pixels) else pixels
     first.reason = _why_not_tried(first, pixels)
@@ -79,7 +79,7 @@ def _asked_for(path: Path, device: str, precision: str) -> Runner:
     from img2img.runners.openvino import OpenVinoRunner
 
     runner = OpenVinoRunner(path, device, precision)
-    runner.reason = f"{precision} was asked for"
+    runner.reason = f"{precision} was requested"
     return runner
 
 
@@ -131,7 +131,7 @@ def _fastest(path: Path, base: _Tried, precision: str) -> Runner:
         base.runner.close()
         fp32.runner.reason = f"{_times(base, fp32)}{bf16_note}"
         return fp32.runner
-    found = "is not faster in fp32" if same else "gives another picture"
+    found = "is not faster in fp32" if same else "gives a different picture"
     base.runner.reason = f"OpenVINO {found}{bf16_note}"
     return base.runner
 

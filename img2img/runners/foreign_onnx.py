@@ -170,7 +170,7 @@ class ForeignRunner(Runner):
         height, width = x.shape[2:]
         if (fixed_height or height, fixed_width or width) != (height, width):
             raise UsageError(
-                f"{self.info.name}: takes {fixed_width or 'any'}x{fixed_height or 'any'} alone, "
+                f"{self.info.name}: takes only {fixed_width or 'any'}x{fixed_height or 'any'}, "
                 f"not {width}x{height}; scale or crop the pictures first"
             )
         given = self._entered(self._extended(x))

@@ -22,7 +22,7 @@ class TorchRunner(Runner):
         UsageError: an unknown device, or a precision that is nothing for it.
         ModelError: the file is refused.
         MissingExtra: torch is not installed.
-        EnvironmentFault: a device asked for by name that is not here, a precision that it does
+        EnvironmentFault: a device asked for by name that is not available, a precision that it does
             not have, or no compiler.
     """
 
@@ -47,7 +47,9 @@ class TorchRunner(Runner):
         try:
             generator = generator.to(place)
         except (RuntimeError, AssertionError) as error:
-            raise EnvironmentFault(f"device '{device}' is not here: {first_line(error)}") from None
+            raise EnvironmentFault(
+                f"device '{device}' is not available: {first_line(error)}"
+            ) from None
         _check_precision(torch, place.type, self.precision)
         self._type = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
             self.precision

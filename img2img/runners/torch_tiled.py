@@ -35,7 +35,7 @@ _FACTOR = 2.0
 
 
 class _Reached(Exception):
-    """The normalisation that was asked for is reached; the rest of the pass is not needed."""
+    """The normalisation that was requested is reached; the rest of the pass is not needed."""
 
 
 class TorchTiledModel(TiledModel):

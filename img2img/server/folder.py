@@ -18,7 +18,7 @@ _TRIES = 3
 
 
 class UploadFolder:
-    """A folder of this server alone in the system's folder for temporary files; made anew, after
+    """A folder of this server alone in the system's folder for temporary files; created anew, after
     those of servers that were killed are removed.
 
     Its name has the number of the process, for people. Whether its server lives is told by a lock

@@ -36,7 +36,7 @@ class Metrics:
         self._add(name, _labelled("_count", labels), 1)
 
     def text(self, gauges: Iterable[tuple[str, float]] = ()) -> str:
-        """All of it; `gauges` are what stands at this moment."""
+        """All of it; `gauges` are the current values."""
         with self._lock:
             for name, value in gauges:
                 self._counts.setdefault(name, {})[""] = value

@@ -1,4 +1,4 @@
-"""What `serve` is asked to do: everything that the command takes, as one value."""
+"""The request for `serve`: everything that the command takes, as one value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST = 10**6
 
 @dataclass(frozen=True, kw_only=True)
 class ServeRequest:
-    """Which models to serve, where, and how much is taken.
+    """Which models to serve, where, and within which limits.
 
     Attributes:
         models: shipped names, run folders or model files; empty: the default model.
@@ -83,7 +83,7 @@ class ServeRequest:
             raise UsageError("`token`: needs 12 to 200 visible ASCII characters without spaces")
         if self.token is None and not is_local(self.host):
             raise UsageError(
-                f"`host` {self.host}: others than this machine can reach it, so a token is needed; "
+                f"`host` {self.host}: other machines can reach it, so a token is needed; "
                 f"set {TOKEN_VARIABLE} or `token`, for example to {secrets.token_urlsafe(18)}"
             )
 

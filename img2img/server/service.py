@@ -65,8 +65,8 @@ class Answer:
     Attributes:
         data: its bytes. `format`: e.g. `JPEG`.
         width, height: in pixels.
-        notes: conversions that lost something, and by what a picture is unlike those that the
-            model learned from, in words.
+        notes: conversions that lost something, and how a picture differs from those that the model
+            learned from, in words.
     """
 
     data: bytes
@@ -223,7 +223,7 @@ class Service:
         return decoded, Hold(self._budget, size, 1)
 
     def gauges(self) -> list[tuple[str, float]]:
-        """What stands at this moment, for `Metrics.text`."""
+        """The current values, for `Metrics.text`."""
         return [
             ("img2img_accepted_pictures", self.room.pictures),
             ("img2img_waiting_pictures", self.batcher.waiting),

@@ -16,7 +16,7 @@ _share: int | None = None
 
 
 def share(count: int | None) -> None:
-    """Let this process use at most so many cores, since others run beside it; None: all."""
+    """Let this process use at most this many cores, since others run beside it; None: all."""
     global _share
     _share = count
 

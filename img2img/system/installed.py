@@ -30,7 +30,7 @@ def hint(extra: str) -> str:
     options, source = _source()
     receipt = Path(sys.prefix, "uv-receipt.toml")
     if receipt.is_file():
-        # uv makes a tool's environment anew, so the extras that it has are named again.
+        # uv recreates a tool's environment, so its extras are named again.
         extras = ",".join(sorted({extra, *_receipt_extras(receipt)}))
         return _line("uv", "tool", "install", "--force", *options, f"{source}[{extras}]")
     return pip("install", *options, f"{source}[{extra}]")

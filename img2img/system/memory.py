@@ -16,7 +16,7 @@ _MEMINFO = Path("/proc/meminfo")
 
 def free_memory() -> int:
     """Bytes that this process could still take without swapping: what the machine has free, or
-    what its control group leaves; half of all memory, or 2 GiB, where nothing tells."""
+    what its control group leaves; half of all memory, or 2 GiB, if unknown."""
     found = [value for value in (_linux(), _cgroup()) if value is not None]
     if found:
         return min(found)
@@ -30,7 +30,7 @@ def free_memory() -> int:
 
 def total_memory() -> int:
     """Bytes of memory that the machine has, or that its control group allows where that is less;
-    2 GiB where nothing tells."""
+    2 GiB if unknown."""
     found = [value for value in (_linux("MemTotal:"), _cgroup_limit()) if value is not None]
     if found:
         return min(found)

@@ -29,7 +29,7 @@ def words_of(error: BaseException) -> str:
     if name in ("NoCredentialsError", "PartialCredentialsError"):
         return "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role"
     if name in ("EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError"):
-        return "the storage does not answer; is its address right?"
+        return "the storage does not answer; is its address correct?"
     if isinstance(error, OSError) and error.errno is not None:
         return describe_os_error(error)
     return first_line(error)

@@ -26,7 +26,7 @@ def check_same(
 
     Raises, in all of them:
         ConfigError: one was started with other settings.
-        DataError: one reads other pictures: other names, sizes of files or labels.
+        DataError: one reads other pictures: different names, file sizes or labels.
     """
     if processes.count == 1:
         return
@@ -38,7 +38,7 @@ def check_same(
         if differing:
             raise _everywhere(
                 ConfigError(
-                    f"process {rank} of {processes.count} has other settings than the first: "
+                    f"process {rank} of {processes.count} has different settings from the first: "
                     f"{'; '.join(differing)}; start the same command on every node"
                 )
             )
@@ -50,8 +50,8 @@ def check_same(
             difference = _difference(every_name[rank], every_name[0])
             raise _everywhere(
                 DataError(
-                    f"process {rank} of {processes.count} reads other {what} pictures than the "
-                    f"first: {difference}; copy the same folder to every node"
+                    f"process {rank} of {processes.count} reads different {what} pictures from "
+                    f"the first: {difference}; copy the same folder to every node"
                 )
             )
 
@@ -61,7 +61,7 @@ def _difference(names: Sequence[str], first: Sequence[str]) -> str:
     if surplus or missing:
         example = f"{surplus[0]} only there" if surplus else f"{missing[0]} is missing there"
         return f"{len(names)} instead of {len(first)}, {example}"
-    return "other names, sizes of files or labels"
+    return "different names, file sizes or labels"
 
 
 def _everywhere(error: Img2ImgError) -> Img2ImgError:

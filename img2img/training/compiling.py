@@ -41,7 +41,7 @@ def compile_generators(
         Why nothing is compiled although it was chosen, or "".
 
     Raises:
-        ConfigError: compile=on was asked for and the check failed.
+        ConfigError: compile=on was requested and the check failed.
     """
     if not how.on:
         return ""

@@ -24,7 +24,7 @@ Schedule = Literal["linear", "cosine", "step", "constant", "time"]
 
 
 class TrainConfig(Settings):
-    """Everything a run is made of. A step is one batch of `batch_size * accumulate` pictures, an
+    """All settings of a run. A step is one batch of `batch_size * accumulate` pictures, an
     epoch one pass over the data.
 
     `epochs` at full learning rate and `epochs_decay` of decay (the reference's 100 + 100); or
@@ -33,8 +33,8 @@ class TrainConfig(Settings):
 
     `batch_size` 0 or "auto" is measured before the first step (`training.batches`).
 
-    `data` and `out` may be addresses that fsspec knows. Each becomes the folder of this machine
-    that stands for it (`data.mirror.copy_of`), and `remote_data` and `remote_out` the address.
+    `data` and `out` may be addresses that fsspec knows. Each is replaced by its local copy
+    (`data.mirror.copy_of`), and `remote_data` and `remote_out` keep the address.
     """
 
     method: str = Field(description="name of the method")
@@ -99,7 +99,7 @@ class TrainConfig(Settings):
     cache_folder: Path | None = Field(
         None,
         description="where copies of remote data and runs are kept; by default img2img's folder "
-        "in the cache folder of this system",
+        "in the system's cache folder",
     )
     cache_mb: int = Field(4096, ge=0, description="memory for decoded pictures, in MB")
     on_device: OnDevice = Field("auto", description="keep all pictures on the device")
@@ -142,7 +142,7 @@ class TrainConfig(Settings):
         return self.batch_size * self.accumulate
 
     def address_of(self, name: str) -> str:
-        """Where a file of the run folder is found, by anybody."""
+        """Where a file of the run folder is found, as a path or an address."""
         return f"{self.remote_out}/{name}" if self.remote_out else str(self.out / name)
 
     @model_validator(mode="before")
@@ -173,11 +173,11 @@ class TrainConfig(Settings):
         if self.best.endswith(f"_{JUDGE}"):
             other = self.best.replace(JUDGE, "lite0")
             raise ValueError(
-                f"best '{self.best}': {JUDGE} judges models, and none is chosen by its judge; give "
-                f"`best={other}`, which is to be among the metrics too"
+                f"best '{self.best}': {JUDGE} is reserved for judging models, so no model is "
+                f"chosen by it; give `best={other}`, and add it to the metrics too"
             )
         if self.patience and not self.best:
-            raise ValueError("patience needs the figure to wait for, e.g. `best=ssim`")
+            raise ValueError("patience needs a figure to follow, e.g. `best=ssim`")
         return self
 
     @model_validator(mode="after")

@@ -41,7 +41,7 @@ def data_warnings(config: TrainConfig, report: Report | None = None) -> list[str
     if texts and report.examined < report.total:
         texts.append(
             f"data: {report.examined} of {report.total} pictures were checked; img2img data "
-            "check looks at all of them"
+            "check checks all of them"
         )
     return texts
 
@@ -67,7 +67,7 @@ def all_at_once(config: TrainConfig, report: Report | None = None) -> Iterator[N
             stops.append(str(error))
         told = stops
         if len(stops) > 1:
-            told = [f"{len(stops)} faults stop the training"]
+            told = [f"{len(stops)} problems stop the training"]
             told += [f"({k}) {text}" for k, text in enumerate(stops, 1)]
         said = DataError(f"{config.data}: {' '.join(told)}")
         said.everywhere = error.everywhere

@@ -35,7 +35,7 @@ def choose_device(wanted: str) -> torch.device:
         device.type == "mps" and not torch.backends.mps.is_available()
     )
     if absent:
-        raise EnvironmentFault(f"device '{wanted}' is not here; see img2img doctor")
+        raise EnvironmentFault(f"device '{wanted}' is not available; see img2img doctor")
     return device
 
 
@@ -50,7 +50,7 @@ def choose_precision(wanted: Precision, device: torch.device) -> tuple[str, str]
         return wanted, "as set"
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported():
-            return "bf16", "this GPU computes it"
+            return "bf16", "this GPU supports it"
         return "fp16", "this GPU has no bf16"
     if device.type == "cpu":
         for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
@@ -58,7 +58,7 @@ def choose_precision(wanted: Precision, device: torch.device) -> tuple[str, str]
                 kind = "AMX" if "amx" in name else "AVX-512 BF16"
                 return "bf16", f"this CPU has {kind}"
         return "fp32", "this CPU has no bf16 arithmetic"
-    return "fp32", f"bf16 is not proven on {device.type}"
+    return "fp32", f"bf16 is not verified on {device.type}"
 
 
 def choose_memory_format(wanted: MemoryFormat, device: torch.device, precision: str) -> Choice:
@@ -66,7 +66,7 @@ def choose_memory_format(wanted: MemoryFormat, device: torch.device, precision: 
     if wanted != "auto":
         return wanted, "as set"
     if device.type == "cuda" and precision != "fp32":
-        return "channels_last", "tensor cores read it so"
+        return "channels_last", "the layout of tensor cores"
     if device.type == "cuda":
         return "contiguous", "fp32"
     return "contiguous", _unproven("channels_last", device)
@@ -110,7 +110,7 @@ def choose_compilation(
         ConfigError: compile=on together with checkpointing, which the compiler decides by itself.
     """
     if checkpointing and wanted == "on":
-        raise ConfigError("compile=on chooses itself what to recompute; use checkpointing=false")
+        raise ConfigError("compile=on decides by itself what to recompute; use checkpointing=false")
     replayed = graphs == "auto" and device.type == "cuda" and processes == 1
     if wanted != "auto":
         return Compilation(wanted == "on", "as set", wanted == "on", replayed and wanted == "on")
@@ -122,12 +122,12 @@ def choose_compilation(
         importlib.import_module("triton")
     except ImportError:
         return Compilation(False, "triton is not installed")
-    return Compilation(True, "triton is here", graphs=replayed)
+    return Compilation(True, "triton is installed", graphs=replayed)
 
 
 def _unproven(what: str, device: torch.device) -> str:
     known = (
-        "was not faster on the CPU" if device.type == "cpu" else f"is not proven on {device.type}"
+        "was not faster on the CPU" if device.type == "cpu" else f"is not verified on {device.type}"
     )
     return f"{what} {known}"
 

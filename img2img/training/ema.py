@@ -23,7 +23,7 @@ class Average:
         self.restart()
 
     def restart(self) -> None:
-        """Begin anew with the present weights."""
+        """Start again from the present weights."""
         self.count = 0
         self.shadows = {n: copy.deepcopy(net.state_dict()) for n, net in self.nets.items()}
 

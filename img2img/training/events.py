@@ -20,8 +20,7 @@ class TrainingEvent:
 
 @dataclass(frozen=True)
 class DataExamined(TrainingEvent):
-    """`done` of `total` pictures were looked at for what may spoil the training; the time for that
-    may end before all were."""
+    """`done` of `total` pictures were checked for problems; the time limit may end this early."""
 
     kind = "examined"
     done: int
@@ -39,7 +38,7 @@ class DataRead(TrainingEvent):
 
 @dataclass(frozen=True)
 class Fetching(TrainingEvent):
-    """`done` of `total` files of a remote folder are here, `bytes` of `total_bytes`."""
+    """`done` of `total` files of a remote folder have been fetched, `bytes` of `total_bytes`."""
 
     kind = "fetching"
     address: str
@@ -51,8 +50,8 @@ class Fetching(TrainingEvent):
 
 @dataclass(frozen=True)
 class Fetched(TrainingEvent):
-    """The copy of a remote folder is up to date: it has so many `files`, of which some were
-    `fetched` now, and others were `removed`."""
+    """The copy of a remote folder is up to date: it has `files` files, of which `fetched` were
+    fetched now; `removed` others were removed."""
 
     kind = "fetched"
     address: str
@@ -64,7 +63,7 @@ class Fetched(TrainingEvent):
 
 @dataclass(frozen=True)
 class Warned(TrainingEvent):
-    """Something that the user should know and that does not stop the run."""
+    """Something that the user should know but that does not stop the run."""
 
     kind = "warning"
     text: str
@@ -75,11 +74,11 @@ class Started(TrainingEvent):
     """A run begins, or resumes at `step`.
 
     Attributes:
-        steps: of the whole run; None where it ends by the clock, after `minutes`.
+        steps: of the whole run; None if it ends after a time, `minutes`.
         pictures, held_out: samples (pictures or pairs) to learn from and to validate on.
         pictures_from: `memory`, `mapped`, `decoded` or `device`.
         parameters: of each network, by name.
-        batch_reason: why so many pictures at once; empty where the settings say the number.
+        batch_reason: why this batch size; empty if the settings give the number.
     """
 
     kind = "start"
@@ -127,13 +126,13 @@ class Progress(TrainingEvent):
     metrics.jsonl.
 
     Attributes:
-        steps: of the whole run; of one that ends by the clock an estimate.
+        steps: of the whole run; an estimate if it ends after a given time.
         losses: smoothed.
         pictures_per_second: of late.
-        memory_bytes: the most in use so far, of the device, or of this process on the CPU.
+        memory_bytes: the peak so far, of the device, or of this process on the CPU.
         best, best_value, best_step: the best validation so far by the figure that the run follows,
             or by its first one; an empty name before there is one.
-        health: what was last found wrong, in a few words; empty where nothing was.
+        health: the last problem found, in a few words; empty if there was none.
     """
 
     kind = "progress"
@@ -163,7 +162,7 @@ class HealthFigures(TrainingEvent):
 
 @dataclass(frozen=True)
 class HealthNote(TrainingEvent):
-    """A failure that the literature names shows itself.
+    """A failure known from the literature was detected.
 
     Attributes:
         problem: its name, such as `mode-collapse`.
@@ -210,7 +209,7 @@ class Stopped(TrainingEvent):
 
 @dataclass(frozen=True)
 class Finished(TrainingEvent):
-    """The run has come to its end; `figures` are those of the last validation."""
+    """The run has finished; `figures` are those of the last validation."""
 
     kind = "done"
     step: int
@@ -224,7 +223,7 @@ class Finished(TrainingEvent):
 
 @dataclass(frozen=True)
 class DryRun(TrainingEvent):
-    """What a run would take. `memory_bytes` is the peak of a few steps, 0 where it is not known;
+    """What a run would cost. `memory_bytes` is the peak of a few steps, 0 if unknown;
     `config` is the resolved configuration."""
 
     kind = "dry-run"

@@ -1,7 +1,7 @@
 """The training loop, the same for every method. The same call resumes.
 
 All randomness is a function of (seed, step) or (seed, epoch), so a resumed run repeats the
-uninterrupted one to the bit on the same machine with the same number of threads, which
+uninterrupted one bit for bit on the same machine with the same number of threads, which
 `img2img.training.pace` chooses and records. What a run leaves in its folder stands in
 `img2img.training.run_folder`.
 """

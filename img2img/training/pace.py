@@ -216,7 +216,7 @@ class Pace:
         why = f"{self.reason}; " if self.reason.startswith("measured") else ""
         return (
             f"now {self.count} thread{'s' if self.count > 1 else ''} instead of {before} ({why}"
-            "results differ in the last digits; `threads` keeps one number)"
+            "results differ in the last digits; `threads` fixes the number)"
         )
 
 

@@ -72,7 +72,7 @@ class RemoteRun:
             try:
                 lock_file(lock.fileno())
             except OSError:
-                words = "another process of this machine is training into it already"
+                words = "another process on this machine is already training into it"
                 raise EnvironmentFault(f"{self.place.address}: {words}") from None
             yield
 

@@ -231,7 +231,7 @@ def _next(run: RunFiles) -> str:
     )
     if elsewhere:
         lines = f"<p>In a folder with a copy of <bdi>{_text(address)}</bdi>.</p>{lines}"
-    return f"<section><h2>What to type next</h2>{lines}</section>"
+    return f"<section><h2>Next steps</h2>{lines}</section>"
 
 
 def _differing(run: RunFiles, name: str = "") -> str:

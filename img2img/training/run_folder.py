@@ -71,7 +71,7 @@ def _lock(out: Path, lock: TextIO) -> None:
     except OSError:
         lock.seek(0)
         owner = lock.read().strip() or "unknown"
-        raise EnvironmentFault(f"{out}: process {owner} is training here already") from None
+        raise EnvironmentFault(f"{out}: process {owner} is already training here") from None
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ class RunFiles:
 
     @property
     def minutes(self) -> float | None:
-        """Of training in all; None where nothing tells."""
+        """Of training in all; None if unknown."""
         return self.record.get("minutes")
 
     def best(self) -> Best | None:
@@ -91,7 +91,7 @@ class Best:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run in one row; `seconds` is None where nothing tells how long it took."""
+    """A run in one row; `seconds` is None if unknown."""
 
     run: str
     method: str

@@ -181,7 +181,8 @@ def choose_hardware(config: TrainConfig) -> Hardware:
     if not config.batch_size and processes.count > 1:
         raise ConfigError(
             "`batch_size=auto` is measured by one process, and "
-            f"{processes.count} share the work: give `batch_size={4 * processes.count}`, say"
+            f"{processes.count} share the work: give, for example, "
+            f"`batch_size={4 * processes.count}`"
         )
     processes.check_batch(config.batch_size)
     return Hardware(

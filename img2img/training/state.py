@@ -17,7 +17,7 @@ from img2img.training.events import Listener, Warned
 
 # A resumed run must agree with its state in these, or it would learn something else.
 _BINDING = ("method", "settings", "crop_size", "domains")
-# A difference in these is said; the run continues, no longer the uninterrupted one to the bit.
+# A difference in these is reported; the run continues, no longer bit for bit the uninterrupted one.
 _LOOSE = (
     "batch_size", "load_size", "centre_crop", "flip", "augment", "diffaugment", "ada", "seed",
     "precision", "memory_format", "compiled", "ema", "clip_grad", "accumulate", "data_fingerprint",

@@ -173,11 +173,11 @@ def _apart(a: Tensor, b: Tensor) -> float:
 
 
 def memorised(train: Tensor, held_out: Tensor, fake: Tensor) -> float:
-    """How far held-out real pictures are on the way from the training pictures to the outputs, in
-    the discriminator's eyes: 0 where it takes them for real as the training pictures, 1 where it
+    """How far held-out real pictures are on the way from the training pictures to the outputs, as
+    the discriminator sees them: 0 where it takes them for real as the training pictures, 1 where it
     takes them for fakes, which is r_v of arXiv 2006.06676, eq. 1. Two standard errors of the
-    difference are taken off, so that few pictures prove nothing. NaN for fewer than 4 of a kind, or
-    where the outputs are not told from the training pictures."""
+    difference are subtracted, so that few pictures prove nothing. NaN for fewer than 4 of a kind,
+    or if the outputs are not distinguished from the training pictures."""
     if min(len(train), len(held_out), len(fake)) < _LEAST:
         return math.nan
     gap = float(train.mean() - fake.mean())

@@ -26,7 +26,7 @@ class Tally:
         return {n: float(v / self.counts[n]) for n, v in self.sums.items()}
 
     def means(self, across: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """The means, averaged over the processes by `across`; starts anew."""
+        """The means, averaged over the processes by `across`; starts again."""
         means = {n: float(across(v / self.counts[n])) for n, v in self.sums.items()}
         self.sums, self.counts = {}, {}
         return means

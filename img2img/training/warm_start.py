@@ -47,7 +47,7 @@ def warm_start(method: Method, source: Path) -> list[str]:
     weights = read_weights(method, source)
     said = fit_weights(method, weights)
     if new := [name for name in method.generators if name not in weights]:
-        said.append(f"{source} has no weights for {', '.join(new)}: untrained at the start")
+        said.append(f"{source} has no weights for {', '.join(new)}: they start untrained")
     return said
 
 

@@ -180,7 +180,7 @@ def _two_sides(
         layout.preset = preset_here()
         for side in "AB":
             if not sides.get(("train", side)):
-                layout.stop("empty", f"set {side} holds no pictures", "put pictures there")
+                layout.stop("empty", f"set {side} holds no pictures", "add pictures to it")
         return layout
     layout = Layout("A and B paired", method or "pix2pix", preset_here(), groups=sides)
     for part in ("train", "held out"):
@@ -302,7 +302,7 @@ def _folders(root: Path, domains: dict[str, dict[str, list[Path]]]) -> Layout:
                         "empty",
                         part == "train",
                         f"domain {name} has no pictures ({part})",
-                        "put pictures there or remove the folder",
+                        "add pictures to it or remove the folder",
                     )
                 )
     if len(domains) < 2:

@@ -149,7 +149,8 @@ def _single(
     findings = []
     if len(wrong):
         rows = [
-            f"{relative(root, pairs[k][0])} (rather with {_b_of(root, pairs[int(found.best[k])])})"
+            f"{relative(root, pairs[k][0])} (fits better with "
+            f"{_b_of(root, pairs[int(found.best[k])])})"
             for k in wrong.tolist()
         ]
         findings.append(

@@ -72,8 +72,8 @@ def sizes(root: Path, good: Sequence[Seen], layout: Layout) -> list[Finding]:
             Finding(
                 "tiny",
                 False,
-                f"{several(len(tiny), 'picture')} with a side under {_SMALL} pixels, the least of "
-                f"{min(s.width for s in tiny)}x{min(s.height for s in tiny)}: "
+                f"{several(len(tiny), 'picture')} with a side under {_SMALL} pixels, the "
+                f"smallest {min(s.width for s in tiny)}x{min(s.height for s in tiny)}: "
                 f"{named(root, [s.path for s in tiny])}",
                 "enlarged, they contain nothing to learn; remove them",
                 tuple(s.path for s in tiny),
@@ -180,8 +180,7 @@ def duplicates(root: Path, good: Sequence[Seen], layout: Layout) -> list[Finding
     given = len({part for part, _ in layout.groups}) > 1
     fixes = {
         "leak": "remove them from one of the two, or make new sets with img2img data split; "
-        "figures "
-        "of held-out pictures are too good with them",
+        "with them, figures of held-out pictures are too good",
         "labels": "a picture belongs to one of them; remove the other",
         "duplicates": "keep one of each"
         + ("" if given else "; held-out pictures could be among those learned from"),
@@ -234,7 +233,7 @@ def amounts(layout: Layout) -> list[Finding]:
                 False,
                 f"only {rows} to learn from",
                 f"{enough} or more are usual; add some, or `diffaugment=color,translation` "
-                "stretches what there is",
+                "makes more of those there are",
             )
         )
     many = [n for n in counts.values() if n]

@@ -113,7 +113,7 @@ def _translate(
         naming = Naming(suffix, request.name, info.name)
         plan = Plan(request, inputs, out, records, settings, info, naming, folder)
         yield Started(
-            info, translator.description, "as this machine runs it; each actor opens its own",
+            info, translator.description, "on this machine; each actor makes its own choice",
             size, plan.inputs, plan.todo + plan.ended,
         )  # fmt: skip
         translator.close()

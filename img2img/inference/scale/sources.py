@@ -25,7 +25,7 @@ class Source:
 
 
 class Inputs:
-    """The inputs of a request; listed anew each time, and never held.
+    """The inputs of a request; listed again each time, and never kept in memory.
 
     Attributes:
         places: where they are; for a single file its folder.

@@ -126,7 +126,7 @@ class Coding:
 
 def check_codec(name: str | None, container: str) -> None:
     """Raise UsageError for a codec that is unknown, or not for the container; EnvironmentFault for
-    one whose encoder is not here."""
+    one whose encoder is not available."""
     if name is None:
         return
     if name not in CODECS:
@@ -142,7 +142,7 @@ def check_codec(name: str | None, container: str) -> None:
 
 def coding_for(clip: Clip, container: str, name: str | None, quality: int, scale: int) -> Coding:
     """How the translation of `clip` is written into `container`; `name` chooses the codec. Raises
-    EnvironmentFault where no encoder is here."""
+    EnvironmentFault if no encoder is available."""
     deep = clip.depth == 16
     if name is None:
         # Eight bits play everywhere as H.264, ten hardly anywhere: those are HEVC's and AV1's.
@@ -157,7 +157,7 @@ def coding_for(clip: Clip, container: str, name: str | None, quality: int, scale
     pixels = codec.deep if deep else codec.pixels
     if not pixels:
         pixels = codec.pixels
-        notes.append(f"its 10 bits are reduced to 8, which is what {name} holds here")
+        notes.append(f"its 10 bits are reduced to 8, the bit depth of {name} here")
     width, height = scale * clip.width, scale * clip.height
     if codec.even and (width % 2 or height % 2):
         whole = width + width % 2, height + height % 2

@@ -46,7 +46,7 @@ class ClipsStarted:
     """The model is open and the clips are known.
 
     Attributes:
-        model: what the model file says of itself.
+        model: the metadata of the model file.
         runner: what runs it; `reason`: why `auto` chose it.
         working_size: long side in pixels at which the network works; 0: each clip's own size.
         clips: to translate.
@@ -86,7 +86,7 @@ class ClipProgress:
 
 @dataclass(frozen=True, slots=True)
 class ClipEvent:
-    """One clip has an end.
+    """One clip is finished.
 
     Attributes:
         source, target: the files; `target` exists when `status` is `done` or `skipped`.

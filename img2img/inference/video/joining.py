@@ -50,7 +50,7 @@ def join(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Joined | None:
     """Write `target` from the encoded `segments`, whose packets are copied, and the sound of
-    `clip`, which is copied where the container holds its codec and encoded anew where not.
+    `clip`, which is copied where the container holds its codec and re-encoded otherwise.
 
     Args:
         times: the time stamp of each frame, in units of the clip's time base.
@@ -128,7 +128,7 @@ def exactly_units(seconds: Fraction, base: Fraction) -> int:
 
 
 class _Sound:
-    """One stream of sound: copied, or encoded anew."""
+    """One stream of sound: copied, or re-encoded."""
 
     def __init__(self, stream: AudioStream, target: AudioStream, coded: bool):
         self.stream, self.target, self.coded = stream, target, coded

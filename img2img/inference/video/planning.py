@@ -114,7 +114,9 @@ class ClipPlanner:
             if self._request.name != "{stem}":
                 raise UsageError(f"`name` needs a folder as `out`, not the file {out}")
             if self._suffix is not None and CONTAINERS[self._suffix] != CONTAINERS[suffix]:
-                raise UsageError(f"`format` {self._request.format} and `out` {out} contradict")
+                raise UsageError(
+                    f"`format` {self._request.format} and `out` {out} contradict each other"
+                )
             return True
         if suffix in CLIPS or is_picture_name(out.name):
             raise UsageError(

@@ -332,7 +332,7 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, raw: V
             f"brighter in the shadows than those it was trained on"
         )
     if raw.interlaced_frame:
-        notes.append("interlaced: translated as it is stored; deinterlace it first for good edges")
+        notes.append("interlaced: translated as it is stored; deinterlace it first for clean edges")
     if raw.format.name.startswith(("yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "ya")):
         notes.append("its transparency is not kept")
     others = {s.type for s in container.streams if s.type not in ("video", "audio")}

@@ -127,7 +127,7 @@ class ClipWork:
                 write.submit(writer.finish).result()  # what is done is kept
                 return
             if self._state.done < total:
-                raise PictureError("it gave fewer frames when it was read again")
+                raise PictureError("it gave fewer frames when it was read the second time")
 
     def _batches(
         self, ahead: Ahead[_Frame], found: Survey
@@ -135,7 +135,7 @@ class ClipWork:
         """Frames of one shot, with the network that holds its statistics.
 
         A network's rounding depends on how many frames it is given. So that is a matter of their
-        numbers alone, never of how fast they are read, and begins anew with each segment: a clip
+        numbers alone, never of how fast they are read, and restarts with each segment: a clip
         that is resumed there is the same to the bit.
         """
         segment, began = self._options.segment, self._state.done
@@ -185,7 +185,7 @@ def _from(reader: Reader, found: Survey, first: int) -> Iterator[_Frame]:
         if frame.index >= len(found.times):
             return
         if frame.pts != found.times[frame.index]:
-            raise PictureError("it gave other time stamps when it was read again")
+            raise PictureError("its time stamps differed when it was read the second time")
         if frame.index >= first:
             yield _Frame(frame.index, frame.pts, frame.pixels())
 

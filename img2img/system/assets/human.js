@@ -173,8 +173,8 @@
       ? `Threshold ${result.threshold_ms} ms, ${percent(result.all.error_rate)} of the answers wrong`
       : `${percent(result.all.error_rate)} of the answers wrong`;
     $("meaning").textContent = timed
-      ? `The threshold (HYPE time) is the exposure shown most often: the longer, the better the fakes. HYPE takes 150 pictures for it; these were ${pictures.length}.`
-      : "That is the score of HYPE infinity: at 50 % nobody can tell the fakes from the real pictures, above it the fakes look more real than these.";
+      ? `The threshold (HYPE time) is the exposure shown most often: the longer, the better the fakes. HYPE uses 150 pictures for it; this test had ${pictures.length}.`
+      : "This is the score of HYPE infinity: at 50 % nobody can tell the fakes from the real pictures; above 50 % the fakes look more real than those.";
     const rows = [["Real", result.real], ["Fake", result.fake], ["All", result.all]];
     $("rates").replaceChildren(...rows.map(([name, { count, errors, error_rate, interval }]) => {
       const head = element("th", name);

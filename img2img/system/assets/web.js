@@ -173,7 +173,7 @@
     const seen = Object.assign(document.createElement("canvas"), { width: before.canvas.width, height: before.canvas.height });
     seen.getContext("2d").drawImage(before.canvas, 0, 0);
     if (settings.scale > 1) {
-      // Beside the result stands what the network saw, enlarged by the browser.
+      // Next to the result is what the network saw, enlarged by the browser.
       for (const { canvas } of [before, after]) Object.assign(canvas, { width, height });
       before.imageSmoothingQuality = "high";
       before.drawImage(seen, 0, 0, width, height);
