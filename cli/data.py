@@ -84,6 +84,7 @@ def check_command(
         from img2img.data.checks import check_data, check_sheet
         from img2img.data.mirror import mirror
         from img2img.system.places import is_address
+        from img2img.training.data_check import wanted
 
     root = Path(data)
     shown = data if is_address(data) else str(root)
@@ -92,7 +93,8 @@ def check_command(
         cache = next(map(Path, folders), None)
         root = mirror(data, cache, note=note).folder
     with counting("looked at", shown=not json) as progress:
-        checked = check_data(root, method, None, progress, set_ or [], shown)
+        needs = wanted(method) if method else None
+        checked = check_data(root, needs, None, progress, set_ or [], shown)
     report = checked.report
     if sheet is not None:
         write_png(sheet, check_sheet(checked))

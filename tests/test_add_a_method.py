@@ -15,12 +15,15 @@ import pytest
 import torch
 
 from img2img import methods
+from img2img.data.checks import check_data
+from img2img.evaluation.sources import for_model
 from img2img.methods import METHODS, Method
 from img2img.model_format.checkpoint import load_model
 from img2img.settings import described
 from img2img.training import presets_of, resolve, train
+from img2img.training.data_check import wanted
 from tests import test_loop, test_pix2pix
-from tests.conftest import ROOT, Main, into
+from tests.conftest import ROOT, Main, into, picture
 
 PAGE = ROOT / "docs" / "how-to" / "add-a-method.md"
 
@@ -64,6 +67,19 @@ def test_it_trains_publishes_and_shows(data: dict[str, Path], tmp_path: Path) ->
     test_loop.test_every_method_trains_publishes_and_shows("mirror", data, tmp_path)
     for name in ("AtoB", "BtoA"):
         assert load_model(tmp_path / "run" / f"{name}.safetensors")[1].method == "mirror"
+
+
+def test_its_data_are_checked_as_what_it_learns_from(data: dict[str, Path], tmp_path: Path) -> None:
+    """Pairs, by the data set that it names; no command names the method."""
+    for side in "AB":
+        (tmp_path / "two" / side).mkdir(parents=True)
+        for k in range(4 if side == "A" else 3):
+            picture(40, 40, k).save(tmp_path / "two" / side / f"{k}.png")
+    report = check_data(tmp_path / "two", wanted("mirror")).report
+    assert report.refused and "unpaired" in [finding.kind for finding in report.findings]
+    assert "img2img train mirror" in report.command and "--preset" not in report.command
+    assert not check_data(tmp_path / "two", wanted("cyclegan")).report.refused
+    assert for_model(data["mirror"], METHODS["mirror"].Data.kind, held_out=2).paired
 
 
 def test_it_is_validated(data: dict[str, Path], tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from img2img.data.store import Split
 from img2img.errors import DataError, UsageError
 from img2img.methods import METHODS
 from img2img.training import TrainConfig
-from img2img.training.data_check import all_at_once, data_warnings
+from img2img.training.data_check import all_at_once, data_warnings, wanted
 from img2img.training.presets import presets_of
 from tests import broken_sets
 from tests.broken_sets import BROKEN, save, scene
@@ -81,13 +81,15 @@ def test_files_without_a_partner_are_counted_and_cut(tmp_path: Path) -> None:
 def test_photographs_are_not_cut_into_pairs(tmp_path: Path) -> None:
     broken_sets.photographs_as_pairs(tmp_path)
     assert check_data(tmp_path).report.layout == "photographs only"
-    report = check_data(tmp_path, "pix2pix").report
+    report = check_data(tmp_path, wanted("pix2pix")).report
     (text,) = found(report, "photographs")
     assert report.refused and "pairs=degrade" in text and "side_by_side=true" in text
     with pytest.raises(DataError, match="7 pictures look like ordinary photographs"):
         PairedData(tmp_path, "train", Loading(32, held_out=0))
     assert len(PairedData(tmp_path, "train", Loading(32, held_out=0, side_by_side=True))) == 7
-    assert not check_data(tmp_path, "pix2pix", settings=["side_by_side=true"]).report.refused
+    assert not check_data(
+        tmp_path, wanted("pix2pix"), settings=["side_by_side=true"]
+    ).report.refused
 
 
 def test_photographs_refused_as_pairs_can_be_seen_cut(tmp_path: Path, main: Main) -> None:
@@ -170,7 +172,7 @@ def test_train_refuses_with_all_that_stops_it(name: str, tmp_path: Path, main: M
     (line,) = [x for x in said.stderr.splitlines() if x.startswith("img2img: ")]
     for word in words:
         assert word in line, line
-    report = check_data(tmp_path / "in", method).report
+    report = check_data(tmp_path / "in", wanted(method)).report
     stops = [finding for finding in report.findings if finding.stops]
     assert stops and all(as_typed(str(finding)) in line for finding in stops)
     assert len(stops) == 1 or f"{len(stops)} problems stop the training (1) " in line
@@ -240,7 +242,7 @@ def test_the_proposed_preset_suits_the_machine(
         report = check_data(tmp_path / kind).report
         assert report.preset == preset and f"--preset {preset}" in report.command
         assert preset in presets_of(METHODS[method])
-    style = check_data(tmp_path / "unpaired", "stylize").report
+    style = check_data(tmp_path / "unpaired", wanted("stylize")).report
     assert style.preset == plain
 
 

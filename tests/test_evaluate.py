@@ -185,18 +185,18 @@ def test_photographs_are_no_pairs(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         for k in range(3 if name == "three" else 10):
             Image.new("RGB", size).save(tmp_path / name / f"{k}.png")
-    photos = for_model(tmp_path / "photos", "cyclegan")
+    photos = for_model(tmp_path / "photos", "sets")
     assert not photos.paired and len(photos.inputs) == 10 and photos.inputs[0].half is None
-    pairs = for_model(tmp_path / "pairs", "pix2pix")
+    pairs = for_model(tmp_path / "pairs", "pairs")
     assert pairs.paired and len(pairs.inputs) == 1
-    assert len(for_model(tmp_path / "pairs", "pix2pix", held_out=4).inputs) == 4
+    assert len(for_model(tmp_path / "pairs", "pairs", held_out=4).inputs) == 4
     with pytest.raises(DataError, match="no held-out pictures"):
-        for_model(tmp_path / "three", "pix2pix")
+        for_model(tmp_path / "three", "pairs")
     for part in ("testA", "testB"):
         (tmp_path / "sets" / part).mkdir(parents=True)
         for k in range(3):
             Image.new("RGB", (20, 20)).save(tmp_path / "sets" / part / f"{k}.png")
-    sets = for_model(tmp_path / "sets", "cyclegan")
+    sets = for_model(tmp_path / "sets", "sets")
     assert len(sets.reals) == 3 and not sets.paired
 
 
@@ -334,8 +334,8 @@ def test_a_model_on_photographs_alone_is_judged_by_what_is_kept(
 
 
 def test_where_the_pictures_of_a_model_are(pairs: Path, tmp_path: Path) -> None:
-    forward = for_model(pairs, "pix2pix")
-    back = for_model(pairs, "pix2pix", backwards=True)
+    forward = for_model(pairs, "pairs")
+    back = for_model(pairs, "pairs", backwards=True)
     assert [i.half for i in forward.inputs] == [0, 0] == [i.half for i in back.reals]
     assert np.array_equal(forward.inputs[0].read(), back.reals[0].read())
     for part in ("trainA", "trainB", "testA", "testB"):
@@ -343,10 +343,10 @@ def test_where_the_pictures_of_a_model_are(pairs: Path, tmp_path: Path) -> None:
         (tmp_path / "sets").mkdir(exist_ok=True)
         if not (tmp_path / "sets" / part).exists():
             crops(tmp_path / "sets" / part, 3, 0, lambda x: x)
-    sets = for_model(tmp_path / "sets", "cyclegan")
+    sets = for_model(tmp_path / "sets", "sets")
     assert len(sets.inputs) == len(sets.reals) == 3 and not sets.paired
     with pytest.raises(UsageError, match="no such folder"):
-        for_model(tmp_path / "none", "cyclegan")
+        for_model(tmp_path / "none", "sets")
 
 
 def test_left_alone_and_destroyed_both_show() -> None:

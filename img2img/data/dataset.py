@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import Field
+from dataclasses import Field, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 
 from img2img.data.store import Store
 
 Folder = Path  # of training data
+DataKind = Literal["pairs", "sets", "labels", "style"]
+"""What a training learns from: pairs of pictures, two sets without pairs, pictures with labels, or
+pictures and another folder of a style."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a method needs of a folder, for a look at it.
+
+    Attributes:
+        method: its name.
+        kind: of its data.
+        presets: the names of its presets.
+    """
+
+    method: str
+    kind: DataKind
+    presets: frozenset[str]
 
 
 class Batch(Protocol):
@@ -28,11 +46,13 @@ class Dataset(Protocol):
     """Samples of one split of a folder.
 
     Attributes:
+        kind: of data.
         stores: the decoded pictures.
         names: of the samples, for messages.
         domains: names of the domains, for labelled data, else empty.
     """
 
+    kind: ClassVar[DataKind]
     stores: list[Store]
     names: list[str]
     domains: tuple[str, ...]

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from img2img.data.dataset import DataKind
 from img2img.data.skipping import Skipped
 from img2img.data.store import (
     MAX_HELD_OUT,
@@ -74,6 +76,8 @@ class LabelledData:
         DataError: no layout recognised, unknown attributes, missing pictures, wrong columns or
             values, unreadable pictures: all listed at once.
     """
+
+    kind: ClassVar[DataKind] = "labels"
 
     def __init__(
         self,

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from img2img.data.dataset import DataKind
 from img2img.data.halves import refuse_photographs
 from img2img.data.skipping import Skipped
 from img2img.data.store import (
@@ -65,6 +67,8 @@ class PairedData:
         DataError: nothing found, unpaired files, photographs that are no pairs, unreadable or odd
             pictures: all listed at once.
     """
+
+    kind: ClassVar[DataKind] = "pairs"
 
     domains: tuple[str, ...] = ()
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from img2img.data.cropping import Cropping, crop_store
+from img2img.data.dataset import DataKind
 from img2img.data.paired import PairedBatch
 from img2img.data.store import Loading, Progress, Split, files_of_split, fingerprint
 from img2img.errors import DataError
@@ -28,6 +30,8 @@ class PhotographData:
     Raises:
         DataError: no photographs, or unreadable ones: all listed.
     """
+
+    kind: ClassVar[DataKind] = "pairs"
 
     domains: tuple[str, ...] = ()
 

@@ -14,10 +14,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from img2img.data.cropping import Cropping, crop_store
+from img2img.data.dataset import DataKind
 from img2img.data.store import Loading, Progress, Split, files_of_split, fingerprint
 from img2img.data.unpaired import UnpairedBatch, pictures_of_sides, sets_of
 from img2img.errors import DataError
@@ -37,6 +39,8 @@ class StyledData:
     Raises:
         DataError: photographs or paintings are missing, or pictures are unreadable: all listed.
     """
+
+    kind: ClassVar[DataKind] = "style"
 
     domains: tuple[str, ...] = ()
 

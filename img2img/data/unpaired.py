@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from img2img.data.dataset import DataKind
 from img2img.data.paired import PairedData, two_folders
 from img2img.data.store import (
     Loading,
@@ -54,6 +56,8 @@ class UnpairedData:
     Raises:
         DataError: a set is missing or empty, pictures unreadable: all listed at once.
     """
+
+    kind: ClassVar[DataKind] = "sets"
 
     domains: tuple[str, ...] = ()
 

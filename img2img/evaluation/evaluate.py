@@ -39,6 +39,7 @@ from img2img.evaluation.sources import (
 from img2img.features import missing_features, open_features
 from img2img.images import Pixels
 from img2img.inference.translator import Translator, model_path
+from img2img.methods import METHODS
 from img2img.metrics import METRICS
 from img2img.metrics.small_nets import one_thread
 from img2img.model_format.info import ModelInfo
@@ -251,7 +252,8 @@ def _material(request: EvaluateRequest, info: ModelInfo, data: Path) -> Material
     if info.scale > 1:
         learned = str(info.training.get("data_fingerprint", ""))
         return for_enlarging(data, info.scale, backwards, held_out, learned)
-    return for_model(data, info.method, backwards, info.domains, held_out)
+    kind = METHODS[info.method].Data.kind if info.method in METHODS else "sets"
+    return for_model(data, kind, backwards, info.domains, held_out)
 
 
 def is_backwards(request: EvaluateRequest, direction: str) -> bool:

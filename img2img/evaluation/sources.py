@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from img2img.data.dataset import DataKind
 from img2img.data.labelled import rows_of
 from img2img.data.paired import Pair, pairs_of
 from img2img.data.photographs import photographs_of
@@ -162,17 +163,17 @@ def folder_of(folder: Path) -> tuple[Item, ...]:
 
 def for_model(
     data: Path,
-    method: str,
+    kind: DataKind,
     backwards: bool = False,
     attributes: Sequence[str] = (),
     held_out: int | None = None,
 ) -> Material:
-    """What a model of `method` is judged on: the held-out part of a folder in one of the layouts of
-    training. A folder of plain pictures gives inputs only.
+    """What a model that learned from data of a `kind` is judged on: the held-out part of a folder
+    in one of the layouts of training. A folder of plain pictures gives inputs only.
 
     Args:
         data: the folder.
-        method: the model's training method.
+        kind: of the data that its method learns from.
         backwards: the model translates B to A.
         attributes: the model's domains, for labelled pictures.
         held_out: how many pictures its training held out where the folder does not say.
@@ -187,13 +188,13 @@ def for_model(
         _, rows, _ = rows_of(data, "held-out", attributes, held_out)
         items = tuple(Item(row.name, row.path, None, row.label) for row in rows)
         return _checked(data, Material(items, reals=items, domains=tuple(attributes)))
-    sets = None if method == "pix2pix" else sets_of(data, "held-out", held_out)
+    sets = None if kind == "pairs" else sets_of(data, "held-out", held_out)
     if sets is not None:
         a, b = (tuple(Item(p.relative_to(data).as_posix(), p) for p in side) for side in sets)
         return _checked(data, Material(b, reals=a) if backwards else Material(a, reals=b))
-    pairs = [] if method == "stylize" else pairs_of(data, "held-out", held_out)
+    pairs = [] if kind == "style" else pairs_of(data, "held-out", held_out)
     if not pairs or not _are_pairs(data, pairs):
-        whole = [] if method == "stylize" else pairs_of(data, "train", 0)
+        whole = [] if kind == "style" else pairs_of(data, "train", 0)
         if whole and not pairs and _are_pairs(data, whole):
             return _checked(data, Material())
         return Material(folder_of(data))

@@ -6,12 +6,21 @@ import contextlib
 from collections.abc import Iterator
 
 from img2img.data.checks import Report, check_data
+from img2img.data.dataset import Wanted
 from img2img.data.store import Progress
 from img2img.errors import DataError, UsageError
+from img2img.methods import METHODS
 from img2img.training.config import TrainConfig
+from img2img.training.presets import presets_of
 from img2img.training.run_folder import states_of
 
 SECONDS = 20.0  # for decoding
+
+
+def wanted(method: str) -> Wanted:
+    """What the method of that name needs of its data; KeyError for an unknown one."""
+    kind = METHODS[method]
+    return Wanted(method, kind.Data.kind, frozenset(presets_of(kind)))
 
 
 def look_at_data(
@@ -23,7 +32,7 @@ def look_at_data(
     settings = [f"{name}={value}" for name, value in config.settings.items()]
     settings += ["side_by_side=true"] if config.side_by_side else []
     try:
-        checked = check_data(config.data, config.method, seconds, on_progress, settings)
+        checked = check_data(config.data, wanted(config.method), seconds, on_progress, settings)
     except (DataError, UsageError):
         return None
     return checked.report

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from img2img.data.checks import rules
 from img2img.data.checks.findings import Finding, Report
-from img2img.data.checks.layout import WORDS, Layout, recognise, refusal
+from img2img.data.checks.layout import WORDS, Kind, Layout, recognise
 from img2img.data.checks.pairs import Pair, pairing
 from img2img.data.checks.pictures import Progress, look
 from img2img.data.checks.seen import Seen
+from img2img.data.dataset import Wanted
 from img2img.data.halves import photographs_refused
+from img2img.data.labelled import rows_of
+from img2img.data.paired import pairs_of
+from img2img.data.photographs import photographs_of
+from img2img.data.unpaired import sets_of
 from img2img.errors import DataError
 from img2img.images import survey
 
@@ -38,7 +43,7 @@ class Checked:
 
 def check_data(
     root: Path,
-    method: str = "",
+    wanted: Wanted | None = None,
     seconds: float | None = None,
     on_progress: Progress | None = None,
     settings: Sequence[str] = (),
@@ -48,7 +53,8 @@ def check_data(
 
     Args:
         root: the folder.
-        method: the method that is to learn from it; by default the one that fits.
+        wanted: what the method that is to learn from it needs; by default, those of the one that
+            fits.
         seconds: stop decoding after that time; pictures are then taken from all over the folder.
         settings: NAME=VALUE that are given to the training; `pairs=degrade`, `pairs=edges` and
             `side_by_side=true` change what is expected.
@@ -63,7 +69,7 @@ def check_data(
     files = [entry.path for entry in entries if entry.ignored is None]
     seen = look(files, seconds, on_progress)
     alone = any(text in ("pairs=degrade", "pairs=edges") for text in settings)
-    layout = recognise(root, seen, "photographs" if alone else method)
+    layout = recognise(root, seen, wanted, alone)
     good = [s for s in seen.values() if not s.error]
     findings = list(layout.findings)
     used = {p for group in layout.groups.values() for p in group}
@@ -76,7 +82,7 @@ def check_data(
     findings += rules.amounts(layout)
     wrong, measured, suspected = pairing(root, layout, seen)
     photographs = any(f.kind == "photographs" for f in findings)
-    if photographs or layout.method == "cyclegan":  # no pairs, or not used as such
+    if photographs or layout.wants != "pairs":  # no pairs, or not used as such
         wrong = []
     findings += wrong
     findings += rules.left_alone(root, [e for e in entries if e.ignored])
@@ -107,8 +113,25 @@ def _refused(root: Path, layout: Layout, side_by_side: bool, name: str) -> list[
         return [Finding("photographs", True, text, fix)]
     if any(finding.stops for finding in layout.findings):
         return []
-    error = refusal(root, layout)
+    error = _refusal(root, layout)
     return [Finding("layout", True, str(error).removeprefix(f"{root}: "), "")] if error else []
+
+
+def _refusal(root: Path, layout: Layout) -> DataError | None:
+    """What the data set of the layout's method says against the folder, short of decoding."""
+    calls: dict[Kind, Callable[[], object]] = {
+        "side by side": lambda: pairs_of(root, "train"),
+        "A and B paired": lambda: pairs_of(root, "train"),
+        "A and B": lambda: sets_of(root, "train"),
+        "domains": lambda: rows_of(root, "train"),
+        "table": lambda: rows_of(root, "train"),
+        "photographs": lambda: photographs_of(root, "train"),
+    }
+    try:
+        calls.get(layout.kind, lambda: None)()
+    except DataError as error:
+        return error
+    return None
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

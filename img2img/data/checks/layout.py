@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,13 +11,13 @@ import torch
 
 from img2img.data.checks.findings import Finding, cut, several
 from img2img.data.checks.seen import Seen
+from img2img.data.dataset import DataKind, Wanted
 from img2img.data.halves import Halves, compare_halves
-from img2img.data.labelled import Row, part_of_table, pictures_folder, rows_of, tables_of
+from img2img.data.labelled import Row, part_of_table, pictures_folder, tables_of
 from img2img.data.paired import pairs_of
 from img2img.data.photographs import photographs_of
 from img2img.data.registration import RELATED_SET, register
 from img2img.data.store import Split
-from img2img.data.unpaired import sets_of
 from img2img.errors import DataError, UsageError
 from img2img.images import find_pictures
 from img2img.model_format.labels import Table, parse_table
@@ -39,6 +39,8 @@ EXPECTED = (
     "trainB/); a folder for each domain in train/ or directly inside; a table list_attr.txt or "
     "*.csv beside images/; or photographs only"
 )
+# What a layout is checked as where no method is named.
+_USUAL: dict[Kind, DataKind] = {"A and B": "sets", "domains": "labels", "table": "labels"}
 _PARTS = {"train": "train", "val": "held out", "test": "held out"}
 Key = tuple[str, str]  # part (train or held out) and side or domain
 
@@ -49,6 +51,7 @@ class Layout:
 
     Attributes:
         kind: of the layout.
+        wants: the kind of data that it is checked as.
         method, preset: that fit.
         settings: NAME=VALUE that the method needs to learn from it.
         groups: the pictures by part and side or domain.
@@ -61,6 +64,7 @@ class Layout:
     kind: Kind
     method: str = ""
     preset: str = ""
+    wants: DataKind = "pairs"
     settings: list[str] = field(default_factory=list)
     groups: dict[Key, list[Path]] = field(default_factory=dict)
     pairs: list[tuple[str, Path, Path | None]] = field(default_factory=list)
@@ -77,34 +81,45 @@ class Layout:
         self.findings.append(Finding(kind, False, text, fix, tuple(paths)))
 
 
-def recognise(root: Path, seen: Mapping[Path, Seen], method: str = "") -> Layout:
-    """The layout of `root`, whose pictures are `seen`; with a `method`, the one it would take."""
+def recognise(
+    root: Path, seen: Mapping[Path, Seen], wanted: Wanted | None = None, photographs: bool = False
+) -> Layout:
+    """The layout of `root`, whose pictures are `seen`: the one that the `wanted` method would take;
+    with `photographs`, those of its crops alone."""
+    kind = wanted.kind if wanted else None
+    layout = _photographs(root) if photographs else _recognised(root, seen, kind)
+    if not seen:
+        layout = Layout("unknown")
+        layout.stop("empty", f"no pictures in {root}", EXPECTED)
+    layout.wants = kind or _USUAL.get(layout.kind, "pairs")
+    if wanted:
+        layout.method = wanted.method if layout.method else ""
+        layout.preset = layout.preset if layout.preset in wanted.presets else ""
+    return layout
+
+
+def _recognised(root: Path, seen: Mapping[Path, Seen], kind: DataKind | None) -> Layout:
     sides = _sides(root)
     tables = tables_of(root)
     domains = _domains(root)
     flat = [p for p in seen if p.parent in (root, root / "train", root / "val", root / "test")]
-    if method == "photographs":
-        layout = _photographs(root)
-    elif method == "stargan" or (not method and tables):
-        layout = _table(root, tables) if tables else _folders(root, domains)
-    elif sides:
-        layout = _two_sides(root, sides, method, seen)
-    elif method == "stylize":
+    if kind == "labels" or (not kind and tables):
+        return _table(root, tables) if tables else _folders(root, domains)
+    if sides:
+        return _two_sides(root, sides, kind, seen)
+    if kind == "style":
         layout = _photographs(root)
         layout.method, layout.preset = "stylize", preset_here()
         layout.settings = ["style=PAINTINGS"]
-    elif flat and (method or not domains):
-        layout = _wide_or_not(root, seen, method)
-    elif len(domains) > 1 and not method:
-        layout = _folders(root, domains)
-    elif seen and not method:
-        layout = _photographs(root)
-    else:
-        layout = Layout("unknown")
-        _name_what_is_there(root, domains, layout)
-    if not seen:
-        layout = Layout("unknown")
-        layout.stop("empty", f"no pictures in {root}", EXPECTED)
+        return layout
+    if flat and (kind or not domains):
+        return _wide_or_not(root, seen, kind)
+    if len(domains) > 1 and not kind:
+        return _folders(root, domains)
+    if seen and not kind:
+        return _photographs(root)
+    layout = Layout("unknown")
+    _name_what_is_there(root, domains, layout)
     return layout
 
 
@@ -114,23 +129,6 @@ def preset_here(task: str = "") -> str:
     if torch.cuda.is_available():
         return "-".join(filter(None, (task, "gpu")))
     return task or "laptop"
-
-
-def refusal(root: Path, layout: Layout) -> DataError | None:
-    """What the data set of the layout's method says against the folder, short of decoding."""
-    calls: dict[Kind, Callable[[], object]] = {
-        "side by side": lambda: pairs_of(root, "train"),
-        "A and B paired": lambda: pairs_of(root, "train"),
-        "A and B": lambda: sets_of(root, "train"),
-        "domains": lambda: rows_of(root, "train"),
-        "table": lambda: rows_of(root, "train"),
-        "photographs": lambda: photographs_of(root, "train"),
-    }
-    try:
-        calls.get(layout.kind, lambda: None)()
-    except DataError as error:
-        return error
-    return None
 
 
 def _sides(root: Path) -> dict[Key, list[Path]]:
@@ -166,23 +164,26 @@ def _bases(root: Path) -> list[tuple[str, Path]]:
 
 
 def _two_sides(
-    root: Path, sides: dict[Key, list[Path]], method: str, seen: Mapping[Path, Seen]
+    root: Path,
+    sides: dict[Key, list[Path]],
+    kind: DataKind | None,
+    seen: Mapping[Path, Seen],
 ) -> Layout:
     stems = {key: _stems(root, files) for key, files in sides.items()}
     a, b = (set(stems.get(("train", side), {})) for side in "AB")
     both = len(a & b)
-    paired = method == "pix2pix" or (not method and both >= 0.5 * max(1, min(len(a), len(b))))
-    only_names = paired and not method and (root / "trainA").is_dir()
+    paired = kind == "pairs" or (not kind and both >= 0.5 * max(1, min(len(a), len(b))))
+    only_names = paired and not kind and (root / "trainA").is_dir()
     if only_names and _unrelated(stems["train", "A"], stems["train", "B"], seen):
         paired = False  # numbered alike, as unpaired sets often are
-    if method == "stylize" or not paired:
-        layout = Layout("A and B", method or "cyclegan", groups=sides)
+    if not paired:
+        layout = Layout("A and B", "cyclegan", groups=sides)
         layout.preset = preset_here()
         for side in "AB":
             if not sides.get(("train", side)):
                 layout.stop("empty", f"set {side} holds no pictures", "add pictures to it")
         return layout
-    layout = Layout("A and B paired", method or "pix2pix", preset_here(), groups=sides)
+    layout = Layout("A and B paired", "pix2pix", preset_here(), groups=sides)
     for part in ("train", "held out"):
         left, right = (stems.get((part, side), {}) for side in "AB")
         layout.pairs += [(part, left[s], right[s]) for s in sorted(left) if s in right]
@@ -339,16 +340,16 @@ def _two_folders(root: Path, domains: dict[str, dict[str, list[Path]]], layout: 
         )
 
 
-def _wide_or_not(root: Path, seen: Mapping[Path, Seen], method: str) -> Layout:
+def _wide_or_not(root: Path, seen: Mapping[Path, Seen], kind: DataKind | None) -> Layout:
     flat = _side_by_side_files(root)
     wide = [seen[p] for p in flat if p in seen and seen[p].wide]
     known = [p for p in flat if p in seen and not seen[p].error]
     halves = _halves(wide) if wide else None
-    if not method and (halves is None or halves.photographs or 2 * len(wide) < len(known)):
+    if not kind and (halves is None or halves.photographs or 2 * len(wide) < len(known)):
         layout = _photographs(root)
         layout.halves = halves
         return layout
-    layout = Layout("side by side", method or "pix2pix", halves=halves)
+    layout = Layout("side by side", "pix2pix", halves=halves)
     layout.preset = preset_here()
     training = {pair.a for pair in pairs_of(root, "train")}
     for path in flat:

@@ -11,10 +11,11 @@ from img2img.data.checks.findings import Finding, cut, named, relative, several
 from img2img.data.checks.layout import Layout
 from img2img.data.checks.seen import Seen
 from img2img.data.checks.similar import groups_of, near_pairs, same_pictures
+from img2img.data.dataset import DataKind
 from img2img.images.folders import Found
 
 # Fewer pictures (or pairs) of one kind than that rarely give a useful model.
-ENOUGH = {"pix2pix": 50, "cyclegan": 100, "stargan": 100, "stylize": 10}
+ENOUGH: dict[DataKind, int] = {"pairs": 50, "sets": 100, "labels": 100, "style": 10}
 ENOUGH_PHOTOGRAPHS = 20  # each gives many crops
 _IMBALANCE = 5.0
 _RARE = 0.03
@@ -220,7 +221,7 @@ def amounts(layout: Layout) -> list[Finding]:
     """Too few pictures, domains of very different size, attributes that hardly vary."""
     found = []
     counts = {side: len(files) for (part, side), files in layout.groups.items() if part == "train"}
-    enough = ENOUGH_PHOTOGRAPHS if layout.kind == "photographs" else ENOUGH.get(layout.method, 50)
+    enough = ENOUGH_PHOTOGRAPHS if layout.kind == "photographs" else ENOUGH[layout.wants]
     if layout.kind == "A and B paired":
         counts = {"": sum(part == "train" for part, _, _ in layout.pairs)}
     what = "pair" if layout.kind in ("side by side", "A and B paired") else "picture"
