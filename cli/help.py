@@ -66,7 +66,8 @@ def explained(command: TyperCommand | TyperGroup, ctx: Context) -> Explained:
         assert isinstance(command, Group)
         commands = command.summaries(ctx)
     sections: dict[str, Rows] = {"Commands": commands} if commands else {}
-    usage = [ctx.command_path]
+    usage: list[str] = []
+    required: list[str] = []
     for param in command.get_params(ctx):
         if isinstance(param, TyperArgument):
             name = (param.metavar or param.name.upper()) + ("..." if param.nargs != 1 else "")
@@ -74,13 +75,13 @@ def explained(command: TyperCommand | TyperGroup, ctx: Context) -> Explained:
             sections.setdefault("Arguments", []).append((name, _described(param)))
         elif isinstance(param, TyperOption) and not param.hidden:
             if param.required:
-                usage.append(f"{min(param.opts, key=len)} {param.metavar}")
+                required.append(f"{min(param.opts, key=len)} {param.metavar}")
             heading = param.rich_help_panel or (
                 GENERAL if commands or param.name == "help" else "Options"
             )
             sections.setdefault(heading, []).append((_names(param), _described(param)))
     sections[GENERAL] = sections.pop(GENERAL)  # the last one
-    usage.append("COMMAND ..." if commands else "[OPTIONS]")
+    usage = [ctx.command_path, *usage, *required, "COMMAND ..." if commands else "[OPTIONS]"]
     examples = [line.rstrip() for line in (command.epilog or "").strip().splitlines()]
     return Explained(" ".join(usage), _paragraphs(command.help), sections, examples)
 
@@ -125,7 +126,7 @@ def _row(name: str, text: str, column: int, width: int) -> list[str]:
 def _names(param: TyperOption) -> str:
     """`-o, --out FOLDER`; long names stand below each other."""
     opts = sorted(param.opts, key=len)  # those of help come from a set, in any order
-    names = ", ".join(opts)
+    names = " / ".join([", ".join(opts), *param.secondary_opts])
     if opts[0].startswith("--"):
         names = " " * 4 + names
     return names if param.is_flag else f"{names} {param.metavar or 'TEXT'}"

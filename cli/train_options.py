@@ -165,8 +165,8 @@ BatchSize = Annotated[
     typer.Option(
         metavar="N|auto",
         rich_help_panel=HARDWARE,
-        help="Pictures (pix2pix and cyclegan: pairs) per batch, shared by all --devices "
-        "processes; auto measures which size fits in memory and is fastest. With --set "
+        help="Pictures per batch (pix2pix, cyclegan, cut: as many of each side), shared by all "
+        "--devices processes; auto measures which size fits in memory and is fastest. With --set "
         "accumulate=K a step is K batches. [default: 1; stylize 2, stargan 16]",
     ),
 ]

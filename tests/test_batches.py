@@ -194,7 +194,7 @@ def test_several_processes_need_a_number(tmp_path: Path, monkeypatch: pytest.Mon
     from img2img.training.processes import Processes
 
     monkeypatch.setattr(Processes, "join", staticmethod(lambda timeout: Processes(0, 0, 2)))
-    with pytest.raises(ConfigError, match="give `batch_size=8`"):
+    with pytest.raises(ConfigError, match="give, for example, `batch_size=8`"):
         choose_hardware(open_config(tmp_path, tmp_path))
 
 

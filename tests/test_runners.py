@@ -441,6 +441,36 @@ def test_a_refused_openvino_leaves_onnxruntime(
     assert "OpenVINO cannot be loaded: no such library" in runner.reason
 
 
+CLOSED_ELSEWHERE = """
+import gc, signal, sys, threading
+from pathlib import Path
+from img2img.runners.openvino import OpenVinoRunner
+
+got = []
+signal.signal(signal.SIGINT, lambda *_: got.append(1))
+held = [OpenVinoRunner(Path(sys.argv[1]), "cpu")]
+
+def close():
+    held.pop().close()
+    gc.collect()
+
+thread = threading.Thread(target=close)
+thread.start()
+thread.join()
+signal.raise_signal(signal.SIGINT)
+assert got == [1]
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a stack for signals is a thing of POSIX")
+def test_a_signal_after_openvino_was_closed_in_another_thread(models: dict[str, Path]) -> None:
+    pytest.importorskip("openvino")
+    path = models["unet"].with_suffix(".onnx")
+    program = [sys.executable, "-c", CLOSED_ELSEWHERE, str(path)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+
+
 def test_suffixes_of_runners() -> None:
     assert suffixes_for("auto") == (".onnx", ".safetensors")
     assert suffixes_for("openvino") == (".onnx",)

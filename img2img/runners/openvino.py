@@ -7,6 +7,7 @@ and memory stays flat: after 320 different sizes it stood at twice that of the f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,11 @@ def infer(request: InferRequest, given: Sequence[Array]) -> Array:
         raise EnvironmentFault(f"OpenVINO failed: {first_line(error)}") from None
 
 
+@cache
 def _core() -> Core:
+    """One for the process, kept to its end: OpenVINO's CPU plugin gives the thread that loads it a
+    stack for signals, and frees that stack in the thread that unloads it. The next Ctrl-C in the
+    first thread would then be a segmentation fault."""
     try:
         import openvino
     except ImportError as error:

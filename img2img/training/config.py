@@ -56,8 +56,8 @@ class TrainConfig(Settings):
     batch_size: int = Field(
         1,
         ge=0,
-        description="pictures per batch, over all processes; auto or 0: the fastest size that "
-        "fits in memory",
+        description="pictures (of two sides: as many of each) per batch, over all processes; auto "
+        "or 0: the fastest size that fits in memory",
     )
     accumulate: int = Field(
         1, ge=1, description="batches whose gradients are accumulated for one step"
