@@ -114,6 +114,7 @@ def screen(request: pytest.FixtureRequest) -> Iterator[Tab]:
     opened.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_a_page_that_is_a_file(
     name: str, pages: dict[str, str], screen: Tab, axe: str, tmp_path: Path
@@ -160,6 +161,7 @@ def test_what_a_field_asks_for_is_not_cut(pages: dict[str, str], phone: Tab) -> 
     )
 
 
+@pytest.mark.slow
 def test_the_page_of_the_server(screen: Tab, axe: str, tmp_path: Path) -> None:
     picture(60, 40).save(tmp_path / "one.png")
     (tmp_path / "bad.png").write_bytes(b"no picture")
@@ -175,6 +177,7 @@ def test_the_page_of_the_server(screen: Tab, axe: str, tmp_path: Path) -> None:
         assert [node["name"]["value"] for node in screen.accessible("region")] == ["Example"]
 
 
+@pytest.mark.slow
 def test_the_token_and_the_domains_of_the_server(screen: Tab, axe: str, tmp_path: Path) -> None:
     model = stargan(tmp_path / "faces.safetensors")
     secret = "a-long-secret"
@@ -191,6 +194,7 @@ def test_the_token_and_the_domains_of_the_server(screen: Tab, axe: str, tmp_path
         look(screen, axe, "server-domains", tmp_path)
 
 
+@pytest.mark.slow
 def test_the_page_of_the_web_export(screen: Tab, axe: str, runtime: Any, tmp_path: Path) -> None:
     write_page(ROOT / "weights" / "sketch2avatar.onnx", tmp_path / "page", runtime)
     server = Server(tmp_path / "page")

@@ -198,6 +198,7 @@ def test_several_processes_need_a_number(tmp_path: Path, monkeypatch: pytest.Mon
         choose_hardware(open_config(tmp_path, tmp_path))
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_number_or_auto(main: Main, pairs: Path, tmp_path: Path) -> None:
     for wrong in ("0", "-1", "many"):
         done = main("train", "pix2pix", pairs, "-o", tmp_path / "run", f"--batch-size={wrong}")

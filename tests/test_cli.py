@@ -55,6 +55,7 @@ def test_translate_json_formats_and_torch(
         assert (image.format, image.size) == ("WEBP", (40, 30))
 
 
+@pytest.mark.slow
 def test_globs_that_the_shell_left_alone(cli: Cli, photos: Path, onnx_file: Path) -> None:
     done = cli("translate", "photos/*.jpg", "-o", "out", "-m", onnx_file)
     assert done.stdout.startswith("1 translated")
@@ -218,6 +219,7 @@ def test_train_resume_translate_export(cli: Cli, pairs: Path, photos: Path, tmp_
     assert np.abs(a - b).max() <= 1
 
 
+@pytest.mark.slow
 def test_a_foreign_state_is_refused(cli: Cli, pairs: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "state-00000003.i2i").write_bytes(b"something else")
@@ -225,6 +227,7 @@ def test_a_foreign_state_is_refused(cli: Cli, pairs: Path, tmp_path: Path) -> No
     assert done.returncode == 3 and "not a training state" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent the POSIX way")
 @pytest.mark.parametrize(
     "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
@@ -298,6 +301,7 @@ def test_models_list_and_show(cli: Cli) -> None:
         assert shown["bytes"] == row["bytes"] and shown["working_size"] == row["working_size"]
 
 
+@pytest.mark.slow
 def test_doctor(cli: Cli) -> None:
     done = cli("doctor", "--json")
     rows = [json.loads(line) for line in done.stdout.splitlines()]

@@ -53,6 +53,7 @@ def test_equal_distributions_are_indistinguishable() -> None:
     assert abs(found.wasserstein) < 3 * found.wasserstein_error
 
 
+@pytest.mark.slow
 def test_blur_is_found() -> None:
     real = scenes(80)
     found = score(real, blurred(real))

@@ -218,6 +218,7 @@ def test_a_demo_is_what_its_method_learns_from(kind: str, tmp_path: Path) -> Non
 SMALLER = ("crop_size=64", "load_size=64", "batch_size=1", "threads=1", "generator.width=8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DEMOS)
 def test_the_proposed_command_trains(kind: str, tmp_path: Path, main: Main) -> None:
     """With networks and crops made small, which the preset's are not."""

@@ -36,6 +36,7 @@ def test_smoke_and_cardinality(view: JudgedView, shape: tuple[int, ...]) -> None
     assert half.dtype == torch.bfloat16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", views())
 def test_gradients_reach_the_picture(view: JudgedView) -> None:
     x = noise(3, 4, 8, torch.float64).requires_grad_()

@@ -131,6 +131,7 @@ def test_too_small_a_picture_is_refused_with_a_proposal_that_holds(name: str) ->
     better(pictures(better, side, side + 9))
 
 
+@pytest.mark.slow
 @NAMES
 def test_spectral_norm_bounds_every_layer(name: str) -> None:
     net = small(name, spectral=True, attention=True, init="normal", init_gain=2.0).train()

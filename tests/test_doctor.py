@@ -37,6 +37,7 @@ def problems() -> list[doctor.Finding]:
     return [row for row in doctor.examine() if row.status == "problem"]
 
 
+@pytest.mark.slow
 def test_two_wheels_of_one_import_name(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, **{"albumentations": "2.0.8", "albumentationsx": "1.0"})
     (row,) = problems()

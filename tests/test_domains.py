@@ -131,6 +131,7 @@ def test_translate_to_domains(cli: Cli, photos: Path, model: Path, tmp_path: Pat
         assert np.array_equal(given, runner(pixels, domain))
 
 
+@pytest.mark.slow
 def test_labels_say_what_the_rest_is(cli: Cli, photos: Path, model: Path, tmp_path: Path) -> None:
     (tmp_path / "list_attr.txt").write_text(
         "2\nGlasses Fair Dark\ntwo.png 1 1 -1\none.jpg 1 -1 1\n"

@@ -250,6 +250,7 @@ def test_the_gallery_shows_the_middle_where_the_whole_would_be_reduced(tmp_path:
 # --- exports
 
 
+@pytest.mark.slow
 def test_a_file_of_one_size_says_both_sizes(models: Path, tmp_path: Path) -> None:
     options = ExportOptions(size=(12, 20), batch=2, io="float")
     export_onnx(models / "twice.safetensors", tmp_path / "fixed.onnx", options)

@@ -121,6 +121,7 @@ def test_pairs_are_ordered_as_anybody_would(plain: None, tmp_path: Path) -> None
     assert mixed["fd_lite0"] == pytest.approx(0, abs=1e-9)  # a set does not know of pairs
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_report(plain: None, tmp_path: Path) -> None:
     real = crops(tmp_path / "real", 24, 0, lambda x: x)
     fake = crops(tmp_path / "fake", 24, 1, jpeg)
@@ -423,6 +424,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(extras, name, functools.partial(whole, steps=steps))
 
 
+@pytest.mark.slow
 def test_a_critic_and_copies_of_training_pictures(plain: None, short: None, tmp_path: Path) -> None:
     real = crops(tmp_path / "real", 40, 0, lambda x: x)
     fake = crops(tmp_path / "fake", 40, 1, blurred(3))
@@ -574,6 +576,7 @@ def test_where_most_names_agree_the_others_are_named(plain: None, tmp_path: Path
     assert not [w for w in chosen.warnings if w.startswith("judged as sets")]
 
 
+@pytest.mark.slow
 def test_several_models_in_one_table(
     cli: Cli, plain: None, onnx_file: Path, tmp_path: Path
 ) -> None:

@@ -57,6 +57,7 @@ def test_runners_agree_on_any_size(
     assert np.abs(outputs[0].astype(int) - outputs[1].astype(int)).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet", pytest.param("unet", marks=pytest.mark.slow)])
 def test_models_of_several_domains_export_and_say_the_same(tmp_path: Path, name: str) -> None:
     source = stargan(tmp_path / "m.safetensors", name, exclusive=(("Dark", "Fair"),))

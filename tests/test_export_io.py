@@ -111,6 +111,7 @@ def test_the_float_network_is_cut_out_of_both_kinds(onnx_file: Path, float_file:
             parse(bad)
 
 
+@pytest.mark.slow
 def test_domains_stay_the_second_input(tmp_path: Path) -> None:
     source = stargan(tmp_path / "m.safetensors")
     facts = export_onnx(source, tmp_path / "m.onnx")
@@ -185,6 +186,7 @@ def test_impossible_options(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "count"),
     [("unet", {"norm": "batch"}, 3), ("unet", {}, 3), ("resnet", {"norm": "batch"}, 7)],
@@ -199,6 +201,7 @@ def test_norms_by_each_pictures_statistics_stay_one_node(
     assert len(norms) == count and all(len(n.input) == 3 for n in norms)
 
 
+@pytest.mark.slow
 def test_the_same_export_twice_is_the_same_file(
     model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,7 @@ def inception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INSTALLED)
 def test_a_pictures_features_are_its_own(name: str) -> None:
     network = opened(name)

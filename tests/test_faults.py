@@ -23,8 +23,13 @@ LONG = ("cuts", "memory", "ranks", "renames", "signals", "workers", "slow", "req
 REPEATED = ("bombs", "decoders", "many", "names", "outputs")
 
 
+# Of the rows of training and serving; the others are slow tests.
+QUICK = ("kills", "flips", "uploads")
+
+
 def marked(name: str) -> Any:
-    return pytest.param(name, marks=[pytest.mark.slow] if name in LONG + REPEATED else [])
+    quick = name not in LONG + REPEATED and (name in ROWS or name in QUICK)
+    return pytest.param(name, marks=[] if quick else [pytest.mark.slow])
 
 
 @pytest.mark.parametrize("row", [marked(name) for name, row in ROWS.items() if row.few])
@@ -78,6 +83,7 @@ def test_what_goes_wrong_is_seen(onnx_file: Path, monkeypatch: pytest.MonkeyPatc
     assert any("exit 0" in text for text in seen.wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize(
     ("leak", "complaint"),

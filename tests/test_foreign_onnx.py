@@ -248,6 +248,7 @@ def test_a_graph_that_wants_all_memory_is_refused(tmp_path: Path) -> None:
         open_runner(tmp_path / "x.onnx", "cpu", layout="nchw", value_range="0..1")
 
 
+@pytest.mark.slow
 def test_a_folder_is_translated(tmp_path: Path, photos: Path, cli: Cli) -> None:
     network(tmp_path / "far.onnx")
     command = ("translate", photos, "-o", "out", "-m", "far.onnx")

@@ -99,6 +99,7 @@ def no_transpose(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runner", ["onnxruntime", "openvino"])
 def test_a_network_with_channels_last_is_cut(
     tmp_path: Path, files: dict[str, Path], runner: str
@@ -126,6 +127,7 @@ def test_a_network_with_channels_last_is_cut(
     assert made is not None and np.abs(made.astype(int) - whole).max() <= 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_cut_is_refused_with_the_reason(tmp_path: Path) -> None:
     def refused(path: Path, words: str, layout: str = "nchw", range_: str = "0..1") -> None:
         model = open_runner(path, "cpu", layout=layout, value_range=range_)

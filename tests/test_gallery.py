@@ -180,6 +180,7 @@ def test_many_pictures_are_smaller_ones() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_pictures_done_earlier_come_from_their_files(tmp_path: Path) -> None:
     see_through = picture(2000, 1500, 1).convert("RGBA")
     see_through.putalpha(0)

@@ -142,6 +142,7 @@ def test_reduced_motion_has_one_mask(tab: Tab, written: Path) -> None:
     assert tab.run("seen.map(s => s[0])") == ["cross", "picture", "mask"]
 
 
+@pytest.mark.slow
 def test_no_key_counts_before_the_mask(tab: Tab, written: Path) -> None:
     start(tab, written, "timed")
     tab.wait(READY)
@@ -196,6 +197,7 @@ def test_what_assistive_programs_hear(tab: Tab, written: Path) -> None:
     assert [node["name"]["value"] for node in tab.accessible("image")] == ["The picture to judge"]
 
 
+@pytest.mark.slow
 def test_no_network_no_complaint_and_no_foreign_code(tab: Tab, written: Path) -> None:
     start(tab, written, "unlimited")
     judge(tab, [False] * COUNT)

@@ -289,6 +289,7 @@ def test_a_huge_picture_is_refused_with_no_memory_taken(tmp_path: Path) -> None:
     assert done.stdout and int(done.stdout) < 50 * 2**20, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the peak of a process is read on POSIX")
 @pytest.mark.parametrize("kind", ["gif", "webp", "deep"])
 def test_decoding_takes_no_more_than_the_limit_reckons_with(kind: str, tmp_path: Path) -> None:

@@ -169,7 +169,10 @@ def test_every_method_trains_publishes_and_shows(
     assert all(np.isfinite(list(row.values())).all() for row in losses(tmp_path / "run"))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    ["pix2pix", *(pytest.param(m, marks=pytest.mark.slow) for m in METHODS if m != "pix2pix")],
+)
 def test_every_method_resumes_to_the_bit(
     method: str, data: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -292,6 +295,7 @@ def test_stargan_has_its_papers_defaults(tmp_path: Path) -> None:
     assert by_epochs.steps is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_the_tiny_preset_really_trains(method: str, data: dict[str, Path], tmp_path: Path) -> None:
     values = {
@@ -460,6 +464,7 @@ def test_other_domains_are_refused(data: dict[str, Path], tmp_path: Path) -> Non
         train(config_of("stargan", data, tmp_path / "run"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{"diffaugment": "color,translation,cutout"}, {"ada": True}])
 @pytest.mark.parametrize("method", METHODS)
 def test_augmentation_of_what_the_discriminator_sees(
@@ -517,6 +522,7 @@ def in_two_processes(config: TrainConfig, logs: Path, more: str = "") -> list[st
     return [said[rank, "stdout"] for rank in (0, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed")
 @pytest.mark.distributed
 @pytest.mark.parametrize(

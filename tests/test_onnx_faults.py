@@ -427,6 +427,7 @@ def test_a_model_named_like_a_path_writes_in_the_output_folder(
     assert made == {".._.._up-one.jpg", ".._.._up-two.png", "sub/.._.._up-one.jpg"}
 
 
+@pytest.mark.slow
 def test_the_command_says_it_in_one_line(tmp_path: Path, photos: Path, cli: Cli) -> None:
     (tmp_path / "text.onnx").write_text("hello")
     evil = plain()

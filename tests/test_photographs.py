@@ -290,6 +290,7 @@ def test_the_preview_is_for_other_methods_too(tmp_path: Path, method: str) -> No
     )
 
 
+@pytest.mark.slow
 def test_preview_and_dry_run_write_the_sheet_and_nothing_else(
     cli: Cli, photographs: Path, tmp_path: Path
 ) -> None:

@@ -66,6 +66,7 @@ def test_they_end_by_the_clock_with_averaged_weights(
         assert config.crop_size // net.scale % net.multiple_of == 0, "no border is learned"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "preset"), [c for c in CLOCKED if "gpu" not in c[1]])
 def test_one_for_a_gpu_is_the_same_task_with_more_of_everything(
     method: str, preset: str, monkeypatch: pytest.MonkeyPatch

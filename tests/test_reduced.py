@@ -43,6 +43,7 @@ def kinds(model: Any) -> list[str]:
     return [node.op_type for node in model.graph.node]
 
 
+@pytest.mark.slow
 def test_fp16_is_smaller_and_nearly_the_same(
     model_file: Path, onnx_file: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -67,6 +68,7 @@ def test_fp16_is_smaller_and_nearly_the_same(
     assert np.abs(a(pixels).astype(int) - b(pixels)).max() <= 4
 
 
+@pytest.mark.slow
 def test_int8_is_made_of_calibrated_convolutions(
     model_file: Path, pictures: Path, tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def test_a_healthy_training_gets_no_warning(method: str, seed: int, tmp_path: Pa
     assert said.problems == set() and len(said.figures) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "stylize"])
 def test_the_detectors_cost_little(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

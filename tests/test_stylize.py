@@ -131,6 +131,7 @@ def trainer_of(**settings: Any) -> Stylize:
     return trainer
 
 
+@pytest.mark.slow
 def test_a_step_lowers_what_it_says(sets: tuple[Path, Path]) -> None:
     data = loaded(sets[0], style=str(sets[1]), crops=8)
     trainer = trainer_of(lambda_colour=1.0, lr=2e-3)

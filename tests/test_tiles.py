@@ -115,8 +115,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 
 def exported(suffix: str = "") -> list[Any]:
-    """One of each kind of export always, the others with the slow tests."""
-    always = ("unet instance", "resnet reflect", "fast levels", "stargan")
+    """Two exports always, the others with the slow tests."""
+    always = ("resnet reflect", "stargan")
     return [
         pytest.param(name + suffix, marks=[] if name in always else [pytest.mark.slow])
         for name in EXPORTED
@@ -332,6 +332,7 @@ def test_moments_of_parts_are_those_of_the_whole() -> None:
     assert np.allclose(whole.m2 / whole.count, wide.var(1), rtol=1e-9)
 
 
+@pytest.mark.slow
 # One of each kind always: a picture, chroma, a larger picture.
 @pytest.mark.parametrize(
     "name",

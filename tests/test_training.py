@@ -213,6 +213,7 @@ def test_other_data_or_batch_is_reported_and_goes_on(pairs: Path, tmp_path: Path
     assert events[-1]["step"] == 14
 
 
+@pytest.mark.slow
 def test_two_processes_in_one_run_are_refused(pairs: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     out.mkdir()

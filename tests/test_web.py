@@ -382,6 +382,7 @@ def test_grey_networks_and_transparent_pictures(served: Opener, tmp_path: Path) 
     assert (result[:, :10, 3] == 0).all()
 
 
+@pytest.mark.slow
 def test_large_pictures_are_offered_smaller(served: Opener, tmp_path: Path) -> None:
     tab = served(inverting(tmp_path / "m.onnx"))
     picture(1600, 800, 1).save(tmp_path / "p.png")
@@ -453,6 +454,7 @@ def test_what_goes_wrong_is_reported_and_the_next_picture_works(
     assert not tab.run(BAD)
 
 
+@pytest.mark.slow
 def test_a_network_that_fails_is_reported_in_words(
     tab: Tab,
     runtime: WebRuntime,

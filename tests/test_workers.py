@@ -138,6 +138,7 @@ def test_a_lost_worker_is_replaced_once_at_the_same_batch(how: str) -> None:
     assert not any(process.is_alive() for process in processes)
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_in_a_worker_is_raised_here() -> None:
     for fail, kind, text in (
         ("picture", PictureError, "^three.png: gone$"),
@@ -151,6 +152,7 @@ def test_what_goes_wrong_in_a_worker_is_raised_here() -> None:
                 feed.take(Request((3,)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of a group are POSIX")
 def test_an_interrupt_of_the_group_leaves_the_workers() -> None:
     with Feed(Slow(), 1) as feed:
