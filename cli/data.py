@@ -82,16 +82,14 @@ def check_command(
         from img2img.cli.progress import counting
         from img2img.cli.train import write_png
         from img2img.data.checks import check_data, check_sheet
-        from img2img.data.mirror import mirror
         from img2img.system.places import is_address
+        from img2img.training.assigning import assigned
         from img2img.training.data_check import wanted
+        from img2img.training.remote import folder_of
 
-    root = Path(data)
+    cache = assigned({}, set_ or []).get("cache_folder")
+    root = folder_of(data, Path(cache) if cache else None, note)
     shown = data if is_address(data) else str(root)
-    if is_address(data):
-        folders = (text[13:] for text in set_ or [] if text.startswith("cache_folder="))
-        cache = next(map(Path, folders), None)
-        root = mirror(data, cache, note=note).folder
     with counting("looked at", shown=not json) as progress:
         needs = wanted(method) if method else None
         checked = check_data(root, needs, None, progress, set_ or [], shown)

@@ -112,20 +112,12 @@ def _video(video: Path | None, source: Path | None, others: tuple[object, ...], 
 def _run(
     request: EvaluateRequest, others: list[str], out: Path | None, human: int, json: bool
 ) -> None:
-    import dataclasses
-
     from img2img.evaluation.evaluate import evaluate
     from img2img.evaluation.report import comparison_lines
+    from img2img.evaluation.request import requests_of
     from img2img.evaluation.writing import write_reports
-    from img2img.inference.translator import model_path
 
-    requests = [request]
-    for other in others:
-        direction = request.direction if Path(other).is_dir() else None
-        requests.append(dataclasses.replace(request, model=other, direction=direction))
-    for each in requests:
-        if each.model is not None:
-            model_path(each.model, each.runner, each.direction)  # a misspelt one is said at once
+    requests = requests_of(request, others)
     results: list[Evaluated] = []
     for each in requests:
         result = evaluate(each, _Progress())

@@ -81,10 +81,6 @@ def run(
     precision: Precision = "fp16" if fp16 else "int8" if int8 else "fp32"
     kind, size = _io(io), _size(static)
     source = _source_of(model, direction)
-    if out.suffix != ".onnx":
-        raise UsageError(f"{out}: an ONNX file needs the suffix .onnx")
-    if not out.parent.is_dir():
-        raise UsageError(f"{out.parent}: no such folder")
     with extra("train", "export"):
         from img2img.exporting.onnx import ExportOptions, export_onnx
     options = ExportOptions(kind, size, batch, opset, precision)

@@ -6,14 +6,13 @@ import os
 import subprocess
 import sys
 import textwrap
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from img2img.cli.console import extra, note, say, stop_flag
-from img2img.errors import ConfigError, UsageError, describe_os_error, proposal
+from img2img.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,17 +36,14 @@ def run(
     with extra("train", "train"):
         from img2img.cli.train_progress import Reporter
         from img2img.data.mirror import FetchStopped
-        from img2img.training import TrainConfig, resolve, train
+        from img2img.training import resolve, train
+        from img2img.training.assigning import assigned, read_config
         from img2img.training.preview import preview_sheet
 
-    values = _from_file(config) if config else {}
+    values = read_config(config) if config else {}
     values |= {name: value for name, value in flags.items() if value is not None}
     values |= {"method": method, "data": data, "out": out}
-    settings = dict(values.get("settings", {}))
-    for text in sets:
-        assign(text, values, settings, TrainConfig.model_fields.keys() - {"settings"})
-    values["settings"] = settings
-    chosen = resolve(values, preset)
+    chosen = resolve(assigned(values, sets), preset)
     if preview is not None:
         write_png(preview, preview_sheet(chosen, Reporter(json)))
         if dry_run:
@@ -90,13 +86,11 @@ def print_settings(method: str) -> None:
         MissingExtra: the `train` extra is not installed.
     """
     with extra("train", "train"):
-        from img2img.methods import METHODS
+        from img2img.methods import method_named
         from img2img.settings import described
         from img2img.training import TrainConfig
 
-    if method not in METHODS:
-        raise ConfigError(f"unknown method '{method}'.{proposal(method, METHODS)}")
-    kind = METHODS[method]
+    kind = method_named(method)
     given = ("method", "data", "out", "remote_data", "remote_out", "preset", "settings")
     own, loop = described(kind.Config), described(TrainConfig, kind.defaults, leave_out=given)
     clashes = {row.name for row in own} & {row.name for row in loop}
@@ -157,37 +151,3 @@ def write_png(path: Path, sheet: Image.Image) -> None:
     from img2img.images import Picture, write_picture
 
     write_picture(path, Picture(np.asarray(sheet), format="PNG"))
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: {describe_os_error(error)}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
-
-
-def assign(text: str, values: dict[str, Any], settings: dict[str, Any], own: set[str]) -> None:
-    """`NAME=VALUE` with a TOML value or a bare word; `generator.width=32` reaches an option of
-    the generator, `method.NAME` a setting of the method that the loop has too."""
-    name, equals, written = text.partition("=")
-    name = name.strip()
-    if not equals or not name:
-        raise ConfigError(f"--set {text}: needs NAME=VALUE")
-    try:
-        value = tomllib.loads(f"value = {written}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = written.strip()
-    if name in own:
-        values[name] = value
-        return
-    part, dot, option = name.partition(".")
-    if dot and part == "method":  # for a setting of the method that the loop has by the same name
-        settings[option] = value
-    elif dot and part == "augment":
-        values["augment"] = values.get("augment", {}) | {option: value}
-    elif dot:
-        settings[f"{part}_options"] = settings.get(f"{part}_options", {}) | {option: value}
-    else:
-        settings[name] = value

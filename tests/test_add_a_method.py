@@ -21,6 +21,7 @@ from img2img.methods import METHODS, Method
 from img2img.model_format.checkpoint import load_model
 from img2img.settings import described
 from img2img.training import presets_of, resolve, train
+from img2img.training.assigning import assigned
 from img2img.training.data_check import wanted
 from tests import test_loop, test_pix2pix
 from tests.conftest import ROOT, Main, into, picture
@@ -160,11 +161,8 @@ def test_an_unknown_method_has_no_settings(main: Main) -> None:
 
 
 def test_a_name_that_the_loop_has_too_is_reached_by_its_prefix() -> None:
-    from img2img.cli.train import assign
-
-    values: dict[str, Any] = {}
-    settings: dict[str, Any] = {}
-    for text in ("seed=3", "method.seed=4", "generator.width=8"):
-        assign(text, values, settings, {"seed"})
-    assert values == {"seed": 3}
-    assert settings == {"seed": 4, "generator_options": {"width": 8}}
+    given = {"steps": 5, "settings": {"a": 1}}
+    values = assigned(given, ["seed=3", "method.seed=4", "generator.width=8", "augment.flip=false"])
+    settings = {"a": 1, "seed": 4, "generator_options": {"width": 8}}
+    assert values == {"steps": 5, "seed": 3, "augment": {"flip": False}, "settings": settings}
+    assert given == {"steps": 5, "settings": {"a": 1}}

@@ -90,7 +90,7 @@ def test_a_picture_that_kills_its_decoder_twice_is_given_up(
 def test_a_stopped_process_is_replaced_and_a_slow_picture_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoder = Decoder(3)
+    decoder = Decoder(60)  # only ends what would never end
     watch = Watch([decoder])
     picture(40, 30).save(tmp_path / "a.png")
     decoder.read(tmp_path / "a.png", DEEP)
@@ -98,7 +98,10 @@ def test_a_stopped_process_is_replaced_and_a_slow_picture_given_up(
     os.kill(decoder._process.pid, signal.SIGSTOP)
     if sys.platform == "linux":  # elsewhere it cannot be told from a slow one
         assert decoder.read(tmp_path / "a.png", DEEP).picture.pixels.shape == (30, 40, 3)
+    watch.close()
     decoder.close()
+    decoder = Decoder(3)
+    watch = Watch([decoder])
     slow = decoders._CODE.replace(
         "main(float", "import time; d._answer = lambda *a: time.sleep(3600); main(float"
     ).replace("import main;", "import main; import img2img.inference.decoding as d;")
@@ -163,7 +166,7 @@ def test_a_whole_job_that_was_stopped_for_long_is_late_with_nothing(tmp_path: Pa
         "d._CODE = d._CODE.replace('import main;', 'import main; import time;"
         " import img2img.inference.decoding as x; x.a = x._answer;"
         " x._answer = lambda *y: (time.sleep(1.5), x.a(*y));');"
-        "made = d.Decoder(6); watch = d.Watch([made]); made._running(); print('go', flush=True);"
+        "made = d.Decoder(10); watch = d.Watch([made]); made._running(); print('go', flush=True);"
         "print(made.read(Path(sys.argv[1]), Reading()).picture.pixels.shape)"
     )
     picture(40, 30).save(tmp_path / "a.png")
@@ -174,7 +177,7 @@ def test_a_whole_job_that_was_stopped_for_long_is_late_with_nothing(tmp_path: Pa
     assert process.stdout is not None and process.stdout.readline() == "go\n"
     time.sleep(0.3)
     os.killpg(process.pid, signal.SIGSTOP)
-    time.sleep(6.5)
+    time.sleep(10.5)
     os.killpg(process.pid, signal.SIGCONT)
     out, errors = process.communicate(timeout=60)
     assert out == "(30, 40, 3)\n", errors

@@ -240,8 +240,8 @@ class Store:
                     on_progress(done, self._count)
         if problems:
             # A picture may give several samples, and a sample may have several.
-            told = list(dict.fromkeys(problems.values()))
-            text = listing(f"{len(told)} training pictures unusable", told)
+            reasons = list(dict.fromkeys(problems.values()))
+            text = listing(f"{len(reasons)} training pictures unusable", reasons)
             raise BadPictures(text, problems)
 
     def _files_of(self, index: int) -> Sequence[Path]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from img2img.data.dataset import DataKind
 from img2img.errors import (
     DataError,
     MemoryFault,
@@ -252,7 +253,7 @@ def _material(request: EvaluateRequest, info: ModelInfo, data: Path) -> Material
     if info.scale > 1:
         learned = str(info.training.get("data_fingerprint", ""))
         return for_enlarging(data, info.scale, backwards, held_out, learned)
-    kind = METHODS[info.method].Data.kind if info.method in METHODS else "sets"
+    kind: DataKind = METHODS[info.method].Data.kind if info.method in METHODS else "sets"
     return for_model(data, kind, backwards, info.domains, held_out)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from img2img.errors import ConfigError, UsageError, proposal
 from img2img.evaluation.sources import folder_of
 from img2img.features import FEATURES
+from img2img.inference.translator import model_path
 from img2img.metrics import METRICS
 
 MOST = 5000
@@ -86,3 +88,18 @@ class EvaluateRequest:
                 raise UsageError("`training` compares features of a network; remove none")
         if self.most < 0:
             raise UsageError(f"at most {self.most} pictures; give 0 (all) or more")
+
+
+def requests_of(request: EvaluateRequest, others: Sequence[str]) -> list[EvaluateRequest]:
+    """`request` and the same of each of the `others`, models to compare its model with.
+
+    Raises UsageError for a model that is not found, before the first one is judged.
+    """
+    requests = [request]
+    for other in others:
+        direction = request.direction if Path(other).is_dir() else None
+        requests.append(replace(request, model=other, direction=direction))
+    for each in requests:
+        if each.model is not None:
+            model_path(each.model, each.runner, each.direction)
+    return requests

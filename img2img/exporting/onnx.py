@@ -107,12 +107,17 @@ def export_onnx(
     name. `listen` receives progress messages, one line at a time.
 
     Raises:
-        UsageError: impossible options, or no pictures where the precision needs them.
+        UsageError: impossible options, a target with another suffix or in a folder that does not
+            exist, or no pictures where the precision needs them.
         ModelError: the source is refused, or larger than one file may be.
         ParityError: more than 1 level anywhere, or more than 0.01 in the mean; or a precision that
             loses too much quality. Nothing is written.
         EnvironmentFault: the target cannot be written.
     """
+    if target.suffix != ".onnx":
+        raise UsageError(f"{target}: an ONNX file needs the suffix .onnx")
+    if not target.parent.is_dir():
+        raise UsageError(f"{target.parent}: no such folder")
     options.check()
     if options.precision != "fp32" and pictures is None:
         raise UsageError(

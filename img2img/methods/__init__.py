@@ -9,6 +9,8 @@ import importlib
 from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING
 
+from img2img.errors import ConfigError, proposal
+
 if TYPE_CHECKING:
     from img2img.methods.base import Method
     from img2img.methods.cut import CUT, CUTConfig
@@ -57,6 +59,14 @@ METHODS = _Methods(
         "stylize": "Stylize",
     }
 )
+
+
+def method_named(name: str) -> type[Method]:
+    """The method of that name. Raises ConfigError for another, with the nearest known one."""
+    if name not in METHODS:
+        raise ConfigError(f"unknown method '{name}'.{proposal(name, METHODS)}")
+    return METHODS[name]
+
 
 # Name -> module of this package
 _HOMES = {

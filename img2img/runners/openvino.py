@@ -141,18 +141,22 @@ def infer(request: InferRequest, given: Sequence[Array]) -> Array:
         raise EnvironmentFault(f"OpenVINO failed: {first_line(error)}") from None
 
 
-@cache
 def _core() -> Core:
-    """One for the process, kept to its end: OpenVINO's CPU plugin gives the thread that loads it a
-    stack for signals, and frees that stack in the thread that unloads it. The next Ctrl-C in the
-    first thread would then be a segmentation fault."""
     try:
         import openvino
     except ImportError as error:
         if getattr(error, "name", "") == "openvino":
             raise MissingExtra("runner openvino", "openvino") from None
         raise EnvironmentFault(f"OpenVINO cannot be loaded: {error}; see img2img doctor") from None
-    return openvino.Core()
+    return _made_once(openvino.Core)
+
+
+@cache
+def _made_once(make: Callable[[], Core]) -> Core:
+    """One for the process, kept to its end: OpenVINO's CPU plugin gives the thread that loads it a
+    stack for signals, and frees that stack in the thread that unloads it. The next Ctrl-C in the
+    first thread would then be a segmentation fault."""
+    return make()
 
 
 def _check_precision(precision: str, core: Core) -> None:

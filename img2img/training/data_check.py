@@ -9,7 +9,7 @@ from img2img.data.checks import Report, check_data
 from img2img.data.dataset import Wanted
 from img2img.data.store import Progress
 from img2img.errors import DataError, UsageError
-from img2img.methods import METHODS
+from img2img.methods import method_named
 from img2img.training.config import TrainConfig
 from img2img.training.presets import presets_of
 from img2img.training.run_folder import states_of
@@ -18,8 +18,8 @@ SECONDS = 20.0  # for decoding
 
 
 def wanted(method: str) -> Wanted:
-    """What the method of that name needs of its data; KeyError for an unknown one."""
-    kind = METHODS[method]
+    """What the method of that name needs of its data. Raises ConfigError for an unknown one."""
+    kind = method_named(method)
     return Wanted(method, kind.Data.kind, frozenset(presets_of(kind)))
 
 
@@ -74,10 +74,10 @@ def all_at_once(config: TrainConfig, report: Report | None = None) -> Iterator[N
         # The folder of a style is not looked at, and of a large folder not every picture.
         if str(config.data) not in str(error) or report.examined < report.total:
             stops.append(str(error))
-        told = stops
+        lines = stops
         if len(stops) > 1:
-            told = [f"{len(stops)} problems stop the training"]
-            told += [f"({k}) {text}" for k, text in enumerate(stops, 1)]
-        said = DataError(f"{config.data}: {' '.join(told)}")
+            lines = [f"{len(stops)} problems stop the training"]
+            lines += [f"({k}) {text}" for k, text in enumerate(stops, 1)]
+        said = DataError(f"{config.data}: {' '.join(lines)}")
         said.everywhere = error.everywhere
         raise said from None

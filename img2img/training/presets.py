@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from img2img.errors import ConfigError, proposal
-from img2img.methods import METHODS, Method
+from img2img.methods import METHODS, Method, method_named
 from img2img.training.config import TrainConfig
 
 # For every method: a few minutes on a laptop, to see that everything works.
@@ -25,10 +25,7 @@ def resolve(values: Mapping[str, Any], preset: str | None = None) -> TrainConfig
 
     Raises ConfigError for an unknown method, preset or setting, listing the known ones.
     """
-    name = str(values.get("method", ""))
-    if name not in METHODS:
-        raise ConfigError(f"unknown method '{name}'.{proposal(name, METHODS)}")
-    method = METHODS[name]
+    method = method_named(str(values.get("method", "")))
     chosen = _chosen(method, preset) if preset is not None else {}
     merged = {**method.defaults, **chosen, **values}
     if preset is not None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from img2img.data.mirror import mirror
 from img2img.errors import EnvironmentFault
+from img2img.system.places import is_address
 from img2img.training.config import TrainConfig
 from img2img.training.events import (
     Fetched,
@@ -45,6 +47,16 @@ def fetch_data(
 
     done = mirror(address, config.cache_folder, progress, note, should_stop, _session())
     listen(Fetched(address, done.files, done.fetched, done.removed, done.bytes))
+
+
+def folder_of(data: str, cache: Path | None, note: Callable[[str], None]) -> Path:
+    """The folder DATA itself, or the copy of an address, brought up to date; `note` gets what is
+    worth saying of it.
+
+    Raises:
+        UsageError, DataError, MissingExtra, EnvironmentFault, FetchStopped: as `data.mirror`.
+    """
+    return mirror(data, cache, note=note).folder if is_address(data) else Path(data)
 
 
 @contextlib.contextmanager

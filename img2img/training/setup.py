@@ -14,10 +14,10 @@ from img2img.data import Albument, Dataset, Feed, Loading, PhotographData, settl
 from img2img.data.jpeg import check_decoder
 from img2img.data.skipping import Skipped
 from img2img.data.store import Split, listing
-from img2img.errors import ConfigError, proposal
+from img2img.errors import ConfigError
 from img2img.features import find_features, load_lite0
 from img2img.losses import Judgement
-from img2img.methods import METHODS, Method
+from img2img.methods import Method, method_named
 from img2img.methods.base import GeneratorSettings
 from img2img.nets import ProjectedDiscriminator, build_generator
 from img2img.settings import Settings
@@ -136,9 +136,7 @@ def check(config: TrainConfig, dry_run: bool) -> tuple[type[Method], Settings]:
     """
     if config.tensorboard and not dry_run:
         require_tensorboard()
-    if config.method not in METHODS:
-        raise ConfigError(f"unknown method '{config.method}'.{proposal(config.method, METHODS)}")
-    kind = METHODS[config.method]
+    kind = method_named(config.method)
     settings = kind.Config.parse(config.settings)
     kind.check(settings)
     if isinstance(settings, GeneratorSettings):

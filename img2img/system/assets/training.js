@@ -121,13 +121,13 @@ for (const plots of document.querySelectorAll(".plots[data-group]")) {
 
 const history = document.getElementById("history");
 if (history) {
-  const range = history.querySelector("input"), told = history.querySelector("output");
+  const range = history.querySelector("input"), label = history.querySelector("output");
   const sheet = document.getElementById("sheet");
   const show = () => {
     const { step, src } = data.sheets[Number(range.value)];
     sheet.src = src;
-    sheet.alt = told.value = `step ${step}`;
-    range.setAttribute("aria-valuetext", told.value);
+    sheet.alt = label.value = `step ${step}`;
+    range.setAttribute("aria-valuetext", label.value);
   };
   range.max = data.sheets.length - 1;
   range.value = range.max;
