@@ -33,10 +33,23 @@ def test_diversity_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_ratio_shows_a_collapse() -> None:
     x = torch.randn(20, 4)
-    assert diversity_ratio(x / 2 + 7, x) == pytest.approx(0.5)
-    assert diversity_ratio(torch.ones(20, 4), x) == 0
-    assert math.isinf(diversity_ratio(x, torch.ones(20, 4)))
-    assert math.isnan(diversity_ratio(torch.ones(20, 4), torch.ones(20, 4)))
+    half = diversity_ratio(x / 2 + 7, x)  # of any pictures, so that the interval has no width
+    assert [half.value, half.low, half.high] == pytest.approx([0.5] * 3)
+    assert diversity_ratio(torch.ones(20, 4), x).value == 0
+    assert math.isinf(diversity_ratio(x, torch.ones(20, 4)).value)
+    assert math.isnan(diversity_ratio(torch.ones(20, 4), torch.ones(20, 4)).value)
+    with pytest.raises(ValueError, match="20 outputs and 19 inputs"):
+        diversity_ratio(x, x[1:])
+
+
+def test_the_interval_of_the_ratio_is_that_of_new_pictures() -> None:
+    drawn = torch.Generator().manual_seed(3)
+    sets = torch.randn(300, 2, 60, 3, generator=drawn)
+    found = [diversity_ratio(*pair) for pair in sets]
+    spread = torch.tensor([each.value for each in found]).std().item()
+    claimed = sum(each.high - each.low for each in found) / len(found) / 2 / 1.96
+    assert claimed == pytest.approx(spread, rel=0.15)
+    assert sum(each.low <= 1 <= each.high for each in found) / len(found) > 0.9
 
 
 def test_duplicates_are_counted() -> None:

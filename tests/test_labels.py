@@ -13,7 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from img2img.errors import DataError
-from img2img.metrics.labels import class_scores, confusion, palette_of, scores_of, to_classes
+from img2img.metrics.labels import (
+    class_scores,
+    confusion,
+    palette_of,
+    score_intervals,
+    scores_of,
+    to_classes,
+)
 from tests.conftest import picture
 
 PALETTE = torch.tensor(
@@ -122,6 +129,19 @@ def test_matrices_of_batches_add_up() -> None:
     )
     assert scores_of(confusion(true, true, 6)).mean_iou == 1
     assert 0 < scores_of(whole).mean_iou < 0.6
+
+
+def test_intervals_by_hand() -> None:
+    right, wrong = torch.tensor([[4, 0], [0, 4]]), torch.tensor([[0, 4], [4, 0]])
+    same = score_intervals(torch.stack([right] * 5))
+    assert same["mean_iou"].tolist() == [1, 1] and same["iou"].tolist() == [[1, 1], [1, 1]]
+    two = score_intervals(torch.stack([right, wrong]))
+    assert two["pixel_accuracy"].tolist() == [0, 1]
+    # The share of the right one among 400 pictures, half of them: 0.5 +- 1.96 * 0.5 / 20.
+    many = score_intervals(torch.stack([right, wrong] * 200), times=2000)
+    assert many["pixel_accuracy"].tolist() == pytest.approx([0.451, 0.549], abs=0.004)
+    unseen = score_intervals(torch.tensor([[[4, 0], [0, 0]]]))
+    assert unseen["iou"][:, 1].isnan().all() and unseen["mean_iou"].tolist() == [1, 1]
 
 
 def test_what_does_not_fit_is_refused() -> None:

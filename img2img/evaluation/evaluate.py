@@ -147,7 +147,8 @@ class _Extras:
                 "edits", lambda: extras.edit_figures(data, info, material, found, request.seed)
             )
         if request.labels:
-            self._take("label maps", lambda: extras.label_figures(material, side, translate))
+            seed = request.seed
+            self._take("label maps", lambda: extras.label_figures(material, side, translate, seed))
         if request.training is not None:
             self._take("copies", self._copies)
 

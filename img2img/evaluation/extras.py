@@ -35,7 +35,13 @@ from img2img.metrics.collapse import diversity_ratio, duplicates, memorising, ne
 from img2img.metrics.critic import judge_apart
 from img2img.metrics.edits import train_classifier
 from img2img.metrics.intervals import wilson
-from img2img.metrics.labels import confusion, palette_of, scores_of, to_classes
+from img2img.metrics.labels import (
+    confusion,
+    palette_of,
+    score_intervals,
+    scores_of,
+    to_classes,
+)
 from img2img.metrics.sets import mean_of
 from img2img.model_format.domains import Target, vector_of
 from img2img.model_format.info import ModelInfo
@@ -51,13 +57,16 @@ def collapse_figures(found: Gathered) -> dict[str, Figure]:
         given = found.inputs.features.get(name)
         if given is None or len(given) != len(made) or len(made) < 2:
             continue
-        figures[f"diversity_{name}"] = _plain(
-            diversity_ratio(made, given), len(made), "",
-            "mean distance between outputs, divided by that between inputs: 0 is collapse",
+        ratio, n = diversity_ratio(made, given), len(made)
+        figures[f"diversity_{name}"] = Figure(
+            ratio.value, ratio.low, ratio.high, n,
+            about="mean distance between outputs, divided by that between inputs: 0 is collapse",
         )  # fmt: skip
-        figures[f"duplicates_{name}"] = _plain(
-            duplicates(made, given), len(made), "lower",
-            "outputs that another output repeats although the inputs differ", "share",
+        repeated = duplicates(made, given)
+        low, high = wilson(round(repeated * n), n)
+        figures[f"duplicates_{name}"] = Figure(
+            repeated, low, high, n, "share", "lower",
+            about="outputs that another output repeats although the inputs differ",
         )  # fmt: skip
     return figures
 
@@ -173,17 +182,18 @@ def _groups(info: ModelInfo) -> list[tuple[int, ...]]:
     return [tuple(info.domains.index(name) for name in group) for group in info.exclusive]
 
 
-def label_figures(material: Material, side: int, translate: Translate | None) -> dict[str, Figure]:
+def label_figures(
+    material: Material, side: int, translate: Translate | None, seed: int = 0
+) -> dict[str, Figure]:
     """How well label maps agree with the true ones: the palette is found in the truths, and each
-    picture is translated again.
+    picture is translated again. Intervals by pictures drawn again, by `seed`.
 
     Raises:
         DataError: the truths are no label maps of plain colours.
     """
     truths = [item for item in material.reals if _try(item, side) is not None]
     palette = palette_of(planes(item.read(side)) for item in truths)
-    counts = torch.zeros(len(palette), len(palette), dtype=torch.int64)
-    used = 0
+    counts = [torch.zeros(len(palette), len(palette), dtype=torch.int64)]  # of no pictures
     for item, truth in zip(material.judged, material.reals, strict=True):
         given, true = _try(item, side), _try(truth, side)
         if given is None or true is None:
@@ -192,22 +202,28 @@ def label_figures(material: Material, side: int, translate: Translate | None) ->
         if made.shape != true.shape:
             continue
         a, b = (to_classes(planes(x), palette) for x in (made, true))
-        counts += confusion(a, b, len(palette))
-        used += 1
-    scores = scores_of(counts)
+        counts.append(confusion(a, b, len(palette)))
+    matrices, used = torch.stack(counts), len(counts) - 1
+    scores = scores_of(matrices.sum(0))
+    ends = score_intervals(matrices[1:] if used else matrices, seed)
+
+    def figure(value: float, interval: Tensor, about: str, unit: str = "") -> Figure:
+        low, high = interval.tolist()
+        return Figure(value, low, high, used, unit, "higher", about=about)
+
     figures = {
-        "pixel_accuracy": _plain(
-            scores.pixel_accuracy, used, "higher", "pixels whose nearest colour is the true one",
-            "share",
+        "pixel_accuracy": figure(
+            scores.pixel_accuracy, ends["pixel_accuracy"],
+            "pixels whose nearest colour is the true one", "share",
         ),
-        "mean_iou": _plain(
-            scores.mean_iou, used, "higher", "mean over the classes of intersection over union"
+        "mean_iou": figure(
+            scores.mean_iou, ends["mean_iou"], "mean over the classes of intersection over union"
         ),
     }  # fmt: skip
-    for colour, iou in zip(palette.tolist(), scores.iou.tolist(), strict=True):
+    for k, (colour, iou) in enumerate(zip(palette.tolist(), scores.iou.tolist(), strict=True)):
         if not math.isnan(iou):
             name = f"iou_{''.join(f'{value:02x}' for value in colour)}"
-            figures[name] = _plain(iou, used, "higher", "of the class of this colour (RGB)")
+            figures[name] = figure(iou, ends["iou"][:, k], "of the class of this colour (RGB)")
     return figures
 
 

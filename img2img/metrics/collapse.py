@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from img2img.errors import DataError
+from img2img.metrics.sets import Estimate, Z
 
 # Rows and columns of one block of distances: 32 MiB of float64.
 _ROWS, _COLUMNS = 1024, 4096
@@ -24,23 +25,43 @@ def diversity(features: Tensor) -> float:
     Raises:
         DataError: fewer than two rows.
     """
+    return _mean_distances(features).mean().item()
+
+
+def diversity_ratio(outputs: Tensor, inputs: Tensor) -> Estimate:
+    """The diversity of the outputs divided by that of the inputs, (N, D) and (N, E), row k of the
+    one made from row k of the other, in features of the same network: near 0 where a generator has
+    collapsed; infinite (or NaN) for inputs that are all the same, then without an interval.
+
+    The interval is 1.96 standard deviations of a ratio of U-statistics (Hoeffding 1948): each
+    picture counts by its mean distance to the others, an output together with its input.
+
+    Raises:
+        DataError: fewer than two rows.
+        ValueError: numbers of rows that differ.
+    """
+    if len(outputs) != len(inputs):
+        raise ValueError(f"{len(outputs)} outputs and {len(inputs)} inputs; one each is needed")
+    above, below = _mean_distances(outputs), _mean_distances(inputs)
+    if below.mean() == 0:
+        value = math.nan if above.mean() == 0 else math.inf
+        return Estimate(value, math.nan, math.nan)
+    ratio = (above.mean() / below.mean()).item()
+    pull = 2 * (above - ratio * below) / below.mean()
+    error = Z * (pull.std() / math.sqrt(len(pull))).item()
+    return Estimate(ratio, max(0.0, ratio - error), ratio + error)
+
+
+def _mean_distances(features: Tensor) -> Tensor:
+    """(N,) the mean distance of each row of (N, D) to the others."""
     n = _at_least(2, features, "the diversity of pictures")
     x = _centred(features, features)
-    total = 0.0
+    sums = []
     for a in x.split(_ROWS):
-        total += sum(_distances(a, b).sum().item() for b in x.split(_COLUMNS))
-    # A row's distance to itself is not quite 0 in floating point.
-    own = sum(_distances(a, a).diagonal().sum().item() for a in x.split(_ROWS))
-    return (total - own) / (n * (n - 1))
-
-
-def diversity_ratio(outputs: Tensor, inputs: Tensor) -> float:
-    """The diversity of the outputs divided by that of the inputs, both (N, D) in the same features:
-    near 0 where a generator has collapsed; infinite (or NaN) for inputs that are all the same."""
-    above, below = diversity(outputs), diversity(inputs)
-    if below == 0:
-        return math.nan if above == 0 else math.inf
-    return above / below
+        all_rows = sum((_distances(a, b).sum(1) for b in x.split(_COLUMNS)), torch.zeros(len(a)))
+        # A row's distance to itself is not quite 0 in floating point.
+        sums.append(all_rows - _distances(a, a).diagonal())
+    return torch.cat(sums) / (n - 1)
 
 
 def duplicates(outputs: Tensor, inputs: Tensor, fraction: float = 0.1) -> float:

@@ -162,6 +162,39 @@ def scores_of(matrix: Tensor) -> ClassScores:
     )
 
 
+def score_intervals(matrices: Tensor, seed: int = 0, times: int = 200) -> dict[str, Tensor]:
+    """95 % intervals of the scores of pictures drawn again with replacement (percentiles of the
+    bootstrap, Efron 1979).
+
+    Args:
+        matrices: (N, C, C), the `confusion` of each picture.
+
+    Returns:
+        `iou` (2, C), `mean_iou` and `pixel_accuracy` (2,): low and high. NaN for a class that
+        neither side has.
+    """
+    n = len(matrices)
+    drawn = torch.Generator().manual_seed(seed)
+    counts = matrices.flatten(1).double()
+    scores = []
+    for _ in range(times):
+        chosen = torch.randint(n, (n,), generator=drawn)
+        weights = torch.bincount(chosen, minlength=n).double()
+        scores.append(scores_of((weights @ counts).reshape(matrices.shape[1:])))
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+
+    def between(values: Tensor) -> Tensor:
+        return values.nanquantile(ends, dim=0)
+
+    return {
+        "iou": between(torch.stack([s.iou for s in scores])),
+        "mean_iou": between(torch.tensor([s.mean_iou for s in scores], dtype=torch.float64)),
+        "pixel_accuracy": between(
+            torch.tensor([s.pixel_accuracy for s in scores], dtype=torch.float64)
+        ),
+    }
+
+
 def class_scores(predicted: Tensor, true: Tensor, classes: int) -> ClassScores:
     """The scores of one batch; over several, `scores_of` the sum of their `confusion`."""
     return scores_of(confusion(predicted, true, classes))

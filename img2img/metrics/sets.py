@@ -16,7 +16,7 @@ from torch import Tensor
 from img2img.errors import DataError
 from img2img.metrics.intervals import wilson
 
-_Z = 1.959964  # of the normal distribution: 95 % lie within
+Z = 1.959964  # of the normal distribution: 95 % lie within
 DRAWN = 2000  # pictures of each set that a kernel distance looks at
 _BLOCK = 2**22  # numbers in a part of what is never whole in memory
 
@@ -103,7 +103,7 @@ def kernel_distance(a: Tensor, b: Tensor, seed: int = 0, most: int = DRAWN) -> E
     variance = (n - 1) / n * (without_x - without_x.mean()).square().sum()
     variance = variance + (m - 1) / m * (without_y - without_y.mean()).square().sum()
     # With more pictures than were looked at, the figure is still that of those.
-    value, error = float(whole), _Z * float(variance**0.5)
+    value, error = float(whole), Z * float(variance**0.5)
     return Estimate(value, value - error, value + error)
 
 
@@ -129,7 +129,7 @@ def inception_score(logits: Tensor, seed: int = 0, splits: int = 10) -> Estimate
         p = log_p.exp()
         scores.append((p * (log_p - p.mean(0).log())).sum(1).mean().exp())
     values = torch.stack(scores)
-    mean, error = float(values.mean()), _Z * float(values.std() / splits**0.5)
+    mean, error = float(values.mean()), Z * float(values.std() / splits**0.5)
     return Estimate(mean, mean - error, mean + error)
 
 
@@ -200,7 +200,7 @@ def mean_of(values: Tensor) -> Estimate:
     """The mean of (N,) values and its 95 % interval by the central limit theorem."""
     values = values.double()
     mean = float(values.mean())
-    error = _Z * float(values.std() / len(values) ** 0.5) if len(values) > 1 else float("inf")
+    error = Z * float(values.std() / len(values) ** 0.5) if len(values) > 1 else float("inf")
     return Estimate(mean, mean - error, mean + error)
 
 
@@ -218,7 +218,7 @@ def bootstrap(
         x = a[torch.randint(len(a), (len(a),), generator=drawn)]
         y = b[torch.randint(len(b), (len(b),), generator=drawn)]
         values.append(figure(x, y))
-    value, error = figure(a, b), _Z * float(torch.tensor(values, dtype=torch.float64).std())
+    value, error = figure(a, b), Z * float(torch.tensor(values, dtype=torch.float64).std())
     return Estimate(value, value - error, value + error)
 
 
