@@ -130,6 +130,51 @@ def photographs_as_pairs(root: Path) -> None:
 
 
 # name: (maker, kind of the finding, whether training refuses it, words of the finding)
+def unequal_domains(root: Path) -> None:
+    domains(root, "cat", "dog")
+    for k in range(6, 40):
+        save(scene(k), root / "train" / "cat" / f"{k}.png")
+
+
+def rare_attribute(root: Path) -> None:
+    for k in range(40):
+        save(scene(k, 32), root / "images" / f"{k}.png")
+    rows = "\n".join(f"{k}.png {1 if k % 2 else -1} {1 if k == 7 else -1}" for k in range(40))
+    (root / "list_attr.txt").write_text(f"40\nSmiling Bald\n{rows}\n")
+
+
+def two_labels(root: Path) -> None:
+    domains(root, "cat", "dog")
+    save(scene(3), root / "train" / "dog" / "9.png")  # also cat/3.png
+
+
+def twice(root: Path) -> None:
+    domains(root, "cat", "dog")
+    save(scene(3), root / "train" / "cat" / "9.png")
+
+
+def one_colour(root: Path) -> None:
+    domains(root, "cat", "dog")
+    save(Image.new("RGB", (SIDE, SIDE), (90, 60, 30)), root / "train" / "dog" / "4.png")
+
+
+def another_shape(root: Path) -> None:
+    domains(root, "cat", "dog")
+    save(scene(50, 2 * SIDE).crop((0, 0, 2 * SIDE, SIDE)), root / "train" / "cat" / "1.png")
+
+
+def raw_files(root: Path) -> None:
+    domains(root, "cat", "dog")
+    (root / "train" / "cat" / "IMG_7.CR2").write_bytes(b"II*\0")
+
+
+def truncated(root: Path) -> None:
+    domains(root, "cat", "dog")
+    path = root / "train" / "cat" / "7.jpg"
+    save(scene(60), path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
 BROKEN: dict[str, tuple[Callable[[Path], None], str, bool, tuple[str, ...]]] = {
     "wrong layout": (wrong_layout, "layout", False, ("photos/", "sketches/", "A/", "data pair")),
     "another kind": (foreign_file, "unreadable", True, ("A/03.png", "not a picture")),
@@ -142,5 +187,13 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str, bool, tuple[str, ...]]] = {
     "shifted": (shifted_pairs, "shifted", False, ("16 pairs", "12 pixels to the right")),
     "empty domain": (empty_domain, "empty", True, ("bird has no pictures",)),
     "wrong table": (wrong_table, "table", True, ("2 bad rows", "value '2'", "1 values, not 2")),
+    "unequal": (unequal_domains, "imbalance", False, ("cat: 40", "dog: 6", "balance")),
+    "rare attribute": (rare_attribute, "imbalance", False, ("Bald (2.5% yes)",)),
+    "two labels": (two_labels, "labels", False, ("in several domains", "dog/9.png")),
+    "twice": (twice, "duplicates", False, ("several times", "cat/3.png = train/cat/9.png")),
+    "one colour": (one_colour, "flat", False, ("1 picture of one colour", "dog/4.png")),
+    "another shape": (another_shape, "aspect", False, ("cat/1.png (192x96)", "crop them")),
+    "raw": (raw_files, "raw", False, ("IMG_7.CR2", "develop them")),
+    "truncated": (truncated, "unreadable", True, ("cat/7.jpg", "skip_bad=true")),
     "loop": (links_in_a_loop, "links", False, ("2 entries", "linked folder", "broken link")),
 }

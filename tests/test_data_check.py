@@ -50,6 +50,17 @@ def test_a_good_set_has_no_finding_but_its_size(tmp_path: Path) -> None:
     assert report.command.startswith(f"img2img train pix2pix {tmp_path} -o runs/")
 
 
+def test_pairs_in_one_file_are_recognised(tmp_path: Path) -> None:
+    for k in range(8):
+        both = Image.new("RGB", (2 * broken_sets.SIDE, broken_sets.SIDE))
+        both.paste(scene(k), (0, 0))
+        both.paste(broken_sets.drawn(scene(k)), (broken_sets.SIDE, 0))
+        save(both, tmp_path / "train" / f"{k}.png")
+    report = check_data(tmp_path).report
+    assert report.layout == "pairs side by side in one file (A left, B right)"
+    assert report.method == "pix2pix" and not report.refused
+
+
 def test_several_faults_are_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken_sets.domains(tmp_path, "cat", "dog")
     monkeypatch.setattr(broken_sets, "domains", lambda root, *names: None)  # once is enough

@@ -66,7 +66,7 @@ def look_at(path: Path) -> Seen:
         small_grey(pixels[:, :half]) if wide else None,
         small_grey(pixels[:, half:]) if wide else None,
         seam(pixels) if wide else 0.0,
-        float(thumb.std()),
+        float(thumb.std((0, 1)).max()),
         tuple(picture.notes),
     )
 

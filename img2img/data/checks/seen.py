@@ -22,7 +22,8 @@ class Seen:
         grey, left, right: as `small_grey`, of the picture and of its halves, where it could be two
             pictures side by side.
         seam: `halves.seam`, or 0.
-        spread: standard deviation of the thumb, 0..127; 0 for a picture of one colour.
+        spread: the largest standard deviation of a channel of the thumb, 0..127; 0 for a picture of
+            one colour.
         notes: what the reader of pictures says.
         error: why it cannot be read, without its name, or "".
     """
