@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,14 @@ def test_a_sick_training_is_named(case: Case, tmp_path: Path) -> None:
         assert len(names) == 4 and set(names) <= train_names
     else:
         assert case.problem in said.problems and not said.diverged
+
+
+@pytest.mark.slow
+def test_a_collapse_ends_a_training_that_is_to_stop(tmp_path: Path) -> None:
+    (case,) = [case for case in SICK if case.problem == "mode-collapse"]
+    said = run_case(dataclasses.replace(case, loop={"on_collapse": "stop"}), tmp_path)
+    assert "ended by `on_collapse=stop`" in said.diverged
+    assert said.figures[-1][0] < case.steps
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from img2img.training import TrainConfig, lr_factor, train
 from img2img.training import run_folder as runs
 from img2img.training.run import mix
 from img2img.training.run_folder import states_of
-from tests.conftest import into
+from tests.conftest import Main, into
 
 SMALL = {
     "generator_options": {"width": 4, "depth": 3, "dropout": True},
@@ -253,6 +254,38 @@ def test_nan_stops_before_the_step_and_names_it(
     state = final(tmp_path / "run")
     assert state["step"] == 4
     assert all(v.isfinite().all() for v in state["nets"]["G"].values())
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_step(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losses of the step are finite, and so are the weights that are saved."""
+    whole_step = Pix2Pix.step
+    calls = {"count": 0}
+
+    def poisoned(self: Pix2Pix, batch: Any) -> Any:
+        calls["count"] += 1
+        if calls["count"] == 7:
+            weight = next(self.G.parameters())
+            weight.register_hook(lambda gradient: gradient * float("inf"))
+        return whole_step(self, batch)
+
+    monkeypatch.setattr(Pix2Pix, "step", poisoned)
+    with pytest.raises(Diverged, match=r"step 6: the gradient of G is not finite; pictures: "):
+        train(config_of(pairs, tmp_path / "run"))
+    state = final(tmp_path / "run")
+    assert state["step"] == 4
+    assert all(v.isfinite().all() for v in state["nets"]["G"].values())
+
+
+def test_a_diverged_training_is_one_line_and_5(main: Main, pairs: Path, tmp_path: Path) -> None:
+    done = main(
+        "train", "pix2pix", pairs, "-o", tmp_path / "run", "--preset", "tiny", "--set", "lr=1e38",
+        "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 5
+    (line,) = [x for x in done.stderr.splitlines() if x.startswith("img2img: ")]
+    assert re.match(r"img2img: step \d+: the (loss|gradient) of \w is ", line), line
 
 
 def test_bf16_learns_and_stays_finite(pairs: Path, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def _assign(text: str, values: dict[str, Any], settings: dict[str, Any], own: se
     name, equals, written = text.partition("=")
     name = name.strip()
     if not equals or not name:
-        raise ConfigError(f"--set {text}: needs NAME=VALUE")
+        raise ConfigError(f"setting {text}: needs NAME=VALUE")
     try:
         value = tomllib.loads(f"value = {written}")["value"]
     except tomllib.TOMLDecodeError:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from img2img.images.values import LUMA
-from img2img.metrics.collapse import diversity_ratio
+from img2img.metrics.collapse import diversity as variety
 
 # What D's loss is where real and fake are equally likely: of classifiers the mean of both terms,
 # of hinge their sum (`discriminator_loss`). Other objectives have no such bound.
@@ -52,8 +52,8 @@ def diversity(outputs: Tensor, inputs: Tensor) -> float:
     if len(outputs) < 4:
         return math.nan
     rows = [F.adaptive_avg_pool2d(luminance(x), _THUMBNAIL).flatten(1) for x in (outputs, inputs)]
-    ratio = diversity_ratio(rows[0], rows[1])
-    return ratio if math.isfinite(ratio) else math.nan
+    below = variety(rows[1])
+    return variety(rows[0]) / below if below else math.nan
 
 
 def saturated(outputs: Tensor, wanted: Tensor) -> float:
