@@ -20,6 +20,7 @@ from img2img.methods import METHODS
 from img2img.nets import build_discriminator
 from img2img.training import train
 from img2img.training.health import PROBLEMS
+from img2img.training.presets import presets_of
 from img2img.training.run import Run
 from img2img.training.verdicts import PICTURES, Verdicts, score
 from tests.conftest import OWN, ROOT
@@ -116,6 +117,13 @@ def test_the_detectors_cost_little(
     judged = "discriminator_options" in HEALTHY[method][1]  # else a look multiplies nothing
     assert said.figures and (work["looks"] > 0) == judged
     assert work["looks"] <= 0.01 * 250 * work["steps"] / steps
+
+
+@pytest.mark.parametrize("method", OWN)
+def test_no_preset_looks_more_often_than_that(method: str) -> None:
+    for name, values in presets_of(METHODS[method]).items():
+        usual = METHODS[method].defaults.get("sample_every", 1000)
+        assert values.get("sample_every", usual) >= 250, name
 
 
 def test_a_look_judges_a_bounded_number_of_pictures(

@@ -10,7 +10,7 @@ from img2img.methods import METHODS, Method, method_named
 from img2img.training.config import TrainConfig
 
 # For every method: a few minutes on a laptop, to see that everything works.
-_TINY = {"steps": 300, "load_size": 72, "crop_size": 64, "sample_every": 100, "log_every": 25}
+_TINY = {"steps": 300, "load_size": 72, "crop_size": 64, "sample_every": 250, "log_every": 25}
 
 
 def presets_of(method: type[Method]) -> dict[str, dict[str, Any]]:
