@@ -90,7 +90,7 @@ def test_a_picture_that_kills_its_decoder_twice_is_given_up(
 def test_a_stopped_process_is_replaced_and_a_slow_picture_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoder = Decoder(60)  # only ends what would never end
+    decoder = Decoder(12)  # ends the stopped one, and is long for the next
     watch = Watch([decoder])
     picture(40, 30).save(tmp_path / "a.png")
     decoder.read(tmp_path / "a.png", DEEP)
