@@ -1,6 +1,6 @@
 """Seconds that `img2img evaluate` takes: pairs, sets, and the critic.
 
-    python -m benchmarks.evaluate_speed [--pairs 1000] [--sets 2000] [--critic 5000] [--side 256]
+    python benchmarks/evaluate_speed.py [--pairs 1000] [--sets 2000] [--critic 5000] [--side 256]
 
 Made pictures (noise of several scales, as JPEG). Each command is a process of its own and is judged
 with its start; the table has its seconds, its seconds of processor time and its most memory.
@@ -12,7 +12,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks.evaluate_memory import measured, write
+from evaluate_memory import measured, write
 
 
 def main() -> None:
