@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
 # What makes a figure, in img2img/evaluation: the name stands before it.
-MAKERS = {"Figure", "figure_of", "_plain", "_share"}
+MAKERS = {"Figure", "figure_of", "_plain", "_resampled", "_share"}
 PLACEHOLDER = r"[A-Z]+"
 
 

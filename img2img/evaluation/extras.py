@@ -207,23 +207,21 @@ def label_figures(
     scores = scores_of(matrices.sum(0))
     ends = score_intervals(matrices[1:] if used else matrices, seed)
 
-    def figure(value: float, interval: Tensor, about: str, unit: str = "") -> Figure:
-        low, high = interval.tolist()
-        return Figure(value, low, high, used, unit, "higher", about=about)
-
     figures = {
-        "pixel_accuracy": figure(
-            scores.pixel_accuracy, ends["pixel_accuracy"],
+        "pixel_accuracy": _resampled(
+            scores.pixel_accuracy, ends["pixel_accuracy"], used,
             "pixels whose nearest colour is the true one", "share",
         ),
-        "mean_iou": figure(
-            scores.mean_iou, ends["mean_iou"], "mean over the classes of intersection over union"
+        "mean_iou": _resampled(
+            scores.mean_iou, ends["mean_iou"], used,
+            "mean over the classes of intersection over union",
         ),
     }  # fmt: skip
     for k, (colour, iou) in enumerate(zip(palette.tolist(), scores.iou.tolist(), strict=True)):
         if not math.isnan(iou):
             name = f"iou_{''.join(f'{value:02x}' for value in colour)}"
-            figures[name] = figure(iou, ends["iou"][:, k], "of the class of this colour (RGB)")
+            about = "of the class of this colour (RGB)"
+            figures[name] = _resampled(iou, ends["iou"][:, k], used, about)
     return figures
 
 
@@ -294,6 +292,11 @@ def _try(item: Item, side: int) -> Pixels | None:
 
 def _plain(value: float, n: int, better: str, about: str, unit: str = "") -> Figure:
     return Figure(value, math.nan, math.nan, n, unit, better, about=about)
+
+
+def _resampled(value: float, interval: Tensor, n: int, about: str, unit: str = "") -> Figure:
+    low, high = interval.tolist()
+    return Figure(value, low, high, n, unit, "higher", about=about)
 
 
 def _share(hits: Tensor, about: str, floor: float = math.nan) -> Figure:
