@@ -12,7 +12,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from evaluate_memory import measured, write
+from evaluate_memory import PAIRS, measured, write
 
 
 def main() -> None:
@@ -32,6 +32,7 @@ def main() -> None:
         for seed, folder in enumerate(small):
             write(folder, options.critic, 64, seed)
         print("| figures | pictures | seconds | CPU seconds | MB |\n|---|---|---|---|---|")
+        plain = [word for name in PAIRS for word in ("--metric", name)]
         pairs = ["--fake", fake, "--real", real, "--paired"]
         sets = ["--fake", fake, "--real", real, "--unpaired"]
         apart = [
@@ -45,7 +46,7 @@ def main() -> None:
             "none",
         ]
         for words, count, command in (
-            ("pairs, no networks", options.pairs, [*pairs, "--features", "none", *PLAIN]),
+            ("pairs, no networks", options.pairs, [*pairs, "--features", "none", *plain]),
             ("pairs, default", options.pairs, pairs),
             ("two sets, default", options.sets, sets),
             ("critic", options.critic, apart),
@@ -54,9 +55,6 @@ def main() -> None:
             values = " | ".join(f"{value:.0f}" for value in row)
             print(f"| {words} | {count} | {values} |", flush=True)
 
-
-# All metrics of pairs that need no network.
-PLAIN = [word for name in ("l1", "psnr", "ssim", "ms_ssim") for word in ("--metric", name)]
 
 if __name__ == "__main__":
     main()

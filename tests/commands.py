@@ -130,8 +130,8 @@ def kill_session(session: int) -> None:
 
 
 def decoders_of(pid: int) -> list[int]:
-    """The decoding processes of a command. A child that was forked and has not yet become another
-    program is none: stopped there, it would stop its parent, which waits for that moment."""
+    """The decoding processes of a command, without a child between fork and exec: stopping that
+    one would stop the parent, which waits for the exec."""
     children = [child for child, status in statuses() if status[1] == str(pid) and status[0] != "Z"]
     own = _program_of(pid)
     return [child for child in children if _program_of(child) not in (own, b"")]

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -236,42 +237,37 @@ def test_two_processes_in_one_run_are_refused(pairs: Path, tmp_path: Path) -> No
     train(config_of(pairs, out, steps=1))
 
 
-def test_nan_stops_before_the_step_and_names_it(
-    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def nan_picture(method: Pix2Pix, batch: Any) -> None:
+    batch.b.fill_(float("nan"))
+
+
+def infinite_gradient(method: Pix2Pix, batch: Any) -> None:
+    """The losses of the step stay finite."""
+    next(method.G.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("poison", "words"),
+    [
+        (nan_picture, r"the loss of \w is nan; pictures: \d.png"),
+        (infinite_gradient, "the gradient of G is not finite; pictures: "),
+    ],
+)
+def test_what_is_not_finite_stops_before_the_step_and_is_named(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    poison: Callable[[Pix2Pix, Any], None], words: str,
+) -> None:  # fmt: skip
     whole_step = Pix2Pix.step
     calls = {"count": 0}
 
     def poisoned(self: Pix2Pix, batch: Any) -> Any:
         calls["count"] += 1
         if calls["count"] == 7:
-            batch.b.fill_(float("nan"))
+            poison(self, batch)
         return whole_step(self, batch)
 
     monkeypatch.setattr(Pix2Pix, "step", poisoned)
-    with pytest.raises(Diverged, match=r"step 6: the loss of \w is nan; pictures: \d.png"):
-        train(config_of(pairs, tmp_path / "run"))
-    state = final(tmp_path / "run")
-    assert state["step"] == 4
-    assert all(v.isfinite().all() for v in state["nets"]["G"].values())
-
-
-def test_a_gradient_that_is_not_finite_stops_before_the_step(
-    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The losses of the step are finite, and so are the weights that are saved."""
-    whole_step = Pix2Pix.step
-    calls = {"count": 0}
-
-    def poisoned(self: Pix2Pix, batch: Any) -> Any:
-        calls["count"] += 1
-        if calls["count"] == 7:
-            weight = next(self.G.parameters())
-            weight.register_hook(lambda gradient: gradient * float("inf"))
-        return whole_step(self, batch)
-
-    monkeypatch.setattr(Pix2Pix, "step", poisoned)
-    with pytest.raises(Diverged, match=r"step 6: the gradient of G is not finite; pictures: "):
+    with pytest.raises(Diverged, match=f"step 6: {words}"):
         train(config_of(pairs, tmp_path / "run"))
     state = final(tmp_path / "run")
     assert state["step"] == 4

@@ -193,7 +193,7 @@ def label_figures(
     """
     truths = [item for item in material.reals if _try(item, side) is not None]
     palette = palette_of(planes(item.read(side)) for item in truths)
-    counts = [torch.zeros(len(palette), len(palette), dtype=torch.int64)]  # of no pictures
+    counts: list[Tensor] = []
     for item, truth in zip(material.judged, material.reals, strict=True):
         given, true = _try(item, side), _try(truth, side)
         if given is None or true is None:
@@ -203,9 +203,9 @@ def label_figures(
             continue
         a, b = (to_classes(planes(x), palette) for x in (made, true))
         counts.append(confusion(a, b, len(palette)))
-    matrices, used = torch.stack(counts), len(counts) - 1
-    scores = scores_of(matrices.sum(0))
-    ends = score_intervals(matrices[1:] if used else matrices, seed)
+    used = len(counts)
+    matrices = torch.stack(counts or [torch.zeros(len(palette), len(palette), dtype=torch.int64)])
+    scores, ends = scores_of(matrices.sum(0)), score_intervals(matrices, seed)
 
     figures = {
         "pixel_accuracy": _resampled(

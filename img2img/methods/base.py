@@ -249,10 +249,10 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
         a, b = batch.a, batch.b  # type: ignore[attr-defined]
         return [self.augment(x)[0] for x in (a, b)]
 
-    def viewed(self, batch: BatchT) -> list[Tensor]:
-        """What the discriminators see of the real pictures of a batch through `view`, for the same
-        sheet: (N, C, H, W) each, may leave [-1, 1]. By default each of `seen`."""
-        return [self.view(x) for x in self.seen(batch)]
+    def viewed(self, seen: Sequence[Tensor]) -> list[Tensor]:
+        """What the discriminators see of these pictures, as `seen` gave them, through `view`, for
+        the same sheet: (N, C, H, W) each, may leave [-1, 1]. By default each of them."""
+        return [self.view(x) for x in seen]
 
     def inputs(self, batch: BatchT) -> dict[str, Tensor]:
         """What each generator gets of a batch, by its key, as a step makes it: (N, C, H, W) in

@@ -160,8 +160,8 @@ class CUT(Method[CUTConfig, UnpairedData, UnpairedBatch]):
             device = next(self.G.parameters()).device
             self.style = self.parts.style_of(pictures_of(data.stores, 1, device))
 
-    def viewed(self, batch: UnpairedBatch) -> list[Tensor]:
-        return [self.view(self.seen(batch)[1])]  # inputs are not judged
+    def viewed(self, seen: Sequence[Tensor]) -> list[Tensor]:
+        return [self.view(seen[1])]  # inputs are not judged
 
     def step(self, batch: UnpairedBatch) -> dict[str, Tensor]:
         c = self.config

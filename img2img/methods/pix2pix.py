@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -255,8 +255,8 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         a, b = self.pairs(batch)
         return [b, interpolate(a, scale_factor=float(self.G.scale), mode="nearest")]
 
-    def viewed(self, batch: PairedBatch) -> list[Tensor]:
-        b, a = self.seen(batch)
+    def viewed(self, seen: Sequence[Tensor]) -> list[Tensor]:
+        b, a = seen
         both = self._viewed(cat([a, b], 1), a)
         return [both[:, a.shape[1] :], both[:, : a.shape[1]]]
 

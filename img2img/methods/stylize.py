@@ -7,7 +7,7 @@ adversary, smoothness, and the photograph's colours at low frequency.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -185,8 +185,8 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
         parts = (range(k, min(k + _AT_ONCE, count)) for k in range(0, count, _AT_ONCE))
         self.style = self.parts.style_of(data.style_batch(part).on(device).b for part in parts)
 
-    def viewed(self, batch: UnpairedBatch) -> list[Tensor]:
-        return [self.view(self.seen(batch)[1])]  # inputs are not judged
+    def viewed(self, seen: Sequence[Tensor]) -> list[Tensor]:
+        return [self.view(seen[1])]  # inputs are not judged
 
     def step(self, batch: UnpairedBatch) -> dict[str, Tensor]:
         c = self.config

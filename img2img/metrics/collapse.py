@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from img2img.errors import DataError
-from img2img.metrics.sets import Estimate, Z
+from img2img.metrics.intervals import Z95
+from img2img.metrics.sets import Estimate
 
 # Rows and columns of one block of distances: 32 MiB of float64.
 _ROWS, _COLUMNS = 1024, 4096
@@ -48,7 +49,7 @@ def diversity_ratio(outputs: Tensor, inputs: Tensor) -> Estimate:
         return Estimate(value, math.nan, math.nan)
     ratio = (above.mean() / below.mean()).item()
     pull = 2 * (above - ratio * below) / below.mean()
-    error = Z * (pull.std() / math.sqrt(len(pull))).item()
+    error = Z95 * (pull.std() / math.sqrt(len(pull))).item()
     return Estimate(ratio, max(0.0, ratio - error), ratio + error)
 
 

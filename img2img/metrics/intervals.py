@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-_Z95 = 1.959963984540054
+Z95 = 1.959963984540054  # of the normal distribution: 95 % lie within
 
 
-def wilson(hits: int, n: int, z: float = _Z95) -> tuple[float, float]:
+def wilson(hits: int, n: int, z: float = Z95) -> tuple[float, float]:
     """Wilson's score interval of a share of `hits` in `n` independent trials, 95 % unless `z` says
     otherwise (E. B. Wilson, "Probable inference", 1927; Brown, Cai and DasGupta, "Interval
     estimation for a binomial proportion", 2001, eq. 4). (0, 1) for no trial."""

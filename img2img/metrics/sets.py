@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from img2img.errors import DataError
-from img2img.metrics.intervals import wilson
+from img2img.metrics.intervals import Z95, wilson
 
-Z = 1.959964  # of the normal distribution: 95 % lie within
 DRAWN = 2000  # pictures of each set that a kernel distance looks at
 _BLOCK = 2**22  # numbers in a part of what is never whole in memory
 
@@ -103,7 +102,7 @@ def kernel_distance(a: Tensor, b: Tensor, seed: int = 0, most: int = DRAWN) -> E
     variance = (n - 1) / n * (without_x - without_x.mean()).square().sum()
     variance = variance + (m - 1) / m * (without_y - without_y.mean()).square().sum()
     # With more pictures than were looked at, the figure is still that of those.
-    value, error = float(whole), Z * float(variance**0.5)
+    value, error = float(whole), Z95 * float(variance**0.5)
     return Estimate(value, value - error, value + error)
 
 
@@ -129,7 +128,7 @@ def inception_score(logits: Tensor, seed: int = 0, splits: int = 10) -> Estimate
         p = log_p.exp()
         scores.append((p * (log_p - p.mean(0).log())).sum(1).mean().exp())
     values = torch.stack(scores)
-    mean, error = float(values.mean()), Z * float(values.std() / splits**0.5)
+    mean, error = float(values.mean()), Z95 * float(values.std() / splits**0.5)
     return Estimate(mean, mean - error, mean + error)
 
 
@@ -200,7 +199,7 @@ def mean_of(values: Tensor) -> Estimate:
     """The mean of (N,) values and its 95 % interval by the central limit theorem."""
     values = values.double()
     mean = float(values.mean())
-    error = Z * float(values.std() / len(values) ** 0.5) if len(values) > 1 else float("inf")
+    error = Z95 * float(values.std() / len(values) ** 0.5) if len(values) > 1 else float("inf")
     return Estimate(mean, mean - error, mean + error)
 
 
@@ -218,7 +217,7 @@ def bootstrap(
         x = a[torch.randint(len(a), (len(a),), generator=drawn)]
         y = b[torch.randint(len(b), (len(b),), generator=drawn)]
         values.append(figure(x, y))
-    value, error = figure(a, b), Z * float(torch.tensor(values, dtype=torch.float64).std())
+    value, error = figure(a, b), Z95 * float(torch.tensor(values, dtype=torch.float64).std())
     return Estimate(value, value - error, value + error)
 
 

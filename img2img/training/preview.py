@@ -42,8 +42,7 @@ def preview_sheet(config: TrainConfig, listen: Listener = lambda event: None) ->
         method.augment.begin(method.number, [index])
         pictures = method.seen(batch)
         if method.view.changes:
-            method.augment.begin(method.number, [index])
             method.view.begin(method.number, [index])
-            pictures = [*pictures, *method.viewed(batch)]
+            pictures = [*pictures, *method.viewed(pictures)]
         samples.append([to_pixels(x)[0] for x in pictures])
     return Image.fromarray(contact_sheet(in_columns(samples, _COLUMNS)))

@@ -109,7 +109,7 @@ def _recognised(root: Path, seen: Mapping[Path, Seen], kind: DataKind | None) ->
         return _two_sides(root, sides, kind, seen)
     if kind == "style":
         layout = _photographs(root)
-        layout.method, layout.preset = "stylize", preset_here()
+        layout.preset = preset_here()
         layout.settings = ["style=PAINTINGS"]
         return layout
     if flat and (kind or not domains):
