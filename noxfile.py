@@ -34,7 +34,8 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """The slow tests: whole trainings, fresh installations."""
-    session.run(sys.executable, "-m", "pytest", "-n", "auto", "-m", "slow", *session.posargs)
+    options = ("-n", "auto", "--no-loadscope-reorder", "-m", "slow")
+    session.run(sys.executable, "-m", "pytest", *options, *session.posargs)
 
 
 @nox.session

@@ -35,21 +35,14 @@ def main() -> None:
         plain = [word for name in PAIRS for word in ("--metric", name)]
         pairs = ["--fake", fake, "--real", real, "--paired"]
         sets = ["--fake", fake, "--real", real, "--unpaired"]
-        apart = [
-            "--fake",
-            small[0],
-            "--real",
-            small[1],
-            "--unpaired",
-            "--critic",
-            "--features",
-            "none",
-        ]
+        apart = ["--fake", small[0], "--real", small[1], "--unpaired", "--critic"]
+        alone = ["--features", "none"]  # no figures of sets
         for words, count, command in (
-            ("pairs, no networks", options.pairs, [*pairs, "--features", "none", *plain]),
-            ("pairs, default", options.pairs, pairs),
+            ("pairs, no networks", options.pairs, [*pairs, *alone, *plain]),
+            ("pairs, also VGG19's distance", options.pairs, [*pairs, *alone]),
+            ("pairs, default: also as two sets", options.pairs, pairs),
             ("two sets, default", options.sets, sets),
-            ("critic", options.critic, apart),
+            ("critic", options.critic, [*apart, *alone]),
         ):
             row = measured(*command, "--most", count)
             values = " | ".join(f"{value:.0f}" for value in row)

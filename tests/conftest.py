@@ -34,6 +34,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # laptop and a GPU, names in the help, a training that the detectors of health clear.
 OWN = ("pix2pix", "cyclegan", "cut", "stargan", "stylize")
 
+# The files whose slow tests take longest.
+LONGEST = ("test_faults", "test_loop", "test_packaging", "test_ray", "test_sick_trainings")
+
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -94,7 +97,9 @@ def stargan(path: Path, name: str = "resnet", **more: object) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a test needs marks it: `browser` by its fixture, `faults` by its file."""
+    """What a test needs marks it: `browser` by its fixture, `faults` by its file. The slow tests of
+    the longest files come first, so that no process works on alone at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")

@@ -125,7 +125,7 @@ def run_case(case: Case, folder: Path, seed: int = 0) -> Said:
     case.prepare(folder / "data")
     config = {
         "method": case.method, "data": folder / "data", "out": folder / "run",
-        "steps": case.steps, "load_size": SIDE, "crop_size": SIDE, "batch_size": 4,
+        "steps": case.steps, "load_size": SIDE, "crop_size": SIDE, "batch_size": 2,
         "log_every": 4, "sample_every": max(1, case.steps // 8), "save_every": 10**6,
         "device": "cpu", "threads": 1, "precision": "fp32", "seed": seed, "metrics": (),
         "schedule": "constant", "settings": settings | dict(case.settings),

@@ -120,6 +120,29 @@ def test_lite0_pads_as_tensorflow_does() -> None:
     assert seen.tolist() == [[6, 9, 6], [4, 6, 4]]
 
 
+@pytest.mark.parametrize("kind", [Lite0, MobileNetV2])
+def test_norms_folded_into_convolutions_change_nothing(kind: type[Lite0 | MobileNetV2]) -> None:
+    net = kind().eval()
+    source = torch.Generator().manual_seed(3)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for values in (module.running_mean, module.running_var, module.weight, module.bias):
+                assert values is not None
+                values.data.copy_(torch.rand(values.shape, generator=source) + 0.5)
+    x = torch.rand(1, 3, 64, 64, generator=source) * 2 - 1
+
+    def seen() -> list[torch.Tensor]:
+        return [net(x), *(net.maps(x) if isinstance(net, Lite0) else ())]
+
+    before = seen()
+    net.fold_norms()
+    net.fold_norms()
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
+    assert not any(p.requires_grad for p in net.parameters())
+    for a, b in zip(before, seen(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(a.abs().max()))
+
+
 def test_the_sizes_are_those_of_the_papers() -> None:
     def count(net: nn.Module) -> int:
         return sum(p.numel() for p in net.parameters())

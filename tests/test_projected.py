@@ -178,21 +178,3 @@ def test_a_method_says_which_features_its_discriminators_need(method: type[Metho
     assert needed(discriminator="projected") == ("lite0",)
     assert needed() == needed(discriminator="unknown") == ()
     assert Stylize.required_features(Stylize.Config.parse({"style": "x.jpg"})) == ()
-
-
-def test_norms_folded_into_convolutions_change_nothing() -> None:
-    net = Lite0()
-    source = torch.Generator().manual_seed(3)
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            for values in (module.running_mean, module.running_var, module.weight, module.bias):
-                assert values is not None
-                values.data.copy_(torch.rand(values.shape, generator=source) + 0.5)
-    x = torch.rand(1, 3, 64, 64, generator=source) * 2 - 1
-    maps, pooled = net.maps(x), net(x)
-    net.fold_norms()
-    net.fold_norms()
-    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
-    assert not any(p.requires_grad for p in net.parameters())
-    for a, b in zip([*maps, pooled], [*net.maps(x), net(x)], strict=True):
-        assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(a.abs().max()))

@@ -20,6 +20,7 @@ from img2img.features.vgg19 import load_vgg19
 Filter = Literal["bilinear", "bicubic"]
 Channels = tuple[float, float, float]
 Net = TypeVar("Net", bound=nn.Module)
+Folding = TypeVar("Folding", Lite0, MobileNetV2)
 _IMAGENET = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _LAST = "relu5_4"
 _BATCH = 32
@@ -160,6 +161,17 @@ def _strict(build: Callable[[], Net]) -> Callable[[Path], Net]:
     return load
 
 
+def _folded(load: Callable[[Path], Folding]) -> Callable[[Path], Folding]:
+    """Loads a network for use alone: a third to a half less work on a CPU than as it is stored."""
+
+    def quick(path: Path) -> Folding:
+        net = load(path).eval()
+        net.fold_norms()
+        return net.to(memory_format=torch.channels_last)
+
+    return quick
+
+
 def _grey(mean: float, deviation: float) -> tuple[Channels, Channels]:
     return (mean, mean, mean), (deviation, deviation, deviation)
 
@@ -167,7 +179,7 @@ def _grey(mean: float, deviation: float) -> tuple[Channels, Channels]:
 load_lite0 = _strict(Lite0)
 _KINDS = {
     "vgg19": _Kind(_PooledVGG19, 1024, 0, 224, "bilinear", *_grey(127.5, 127.5)),
-    "lite0": _Kind(load_lite0, 1280, 1000, 224, "bilinear", *_grey(127, 128)),
-    "mobilenetv2": _Kind(_strict(MobileNetV2), 1280, 0, 224, "bilinear", *_IMAGENET),
+    "lite0": _Kind(_folded(load_lite0), 1280, 1000, 224, "bilinear", *_grey(127, 128)),
+    "mobilenetv2": _Kind(_folded(_strict(MobileNetV2)), 1280, 0, 224, "bilinear", *_IMAGENET),
     "inception": _Kind(_strict(InceptionV3), 2048, 1008, 299, "bicubic", *_grey(128, 128)),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # Expansion, channels, repeats, stride, kernel of each stage (table 1 there; stages 2 to 8).
 _STAGES = (
@@ -32,8 +33,11 @@ class _SameConv(nn.Conv2d):
         down, right = (
             max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:]
         )
-        x = F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
-        return super().forward(x)
+        if down % 2 or right % 2:
+            x = F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
+            down = right = 0
+        padding = (down // 2, right // 2)
+        return F.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
 
 
 class _Block(nn.Module):
@@ -53,8 +57,8 @@ class _Block(nn.Module):
         self._bn2 = nn.BatchNorm2d(after, eps=_EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
         y = self._bn2(self._project_conv(y))
         return x + y if self.adds else y
 
@@ -81,10 +85,10 @@ class Lite0(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu6(self._bn0(self._conv_stem(x)))
+        x = F.relu6(self._bn0(self._conv_stem(x)), inplace=True)
         for block in self._blocks:
             x = block(x)
-        return F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
+        return F.relu6(self._bn1(self._conv_head(x)), inplace=True).mean((2, 3))
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """Float (N, 3, H, W) in [-1, 1], RGB -> the maps of 24, 40, 112 and 320 channels at 1/4,
@@ -116,11 +120,6 @@ class Lite0(nn.Module):
 
 def _fold(owner: nn.Module, conv: str, norm: str) -> None:
     c, n = owner.get_submodule(conv), owner.get_submodule(norm)
-    if isinstance(n, nn.Identity):
-        return
-    assert isinstance(c, _SameConv) and isinstance(n, nn.BatchNorm2d)
-    assert n.running_mean is not None and n.running_var is not None
-    scale = n.weight / (n.running_var + n.eps).sqrt()
-    c.weight = nn.Parameter(c.weight * scale[:, None, None, None], requires_grad=False)
-    c.bias = nn.Parameter(n.bias - n.running_mean * scale, requires_grad=False)
-    setattr(owner, norm, nn.Identity())
+    if isinstance(c, nn.Conv2d) and isinstance(n, nn.BatchNorm2d):
+        setattr(owner, conv, fuse_conv_bn_eval(c, n))
+        setattr(owner, norm, nn.Identity())
