@@ -30,10 +30,10 @@ def vgg19_distance(x: Tensor, y: Tensor) -> Tensor:
     with its figures.
     """
     network = _network()  # on the CPU: few pictures, and the figure is the same everywhere
-    maps = [network(_seen(z.detach().cpu()), _LAYERS) for z in (x, y)]
+    maps = network(_seen(torch.cat([x, y]).detach().cpu()), _LAYERS)
     parts = []
     for name in _LAYERS:
-        a, b = (F.normalize(found[name].float(), dim=1, eps=1e-6) for found in maps)
+        a, b = F.normalize(maps[name].float(), dim=1, eps=1e-6).chunk(2)
         parts.append((a - b).square().sum(1).flatten(1).mean(1))
     return torch.stack(parts).mean(0)
 
@@ -66,7 +66,8 @@ def _alexnet() -> tuple[AlexNet, list[Tensor]]:
 
 @functools.lru_cache(1)
 def _network() -> VGG19:
-    return load_vgg19(find_features("vgg19"), deepest=_LAYERS[-1]).eval()
+    net = load_vgg19(find_features("vgg19"), deepest=_LAYERS[-1]).eval()
+    return net.to(memory_format=torch.channels_last)
 
 
 def _colour(x: Tensor) -> Tensor:
