@@ -9,6 +9,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from img2img.errors import ConfigError, DataError, UsageError
 from img2img.evaluation import extras
 from img2img.evaluation.evaluate import Evaluated, evaluate
 from img2img.evaluation.figures import Figure
-from img2img.evaluation.report import best_of
+from img2img.evaluation.report import best_of, common_warnings, comparison_lines
 from img2img.evaluation.request import EvaluateRequest
 from img2img.evaluation.rows import faithfulness
 from img2img.evaluation.sources import Item, for_model, training_rows, two_folders
@@ -234,7 +235,15 @@ def test_models_are_marked_best_only_where_they_are_comparable(plain: None, tmp_
     assert page.count("class=best") > 0 and "alt='fake against real (2) of 000.png'" in page
     results[1] = evaluate(EvaluateRequest(fake=bad, real=real, metrics=("l1",), size=48))
     page = write_reports(tmp_path / "out", results)[-1].read_text()
-    assert "class=best" not in page and "not judged on the same pictures" in page
+    assert "class=best" not in page and "not judged on the same pictures at the same size" in page
+    assert comparison_lines([result.report for result in results])[-1] in page
+    assert "as they are / 48" in page
+    # What is said of both is said once, what is said of one with its name.
+    first, second = (
+        replace(r.report, warnings=("few", w)) for r, w in zip(results, "ab", strict=True)
+    )
+    assert common_warnings([first, second]) == ["few", f"{first.title}: a", f"{second.title}: b"]
+    assert common_warnings([first]) == ["few", "a"]
 
 
 @pytest.mark.parametrize(
@@ -255,7 +264,7 @@ def test_what_cannot_be_meant_is_refused(request_: EvaluateRequest, words: str) 
 
 
 def test_weights_that_are_nowhere_are_named_with_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_file: Path
 ) -> None:
     for variable in ("XDG_CACHE_HOME", "TORCH_HOME", "IMG2IMG_CACHE"):
         monkeypatch.setenv(variable, str(tmp_path))
@@ -275,6 +284,10 @@ def test_weights_that_are_nowhere_are_named_with_what_to_install(
         "no lpips: no package provides the weights of alexnet: put alexnet",
     ):
         assert [w for w in report.warnings if w.startswith(what)], what
+    alone = evaluate(EvaluateRequest(model=model_file, data=real)).report
+    assert {w.split(":")[0] for w in alone.warnings if w.startswith("no ")} == {
+        "no figures of lite0", "no figures of mobilenetv2",
+    }  # fmt: skip
     named = EvaluateRequest(fake=real, real=real, metrics=("l1",), networks=("none",))
     assert not [w for w in evaluate(named).report.warnings if w.startswith("no ")]
 

@@ -92,7 +92,7 @@ def evaluate(
         with one_thread():  # so that they do not depend on the number of cores either
             figures, warnings = figures_of(found, request.seed)
         warnings += some.notes
-        warnings += _left_out(request, networks, metrics if some.paired else None)
+        warnings += _left_out(request, some, networks, metrics)
         sections = sections_of(some, found, side, translate, request.seed)
         more = _Extras(request, some, found, side, translate, networks, info)
         more.run()
@@ -190,18 +190,22 @@ def networks_of(names: tuple[str, ...]) -> list[Extractor]:
 
 
 def _left_out(
-    request: EvaluateRequest, networks: Sequence[Extractor], metrics: Sequence[str] | None
+    request: EvaluateRequest,
+    material: Material,
+    networks: Sequence[Extractor],
+    metrics: Sequence[str],
 ) -> list[str]:
     """What to install for the figures of a default evaluation that are missing; `metrics` are those
-    of the pairs, None where there are none."""
+    of pairs."""
     wanted: dict[str, tuple[str, ...]] = {}
     if not request.networks:
         opened = {network.name for network in networks}
         for name in DEFAULT_NETWORKS:
-            if name not in opened:
+            # Inception has figures only against real pictures.
+            if name not in opened and (name != "inception" or material.reals):
                 figures = "fid and kid" if name == "inception" else f"figures of {name}"
                 wanted[figures] = (name,)
-    if metrics is not None and not request.metrics:
+    if material.paired and not request.metrics:
         wanted |= {name: METRICS[name].networks for name in METRICS if name not in metrics}
     texts = {what: missing_features(*names) for what, names in wanted.items()}
     return [f"no {what}: {text}" for what, text in texts.items() if text]

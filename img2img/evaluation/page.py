@@ -5,15 +5,24 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from img2img._version import __version__
-from img2img.evaluation.report import Report, best_of, comparable, interval, shown
+from img2img.evaluation.report import (
+    UNLIKE,
+    Report,
+    best_of,
+    common_warnings,
+    comparable,
+    interval,
+    shown,
+)
 from img2img.images import Pixels, resize_pixels
 from img2img.metrics import METRICS
 from img2img.system.atomic import write_atomic
@@ -23,10 +32,6 @@ from img2img.system.pages import shown_text as _text
 _SIDE = 320  # of a picture in the page, in pixels
 _QUALITY = 85
 _BINS = 24
-_UNLIKE = (
-    "The models were not judged on the same pictures at the same size, so nothing is marked as "
-    "best; give a size to judge all at one size."
-)
 _SHOWN_PROBLEMS = 50
 
 
@@ -60,7 +65,7 @@ def write_page(path: Path, reports: Sequence[Report], sections: Sequence[Section
         "title": _text(title),
         "head": head(_text(title), style),
         "version": __version__,
-        "about": "".join(_about(reports[0])),
+        "about": "".join(_about(reports)),
         "warnings": _warnings(reports),
         "sections": "\n".join(
             part
@@ -76,32 +81,31 @@ def write_page(path: Path, reports: Sequence[Report], sections: Sequence[Section
     write_atomic(path, fill(asset("report.html"), values).encode("utf-8", "backslashreplace"))
 
 
-def _about(report: Report) -> list[str]:
+def _about(reports: Sequence[Report]) -> list[str]:
+    """The facts of the protocols; where models differ, all their values."""
+    facts: dict[str, Callable[[Mapping[str, Any]], object]] = {
+        "method": lambda p: p.get("method"),
+        "pictures": lambda p: p.get("judged"),
+        "real pictures": lambda p: p.get("reals"),
+        "long side": lambda p: p.get("long_side") or "as they are",
+        "pairs": lambda p: "yes" if p.get("paired") else "no",
+        "seed": lambda p: p.get("seed"),
+        "feature networks": lambda p: ", ".join(p.get("networks") or ()) or "none",
+    }
     said = {
-        "method": report.protocol.get("method"),
-        "pictures": report.protocol.get("judged"),
-        "real pictures": report.protocol.get("reals"),
-        "long side": report.protocol.get("long_side") or "as they are",
-        "pairs": "yes" if report.protocol.get("paired") else "no",
-        "seed": report.protocol.get("seed"),
-        "feature networks": ", ".join(report.protocol.get("networks") or ()) or "none",
+        label: dict.fromkeys(str(fact(r.protocol)) for r in reports if fact(r.protocol) is not None)
+        for label, fact in facts.items()
     }
     return [
-        f"<div><dt>{label}</dt><dd><bdi>{_text(str(value))}</bdi></dd></div>"
-        for label, value in said.items()
-        if value is not None
+        f"<div><dt>{label}</dt><dd><bdi>{_text(' / '.join(values))}</bdi></dd></div>"
+        for label, values in said.items()
+        if values
     ]
 
 
 def _warnings(reports: Sequence[Report]) -> str:
-    several = len(reports) > 1
-    lines = [] if comparable(reports) else [_UNLIKE]
-    lines += [
-        (f"{report.title}: " if several else "") + warning
-        for report in reports
-        for warning in report.warnings
-    ]
-    items = "".join(f"<li>{_text(line)}</li>" for line in dict.fromkeys(lines))
+    lines = [*([] if comparable(reports) else [UNLIKE]), *common_warnings(reports)]
+    items = "".join(f"<li>{_text(line)}</li>" for line in lines)
     return f'<ul class="warnings">{items}</ul>' if items else ""
 
 

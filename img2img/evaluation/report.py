@@ -73,6 +73,13 @@ class Report:
         return lines
 
 
+# What is said of several models that `comparable` finds unlike.
+UNLIKE = (
+    "The models were not judged on the same pictures at the same size, so nothing is marked as "
+    "best; give a size to judge all at one size."
+)
+
+
 def comparable(reports: Sequence[Report]) -> bool:
     """Whether the reports judge the same pictures in the same way."""
     facts = ("long_side", "paired", "judged", "reals")
@@ -98,6 +105,13 @@ def best_of(figures: Sequence[Figure | None]) -> set[int]:
     return winners if len(winners) < len(there) else set()
 
 
+def common_warnings(reports: Sequence[Report]) -> list[str]:
+    """The warnings of all reports, each with the report's title where not all have it."""
+    of_all = set(reports[0].warnings).intersection(*(report.warnings for report in reports[1:]))
+    lines = [w if w in of_all else f"{r.title}: {w}" for r in reports for w in r.warnings]
+    return list(dict.fromkeys(lines))
+
+
 def comparison_lines(reports: Sequence[Report]) -> list[str]:
     """One table of several models: a line for each figure, with `*` beside what is best, as
     `best_of` says; a last line says why there is none."""
@@ -116,7 +130,7 @@ def comparison_lines(reports: Sequence[Report]) -> list[str]:
         for row in table
     ]
     if not alike:
-        lines.append("not judged on the same pictures, so nothing is marked as best")
+        lines.append(UNLIKE)
     return lines
 
 

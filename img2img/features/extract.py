@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from img2img.features.found import find_features
 from img2img.features.inception import InceptionV3
@@ -167,7 +168,8 @@ def _folded(load: Callable[[Path], Folding]) -> Callable[[Path], Folding]:
     def quick(path: Path) -> Folding:
         net = load(path).eval()
         net.fold_norms()
-        return net.to(memory_format=torch.channels_last)
+        convert_conv2d_weight_memory_format(net, torch.channels_last)
+        return net
 
     return quick
 

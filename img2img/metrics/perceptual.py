@@ -7,6 +7,7 @@ import functools
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from img2img.features import VGG19, find_features, load_vgg19
 from img2img.features.alexnet import AlexNet, load_alexnet
@@ -67,7 +68,8 @@ def _alexnet() -> tuple[AlexNet, list[Tensor]]:
 @functools.lru_cache(1)
 def _network() -> VGG19:
     net = load_vgg19(find_features("vgg19"), deepest=_LAYERS[-1]).eval()
-    return net.to(memory_format=torch.channels_last)
+    convert_conv2d_weight_memory_format(net, torch.channels_last)
+    return net
 
 
 def _colour(x: Tensor) -> Tensor:
