@@ -156,6 +156,7 @@ def test_targets_and_networks_that_cannot_be(tmp_path: Path, model_file: Path) -
     [
         ("fast", {}, "no reference implementation has a 'fast' generator"),
         ("resnet", {"kernel": 4}, "no generator of CycleGAN has kernel 4 .not 3."),
+        ("resnet", {"downsample_padding": "reflect"}, "has downsample_padding reflect .not zero."),
         ("resnet", {"upsample": "resize", "attention": True}, "attention True .not False., upsample"),
         ("resnet", {"norm": "none"}, "a bias if and only if the norm is instance"),
         ("unet", {"depth": 3}, "five levels or more"),

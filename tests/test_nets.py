@@ -333,3 +333,19 @@ def test_a_blank_picture_has_no_border_with_reflection_and_resizing(norm: str) -
 
     assert spread("reflect", "resize") < 1e-4
     assert spread("zero", "transposed") > (0.1 if norm == "none" else 1)
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize("downsample", ["strided", "blurred"])
+def test_a_blank_picture_has_no_border_where_a_resnet_halves(norm: str, downsample: str) -> None:
+    options = {"width": 8, "blocks": 2, "norm": norm, "upsample": "resize", "init": "default"}
+    x = torch.full((1, 3, 128, 128), 0.3)
+
+    def spread(padding: str) -> float:
+        torch.manual_seed(0)
+        more = {"downsample": downsample, "downsample_padding": padding}
+        net = build_generator("resnet", options | more)
+        y = net.train(norm == "batch").requires_grad_(False)(x)
+        return float((y.amax((2, 3)) - y.amin((2, 3))).max())
+
+    assert spread("reflect") < 1e-4 and spread("zero") > 1

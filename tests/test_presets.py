@@ -12,6 +12,7 @@ import torch
 from img2img.features import VGG19
 from img2img.methods import METHODS, Method, parts
 from img2img.methods.base import GanSettings
+from img2img.nets import build_generator
 from img2img.training import presets_of, resolve
 from img2img.training.config import TrainConfig
 from img2img.training.ema import Average
@@ -82,6 +83,24 @@ def test_one_for_a_gpu_is_the_same_task_with_more_of_everything(
         generators = networks_of(config, monkeypatch).generators.values()
         counts.append(sum(p.numel() for net in generators for p in net.parameters()))
     assert counts[1] > counts[0]
+
+
+@pytest.mark.parametrize(("method", "preset"), [c for c in CLOCKED if c[0] != "stargan"])
+def test_a_blank_picture_has_no_border(
+    method: str, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the weights: without a norm nothing makes an edge of zeros stronger, and generators
+    of domains need zeros around the planes that name them (docs, networks)."""
+    for net in networks_of(config_of(method, preset), monkeypatch).generators.values():
+        if getattr(net.config, "norm", "none") == "none":
+            continue
+        torch.manual_seed(0)
+        again = build_generator(net.name, net.config.model_dump())
+        for parameter in again.parameters():
+            if parameter.ndim == 4:
+                torch.nn.init.kaiming_normal_(parameter)
+        y = again.train().requires_grad_(False)(torch.full((1, 3, 256, 256), 0.3))
+        assert (y.amax((2, 3)) - y.amin((2, 3))).max() < 1e-3
 
 
 @pytest.mark.parametrize(("method", "preset"), CLOCKED)

@@ -41,6 +41,7 @@ FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
         {"downsample": "blurred", "upsample": "blurred", "block_padding": "replicate"},
     ),
     "resnet mask": ("resnet", {"output": "mask", "upsample": "resize"}),
+    "resnet mirrored": ("resnet", {"upsample": "resize", "downsample_padding": "reflect"}),
     "unet chroma": ("unet", {"output": "chroma", "norm": "batch"}),
     "fast": ("fast", {}),
     "fast levels": ("fast", {"levels": 3, "blocks": 1}),
@@ -56,7 +57,7 @@ FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
 EXPORTED = (
     *("unet instance", "unet batch", "resnet reflect", "resnet running", "resnet identity"),
     *("resnet mask", "resnet blurred", "unet chroma", "fast levels", "fast mask", "fast resize"),
-    *("fast twice", "fast four times"),
+    *("fast twice", "fast four times", "fast", "fast chroma", "resnet mirrored"),
     "stargan",
 )
 
@@ -280,10 +281,16 @@ def test_the_graph_tells_what_the_generator_tells(models: Models, name: str) -> 
     assert 0.5 < ours.bytes_per_pixel / graphs.bytes_per_pixel < 2
 
 
-def test_models_that_look_everywhere_stay_whole(tmp_path: Path) -> None:
-    generator = small_generator("resnet", attention=True)
+@pytest.mark.parametrize("suffix", [".safetensors", ".onnx"])
+@pytest.mark.parametrize(("name", "more"), [("resnet", {"attention": True}), ("curve", {})])
+def test_models_that_look_everywhere_stay_whole(
+    name: str, more: dict[str, object], suffix: str, tmp_path: Path
+) -> None:
+    generator = small_generator(name, **more)
     save_model(tmp_path / "m.safetensors", generator, info_of(generator))
-    runner = open_runner(tmp_path / "m.safetensors", "cpu")
+    if suffix == ".onnx":
+        export_onnx(tmp_path / "m.safetensors", tmp_path / "m.onnx")
+    runner = open_runner(tmp_path / f"m{suffix}", "cpu")
     assert tile_for(runner, 9000, 9000, "auto") is None
     with pytest.raises(UsageError, match=r"cannot be translated in tiles.*whole picture"):
         tile_for(runner, 9000, 9000, 512)

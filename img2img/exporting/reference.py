@@ -24,13 +24,16 @@ _PLAIN = {"attention": False, "output": "direct"}
 # What the reference's generators have alike, and ours may have otherwise.
 _RESNET: dict[str, Any] = _PLAIN | {
     "padding": "reflect",
+    "downsample_padding": "zero",
     "kernel": 3,
     "head_bias": True,
     "affine": False,
     "domains": 0,
 }
 _UNET: dict[str, Any] = _PLAIN | {"padding": "zero", "upsample": "transposed", "domains": 0}
-_STARGAN: dict[str, Any] = _PLAIN | STARGAN | {"downsample": "strided", "upsample": "transposed"}
+_STARGAN: dict[str, Any] = _PLAIN | STARGAN | {
+    "downsample": "strided", "downsample_padding": "zero", "upsample": "transposed",
+}  # fmt: skip
 
 
 def export_reference(source: Path, target: Path) -> str:

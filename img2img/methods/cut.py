@@ -49,14 +49,17 @@ _LAPTOP: dict[str, Any] = LAPTOP | {
     "crop_size": 192,
     "ema": 0.99,
     "settings": {
-        "generator_options": {"width": 24, "blocks": 6, "upsample": "resize"},
+        # Reflection and resizing: blank areas must not give patches along an edge.
+        "generator_options": {
+            "width": 24, "blocks": 6, "downsample_padding": "reflect", "upsample": "resize",
+        },
         "discriminator_options": {"width": 32},
         "lambda_nce": 10.0,
         "identity_nce": False,
         "flip_equivariance": True,
         "head_width": 64,
     },
-}
+}  # fmt: skip
 _GPU = larger(_LAPTOP, 256, 4, 286, judge=64, width=64, blocks=9)
 
 

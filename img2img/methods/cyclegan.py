@@ -58,6 +58,7 @@ _LAPTOP: dict[str, Any] = LAPTOP | {
             "blocks": 6,
             "norm": "batch",
             "affine": True,
+            "downsample_padding": "reflect",
             "upsample": "resize",
         },
         "norm_statistics": "running",

@@ -48,7 +48,10 @@ from img2img.nets.discriminator import Discriminator
 from img2img.nets.modes import frozen
 
 _AT_ONCE = 4
-_GPU = larger(LAPTOP, 256, 8, 320, judge=64, width=32, blocks=9)
+_LAPTOP: dict[str, Any] = LAPTOP | {
+    "settings": {"generator_options": {"downsample_padding": "reflect"}}
+}
+_GPU = larger(_LAPTOP, 256, 8, 320, judge=64, width=32, blocks=9)
 
 
 class StylizeConfig(PartSettings, GanSettings):
@@ -109,8 +112,8 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
     compared: ClassVar[dict[str, str]] = {"output": "style"}
     path_settings = ("style", "vgg19")
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "laptop": LAPTOP,
-        "paint": LAPTOP,
+        "laptop": _LAPTOP,
+        "paint": _LAPTOP,
         "gpu": _GPU,
         "paint-gpu": _GPU,
         "tiny": {

@@ -34,7 +34,9 @@ class ResNetConfig(Settings):
     """`downs` halvings from `width` channels, `blocks` residual blocks, as many doublings.
 
     `downsample=blurred` and `upsample=blurred` halve and double without aliasing, as CUT does
-    (`nets.antialias`). `block_padding` is that of the residual blocks, by default `padding`.
+    (`nets.antialias`). `block_padding` is that of the residual blocks, by default `padding`;
+    `downsample_padding` that of the halvings. Zeros there, as in the reference, are seen by a norm
+    as an edge, and may become patches along the border of flat pictures.
     `bias=None` gives the convolutions a bias exactly when no norm with its own bias follows.
     `attention` puts one self-attention amid the residual blocks, at 1/2**downs of the sides
     (64x64 places for a 256x256 picture); its cost grows with the square of the picture's area.
@@ -52,6 +54,7 @@ class ResNetConfig(Settings):
     dropout: bool = False
     padding: Padding = "reflect"
     downsample: Literal["strided", "blurred"] = "strided"
+    downsample_padding: Padding = "zero"
     upsample: Upsample = "transposed"
     block_padding: BlockPadding | None = None
     kernel: Literal[3, 4] = 3
@@ -93,10 +96,12 @@ class ResidualBlock(nn.Module):
 
 
 def _halving(channels: int, config: ResNetConfig, bias: bool) -> list[nn.Module]:
-    """The convolution of a halving; a blurred one follows the activation and halves there."""
-    if config.downsample == "blurred":
-        return padded_conv(channels, channels * 2, 3, "zero", bias)
-    return [nn.Conv2d(channels, channels * 2, config.kernel, 2, 1, bias=bias)]
+    """The convolution of a halving; a blurred one follows the activation and halves there. Its
+    padding is no layer of its own, so that the weights keep their names."""
+    blurred = config.downsample == "blurred"
+    kernel, stride = (3, 1) if blurred else (config.kernel, 2)
+    mode = "zeros" if config.downsample_padding == "zero" else "reflect"
+    return [nn.Conv2d(channels, channels * 2, kernel, stride, 1, bias=bias, padding_mode=mode)]
 
 
 class ResNetGenerator(Generator):
