@@ -11,7 +11,7 @@ from img2img.augment import Augment, DiffAugment
 from img2img.data import PairedBatch
 from img2img.errors import ConfigError
 from img2img.features import Lite0, find_features, load_lite0
-from img2img.methods import CycleGAN, Method, Pix2Pix, Pix2PixConfig, StarGAN, Stylize
+from img2img.methods import CycleGAN, Method, Pix2Pix, Pix2PixConfig, Stylize
 from img2img.nets import ProjectedDiscriminator, build_discriminator
 from img2img.training import train
 from img2img.training.run_folder import states_of
@@ -170,7 +170,7 @@ def test_a_step_looks_at_each_picture_once(weight: float, policy: str, looks: in
     assert len(shown) == looks and sum(shown) == 1, "one with a gradient: what G made"
 
 
-@pytest.mark.parametrize("method", [Pix2Pix, CycleGAN, StarGAN])
+@pytest.mark.parametrize("method", [Pix2Pix, CycleGAN])
 def test_a_method_says_which_features_its_discriminators_need(method: type[Method]) -> None:
     def needed(**settings: str) -> tuple[str, ...]:
         return method.required_features(method.Config.parse(settings))
@@ -178,3 +178,5 @@ def test_a_method_says_which_features_its_discriminators_need(method: type[Metho
     assert needed(discriminator="projected") == ("lite0",)
     assert needed() == needed(discriminator="unknown") == ()
     assert Stylize.required_features(Stylize.Config.parse({"style": "x.jpg"})) == ()
+    unjudged = {"style": "x.jpg", "discriminator": "projected", "lambda_adversarial": 0}
+    assert Stylize.required_features(Stylize.Config.parse(unjudged)) == ()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from img2img.errors import ConfigError, DataError, EnvironmentFault, Img2ImgError, ModelError
+from img2img.methods import Pix2PixConfig
 from img2img.model_format.checkpoint import load_model, save_model
 from img2img.training import TrainConfig, train
 from img2img.training.events import DataRead, TrainingEvent
@@ -105,6 +106,37 @@ def test_absent_weights_of_a_preset_end_the_command_in_one_line(
 
 
 METHODS = ["pix2pix", "cyclegan", "stargan", "cut", "stylize"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_discriminator_that_names_domains_where_there_are_none(
+    tmp_path: Path, method: str
+) -> None:
+    other = ("projected", "stargan") if method == "stargan" else ("stargan", "patch")
+    said = refused(tmp_path, method, {"discriminator": other[0]})
+    assert f"discriminator {other[0]} " in said and f"give `discriminator={other[1]}`" in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"lambda_gan": 0, "lambda_features": 10.0}, "lambda_features needs the discriminator"),
+        ({"lambda_gan": 0, "pretrain_steps": 100}, "pretrain_steps needs the discriminator"),
+        ({"lambda_gan": 0, "pause_accuracy": 0.8}, "or leave pause_accuracy out"),
+        ({"pretrain_steps": 100, "lambda_l1": 0}, "give `lambda_l1` above 0"),
+        ({"lambda_saturation": 1, "lambda_l1": 0}, "weights the L1 distance"),
+        (
+            {"lambda_saturation": 1, "generator_options": {"out_channels": 1}},
+            "grey has no saturation",
+        ),
+        ({"penalty_every": 16}, "give `penalty=r1`"),
+    ],
+)
+def test_settings_that_another_leaves_without_effect(
+    tmp_path: Path, settings: dict[str, Any], said: str
+) -> None:
+    assert said in refused(tmp_path, "pix2pix", settings)
+    assert Pix2PixConfig.parse({"pretrain_steps": 9, "lambda_l1": 0, "lambda_perceptual": 1})
 
 
 @pytest.mark.parametrize("method", METHODS)

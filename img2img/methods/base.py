@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from img2img.augment import Augment, JudgedView
@@ -55,6 +55,9 @@ class GanSettings(GeneratorSettings):
     `pause_accuracy` (see `methods.pause`).
     """
 
+    names_domains: ClassVar[bool] = False
+    """Whether the discriminator must also name the domain of a picture."""
+
     discriminator: str = Field("patch", description="discriminator network")
     discriminator_options: dict[str, Any] = Field(
         default_factory=dict, description="its options; discriminator.NAME=VALUE sets one"
@@ -82,6 +85,19 @@ class GanSettings(GeneratorSettings):
         if 0 < value < 0.5:
             raise ValueError(f"{value:g} is below chance; give 0.5 to 1, such as 0.85, or 0")
         return value
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        fit = [n for n, D in DISCRIMINATORS.items() if D.names_domains == self.names_domains]
+        if self.discriminator in DISCRIMINATORS and self.discriminator not in fit:
+            why = "does not name" if self.names_domains else "also names"
+            raise ValueError(
+                f"discriminator {self.discriminator} {why} the domains of pictures; give "
+                f"`discriminator={fit[0]}`"
+            )
+        if self.penalty_every > 1 and self.penalty == "none":
+            raise ValueError("penalty_every needs a penalty; give `penalty=r1`, or leave it out")
+        return self
 
 
 LAPTOP: dict[str, Any] = {

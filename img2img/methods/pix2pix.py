@@ -134,6 +134,27 @@ class Pix2PixConfig(PartSettings, GanSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        """Nothing is set that another setting leaves without effect."""
+        for name in ("lambda_features", "pretrain_steps", "pause_accuracy"):
+            if getattr(self, name) and not self.lambda_gan:
+                raise ValueError(
+                    f"{name} needs the discriminator, which lambda_gan=0 leaves out; give "
+                    f"`lambda_gan=1`, or leave {name} out"
+                )
+        if self.lambda_saturation and not self.lambda_l1:
+            raise ValueError("lambda_saturation weights the L1 distance; give `lambda_l1` above 0")
+        if self.lambda_saturation and self.generator_options.get("out_channels", 3) == 1:
+            raise ValueError("lambda_saturation: grey has no saturation; leave it out")
+        parts = (name for name in PartSettings.model_fields if name.startswith("lambda_"))
+        if self.pretrain_steps and not self.lambda_l1 and not any(getattr(self, n) for n in parts):
+            raise ValueError(
+                "pretrain_steps learn from all but the discriminator, and nothing else has a "
+                "weight; give `lambda_l1` above 0"
+            )
+        return self
+
     @property
     def _recipe(self) -> str:
         return self.recipe or ("restore" if self.scale == 1 else "enlarge")

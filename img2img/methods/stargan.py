@@ -86,6 +86,8 @@ class StarGANConfig(PartSettings, GanSettings):
     domain is named by its label, and there is no one set in the wanted style.
     """
 
+    names_domains: ClassVar[bool] = True
+
     generator: str = "resnet"
     discriminator: str = "stargan"
     attributes: tuple[str, ...] = Field(

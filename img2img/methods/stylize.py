@@ -161,6 +161,10 @@ class Stylize(Method[StylizeConfig, StyledData, UnpairedBatch]):
         check_parts(config, cls.channels(config), _transfer(config), styled=True)
 
     @classmethod
+    def required_features(cls, config: StylizeConfig) -> tuple[str, ...]:
+        return super().required_features(config) if config.lambda_adversarial else ()
+
+    @classmethod
     def open(
         cls,
         config: StylizeConfig,

@@ -53,6 +53,8 @@ class Discriminator(nn.Module, ABC):
     name: ClassVar[str]
     required_features: ClassVar[tuple[str, ...]] = ()
     """Names in `FEATURES` of the frozen networks that it looks through."""
+    names_domains: ClassVar[bool] = False
+    """Whether it also gives a logit for each domain."""
     shrinking: ClassVar[tuple[str, ...]] = ("layers",)
     """The settings that, made smaller, let smaller pictures in; proposed in this order."""
 

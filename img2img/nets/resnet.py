@@ -100,7 +100,9 @@ def _halving(channels: int, config: ResNetConfig, bias: bool) -> list[nn.Module]
     padding is no layer of its own, so that the weights keep their names."""
     blurred = config.downsample == "blurred"
     kernel, stride = (3, 1) if blurred else (config.kernel, 2)
-    mode = "zeros" if config.downsample_padding == "zero" else "reflect"
+    mode: Literal["zeros", "reflect"] = (
+        "zeros" if config.downsample_padding == "zero" else "reflect"
+    )
     return [nn.Conv2d(channels, channels * 2, kernel, stride, 1, bias=bias, padding_mode=mode)]
 
 

@@ -62,6 +62,7 @@ class StarGANDiscriminator(LeveledDiscriminator):
 
     Config = StarGANDiscriminatorConfig
     name = "stargan"
+    names_domains = True
 
     def __init__(self, config: StarGANDiscriminatorConfig):
         super().__init__(config)
