@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -333,6 +334,20 @@ def test_a_blank_picture_has_no_border_with_reflection_and_resizing(norm: str) -
 
     assert spread("reflect", "resize") < 1e-4
     assert spread("zero", "transposed") > (0.1 if norm == "none" else 1)
+
+
+@pytest.mark.parametrize("name", ["resnet", "unet", "fast"])
+def test_a_network_without_norms_starts_alive(name: str) -> None:
+    """Its output depends on the picture, and is not saturated."""
+    more: dict[str, Any] = {"depth": 6, "dropout": False} if name == "unet" else {"blocks": 9}
+    more |= {"width": 16, "norm": "none", "output": "direct"}
+    torch.manual_seed(0)
+    x = torch.rand(4, 3, 64, 64) * 2 - 1
+    y = build_generator(name, more).requires_grad_(False).eval()(x)
+    assert 0.01 < (y - y.mean(0)).square().mean().sqrt() < 0.7 and y.abs().mean() < 0.9
+    if name != "fast":
+        dead = build_generator(name, more | {"init": "normal"}).requires_grad_(False).eval()(x)
+        assert (dead - dead.mean(0)).square().mean().sqrt() < 1e-2
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])

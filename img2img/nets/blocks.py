@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -276,6 +276,33 @@ def round_up(size: int, multiple_of: int, minimum: int) -> int:
 
 
 Init = Literal["normal", "xavier", "kaiming", "orthogonal", "default"]
+
+
+class Started(Protocol):
+    """Settings of a network that say how it starts."""
+
+    norm: Norm
+    init: Init
+    init_gain: float
+
+    @property
+    def model_fields_set(self) -> set[str]: ...
+
+
+def initialise_generator(
+    net: nn.Module, config: Started, seconds: Sequence[nn.Conv2d], last: nn.Module
+) -> None:
+    """Initialise in place as `config` says. A chain without norms shrinks what passes through it at
+    every layer: where `config` says neither `init` nor `init_gain`, its convolutions start as
+    Kaiming's (arXiv 1502.01852), `seconds`, the second ones of residual blocks, and the `last` one
+    at a tenth of that."""
+    if config.norm != "none" or {"init", "init_gain"} & config.model_fields_set:
+        initialise(net, config.init, config.init_gain)
+        return
+    initialise(net, "kaiming")
+    for conv in (*seconds, last):
+        assert isinstance(conv.weight, Tensor)
+        conv.weight.data.mul_(0.1)
 
 
 def initialise(net: nn.Module, init: Init = "normal", gain: float = 0.02) -> None:

@@ -16,7 +16,7 @@ from img2img.nets.blocks import (
     Padding,
     SelfAttention,
     Upsample,
-    initialise,
+    initialise_generator,
     norm_layer,
     padded_conv,
     refuse_forgotten_domain,
@@ -142,9 +142,11 @@ class ResNetGenerator(Generator):
         self.layers = nn.Sequential(*layers)
         # Beside the layers, not among them: weights trained without it keep their names.
         self.attention = SelfAttention(deepest) if c.attention else None
-        initialise(self, c.init, c.init_gain)
         last = layers[-2]
         assert isinstance(last, nn.Conv2d)
+        blocks = (layer.layers for layer in layers if isinstance(layer, ResidualBlock))
+        seconds = [[m for m in block if isinstance(m, nn.Conv2d)][1] for block in blocks]
+        initialise_generator(self, c, seconds, last)
         self.head.start(last)
 
     @property

@@ -13,7 +13,7 @@ from img2img.nets.blocks import (
     ReflectPad,
     SelfAttention,
     Upsample,
-    initialise,
+    initialise_generator,
     norm_layer,
     upsample_conv,
 )
@@ -95,9 +95,9 @@ class UNetGenerator(Generator):
         attended = min(3, c.depth - 1)
         self._attended = c.depth - 1 - attended
         self.attention = SelfAttention(channels[attended - 1]) if c.attention else None
-        initialise(self, c.init, c.init_gain)
         last = self.ups[-1][-2]  # type: ignore[index]
         assert isinstance(last, nn.Conv2d | nn.ConvTranspose2d)
+        initialise_generator(self, c, (), last)
         self.head.start(last)
 
     @property
