@@ -128,8 +128,8 @@ MaxTime = Annotated[
     typer.Option(
         metavar="TIME",
         rich_help_panel=LENGTH,
-        help="Stop after a time such as 90m or 2h; the same command resumes. With --preset "
-        "laptop the learning rate falls to zero by then.",
+        help="Length as a time such as 90m or 2h, by the end of which the learning rate falls to "
+        "zero. With --steps or --epochs it only ends this call; the same command resumes.",
     ),
 ]
 

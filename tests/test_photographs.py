@@ -304,3 +304,19 @@ def test_preview_and_dry_run_write_the_sheet_and_nothing_else(
     assert not run.exists()
     with pytest.raises(UsageError, match="one process"):
         train_command("pix2pix", photographs, run, preview=sheet, devices=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [
+        ({"pairs": "degrade"}, 0),
+        ({"pairs": "degrade", "recipe": "old"}, 0),
+        ({"pairs": "degrade", "recipe": "colour"}, None),
+        ({"pairs": "edges"}, None),
+        ({}, None),
+    ],
+)
+def test_what_repairs_pixels_works_at_their_own_size(
+    settings: dict[str, Any], size: int | None
+) -> None:
+    assert Pix2Pix.usual_size(Pix2PixConfig.parse(settings)) == size

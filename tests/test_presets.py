@@ -103,6 +103,20 @@ def test_a_blank_picture_has_no_border(
         assert (y.amax((2, 3)) - y.amin((2, 3))).max() < 1e-3
 
 
+@pytest.mark.parametrize("method", OWN)
+def test_a_time_alone_is_the_length(method: str) -> None:
+    def resolved(preset: str | None = None, **more: Any) -> TrainConfig:
+        values = {"method": method, "data": Path("none"), "out": Path("none"), "max_minutes": 30.0}
+        return resolve(values | more, preset)
+
+    alone = resolved()
+    assert (alone.schedule, alone.steps, alone.max_minutes) == ("time", None, 30)
+    for more in ({"steps": 9}, {"epochs": 9}, {"schedule": "constant"}):
+        assert resolved(**more).schedule != "time"
+    assert resolved("tiny").schedule != "time" and resolved("tiny").steps == 300
+    assert resolved("laptop").schedule == "time"
+
+
 @pytest.mark.parametrize(("method", "preset"), CLOCKED)
 def test_discriminators_are_narrow_on_a_laptop(method: str, preset: str) -> None:
     config = config_of(method, preset)

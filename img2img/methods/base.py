@@ -219,6 +219,12 @@ class Method(ABC, Generic[ConfigT, DataT, BatchT]):
         return DISCRIMINATORS[named].required_features if named in DISCRIMINATORS else ()
 
     @classmethod
+    def usual_size(cls, config: ConfigT) -> int | None:
+        """The working size that a model file states unless the setting says otherwise: that of the
+        class, or another where `config` asks for it."""
+        return cls.working_size
+
+    @classmethod
     def warm_up_steps(cls, config: ConfigT) -> int:
         """How many steps come before the ones that use every network, and so the most memory."""
         return 0

@@ -232,6 +232,12 @@ class Pix2Pix(Method[Pix2PixConfig, PairedData | PhotographData, PairedBatch]):
         check_parts(config, cls.channels(config), truth=True)
 
     @classmethod
+    def usual_size(cls, config: Pix2PixConfig) -> int | None:
+        """What repairs pixels must see them as they are; colours may come from a smaller one."""
+        repairs = config.pairs == "degrade" and config._recipe != "colour"
+        return 0 if repairs else cls.working_size
+
+    @classmethod
     def warm_up_steps(cls, config: Pix2PixConfig) -> int:
         return config.pretrain_steps
 

@@ -21,7 +21,8 @@ def presets_of(method: type[Method]) -> dict[str, dict[str, Any]]:
 
 
 def resolve(values: Mapping[str, Any], preset: str | None = None) -> TrainConfig:
-    """The method's defaults, then the preset, then `values`, as a validated TrainConfig.
+    """The method's defaults, then the preset, then `values`, as a validated TrainConfig. Where
+    `max_minutes` is the only length that is given, the learning rate falls to zero by then.
 
     Raises ConfigError for an unknown method, preset or setting, listing the known ones.
     """
@@ -32,6 +33,9 @@ def resolve(values: Mapping[str, Any], preset: str | None = None) -> TrainConfig
         merged["preset"] = preset
     if values.get("epochs") is not None and values.get("steps") is None:
         merged["steps"] = None
+    given = {name for name, value in (chosen | dict(values)).items() if value is not None}
+    if "max_minutes" in given and not given & {"steps", "epochs", "epochs_decay", "schedule"}:
+        merged |= {"schedule": "time", "steps": None}  # the time is the length
     merged["settings"] = _merge(chosen.get("settings", {}), values.get("settings", {}))
     return TrainConfig.parse(merged)
 

@@ -100,7 +100,8 @@ def working_size(config: TrainConfig, generator: Generator) -> int | None:
     if generator.scale > 1:
         return 0
     if config.working_size is None:
-        side = METHODS[config.method].working_size
+        kind = METHODS[config.method]
+        side = kind.usual_size(kind.Config.parse(config.settings))
         side = config.crop_size if side is None else side
         return side if side == 0 or side >= least else None
     if 0 < config.working_size < least:
