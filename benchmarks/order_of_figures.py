@@ -150,6 +150,8 @@ def main() -> None:
     given = parser.parse_args()
     networks = given.networks or [name for name in FEATURES if not missing_features(name)]
     photos = sorted(find_pictures(given.photos))
+    # In a folder of several kinds of things, names keep a kind together: both halves need all.
+    photos = [photos[k] for k in np.random.default_rng(0).permutation(len(photos))]
     pictures = crops(photos, 2 * given.count, given.side)
     print(f"2 x {given.count} crops of {given.side} pixels of {len(photos)} photographs")
     with tempfile.TemporaryDirectory() as work:
