@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -31,7 +33,8 @@ from img2img.inference.scale.spill import Spill, key_of
 from img2img.inference.scale.stages import Translate, Work, decode, write
 from img2img.system import cpu, places
 from img2img.system.places import Place, same_stamp
-from tests.conftest import picture
+from tests.conftest import ROOT, picture
+from tests.test_remote import web_server
 
 
 def here(
@@ -222,6 +225,58 @@ def test_an_archive_is_an_input(request_of: TranslateRequest, photos: Path, tmp_
         run(replace(request_of, out=f"zip://::{file}"))
 
 
+def test_a_web_server_is_read_once(
+    request_of: TranslateRequest, photos: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("aiohttp")
+    asked: list[str] = []
+    with web_server(photos, asked) as address:
+        request = replace(request_of, inputs=(address,))
+        assert counts(run(request)[1]) == (8, 0, 3, 1)
+        assert asked.count("GET /a.jpg") == 1
+        asked.clear()
+        summary = run(request)[1]  # what failed is tried again: nothing says that it is the same
+        assert counts(summary) == (0, 8, 3, 1) and "GET /a.jpg" not in asked
+        picture(31, 24, 99).save(photos / "a.jpg")
+        os.utime(photos / "a.jpg", (2e9, 2e9))
+        assert counts(run(request)[1]) == (1, 7, 3, 1)
+
+
+def test_a_relative_path_is_that_of_its_maker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    packed = pickle.dumps(Place("out"))
+    monkeypatch.chdir(tmp_path / "there")
+    place = pickle.loads(packed)
+    place.write("a", b"1")
+    assert (tmp_path / "here" / "out" / "a").is_file() and place.full("a") == str(Path("out/a"))
+
+
+def test_marks_that_are_no_digests_are_not_compared(
+    request_of: TranslateRequest, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of Azure, or of S3 with keys of its own."""
+    of_info = places._of_info
+
+    def marked(name: str, info: dict[str, Any]) -> places.Entry:
+        return of_info(name, info | {"etag": f'"0x{info.get("size", 0):x}"'})
+
+    monkeypatch.setattr(places, "_of_info", marked)
+    request = replace(request_of, out=f"{memory}/out")
+    assert counts(run(request)[1]) == (8, 0, 3, 1)
+    assert {row.reason for row in run(request)[0] if row.status == "skipped"} == {"done already"}
+    with pytest.raises(UsageError, match="holds 8 pictures made by another model or with other"):
+        run(replace(request, quality=50))
+
+
+def test_the_digest_of_a_google_bucket_is_read() -> None:
+    info = {"size": 7, "etag": "CK==", "md5Hash": base64.b64encode(bytes(range(16))).decode()}
+    assert places._of_info("a", info).stamp == f"7:{bytes(range(16)).hex()}"
+
+
 def test_an_object_that_vanishes_or_changes_meanwhile_is_one_row(
     request_of: TranslateRequest, photos: Path, memory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -410,6 +465,15 @@ def test_the_manifest_is_read_by_other_programs(
     run(request_of)
     table = pq.read_table(tmp_path / "out" / ".img2img" / "shards")
     assert sorted(table["status"].to_pylist()) == ["done"] * 8 + ["failed"]
+    # Older rows of an output stay; the program of the page counts the newest.
+    run(replace(request_of, overwrite=True))
+    run(request_of)
+    page = (ROOT / "docs" / "how-to" / "translate-millions.md").read_text()
+    program = page.split("```python\n")[1].split("```")[0].replace("painted/", f"{tmp_path}/out/")
+    found: dict[str, Any] = {}
+    exec(program, found)
+    rows = found["newest"].to_pylist()
+    assert sorted(row["status_last"] for row in rows) == ["done"] * 8 + ["failed"]
 
 
 def test_groups_hold_few_rows_and_every_row_once(

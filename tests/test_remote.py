@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import json
@@ -312,21 +313,32 @@ def test_a_cache_that_cannot_be_made_is_one_line(store: Path, tmp_path: Path) ->
         mirror(f"file://{store}", tmp_path)
 
 
+@contextlib.contextmanager
+def web_server(folder: Path, asked: list[str] | None = None) -> Iterator[str]:
+    """The address of a web server of this machine that shows the folder; `asked` gets the requests,
+    such as `GET /a.png`."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *given: Any) -> None:
+            if asked is not None:
+                asked.append(f"{self.command} {self.path}")
+
+    handler = functools.partial(Quiet, directory=folder)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 @pytest.fixture
 def web(store: Path) -> Iterator[str]:
     """The store as a page of links of a web server of this machine."""
     pytest.importorskip("aiohttp")
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *given: Any) -> None:
-            pass
-
-    handler = functools.partial(Quiet, directory=store.parent)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with web_server(store.parent) as address:
+        yield address
 
 
 def test_a_web_server_with_pages_of_links_is_read_and_nothing_else(

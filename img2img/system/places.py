@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import hashlib
@@ -10,7 +11,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,10 @@ from img2img.system.refusals import DiskFault, Vanished, refused, vanishing, wor
 # What the drivers of fsspec for these addresses are called; each is a package of its own.
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs",
              "abfs": "adlfs", "abfss": "adlfs", "http": "aiohttp", "https": "aiohttp"}  # fmt: skip
-_READ_ONLY = ("http", "https", "zip", "tar")
+_WEB = ("http", "https")
+_READ_ONLY = (*_WEB, "zip", "tar")
+UNKNOWN = "0:"
+"""The stamp of a file of which a listing tells neither size nor mark, as a page of links does."""
 _PAGE = 1000  # names in one answer of an object store
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -58,6 +62,8 @@ class Place:
     Attributes:
         address: as given, without a slash at its end.
         local: True for a folder of this machine.
+        tells_md5: whether the marks of what is written here are MD5; where not, outputs are
+            compared by size alone.
 
     Raises:
         UsageError: no such kind of address.
@@ -85,11 +91,13 @@ class Place:
         self.root = root.rstrip("/") if root.strip("/") else root
         self.local = isinstance(self.fs, fsspec.implementations.local.LocalFileSystem)
         self.scheme = "file" if self.local else scheme
+        self.tells_md5 = True
         if is_address(self.address):
             self.address = self.address.rstrip("/")
 
-    def __reduce__(self) -> tuple[type[Place], tuple[str]]:
-        return Place, (self.address,)  # connections are made where they are used
+    def __reduce__(self) -> tuple[Callable[..., Place], tuple[str, str, bool]]:
+        # Connections are made where they are used; a relative path means the folder of its maker.
+        return _rebuilt, (self.address, self.root if self.local else "", self.tells_md5)
 
     @property
     def read_only(self) -> bool:
@@ -257,7 +265,7 @@ class Place:
                 inner = f"{name}/{base}" if name else base
                 if info["type"] == "directory":
                     folders.append((info["name"], inner))
-                elif base:
+                elif base and not (self.scheme in _WEB and "?" in base):  # orders of a listing
                     yield _of_info(inner, info)
 
 
@@ -275,7 +283,7 @@ class Draft:
         if not place.local:
             # An object store's ETag is the MD5 of what was put in one piece, without its own keys.
             digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
-            self.stamp = f"{len(data)}:{digest}"
+            self.stamp = f"{len(data)}:{digest if place.tells_md5 else ''}"
             return
         path = Path(place.path(name))
         with vanishing(place.full(name)):
@@ -307,6 +315,12 @@ class Draft:
         if self._temporary is not None:
             Path(self._temporary).unlink(missing_ok=True)
             self._temporary = None
+
+
+def _rebuilt(address: str, root: str, tells_md5: bool) -> Place:
+    place = Place(address)
+    place.root, place.tells_md5 = root or place.root, tells_md5
+    return place
 
 
 def is_address(text: str) -> bool:
@@ -342,7 +356,9 @@ def _of_status(name: str, status: os.stat_result) -> Entry:
 
 def _of_info(name: str, info: dict[str, Any]) -> Entry:
     size = int(info.get("size") or 0)
-    mark = str(info.get("ETag") or info.get("etag") or info.get("md5Hash") or "").strip('"')
+    digest = info.get("md5Hash")  # of Google's, in base64
+    mark = base64.b64decode(digest).hex() if digest else ""
+    mark = mark or str(info.get("ETag") or info.get("etag") or "").strip('"')
     if not mark:
         # The time, where the storage tells no digest (archives, some web servers).
         times = ("mtime", "last_modified", "Last-Modified", "date_time")

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from img2img.system import cpu
 _ANSWER = 5.0  # seconds within which a cluster's port must answer
 _STORE = 2**31  # most bytes of shared memory that a Ray of our own takes
 _BLOCK = 32  # most sources of a block
+_AGAIN = 20  # how often a task is done elsewhere before the job ends: its pictures may kill it
 _TASK_CPU = 0.5  # of a decoding or writing task: it waits for the storage half of its time
 
 
@@ -90,7 +91,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
         _silence()
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
         words = first_line(error)
-        if cluster.address == "auto":
+        if cluster.address == "auto" and "any running Ray instance" in str(error):
             words = "no Ray cluster runs on this machine; start one, or give local"
         elif "Failed to connect" in words and os.environ.get("RAY_AUTH_MODE") != "token":
             words += "; does it ask for a token (RAY_AUTH_MODE=token)?"
@@ -120,14 +121,19 @@ def execute(
     most = cluster.actors or (1, _room(cluster))
     pool = ActorPoolStrategy(min_size=most[0], max_size=most[1])
     whole: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
+    if not cluster.gpus and work.request.device == "auto":  # Ray hides no GPU from the others
+        work = replace(work, request=replace(work.request, device="cpu"))
     pictures = (
         ray.data.from_arrow(blocks)
-        .map_batches(partial(decode, work=work), num_cpus=_TASK_CPU, **whole)
+        .map_batches(
+            partial(decode, work=work), num_cpus=_TASK_CPU, max_retries=_AGAIN, **whole
+        )
         .map_batches(
             Translate, fn_constructor_args=(work,), compute=pool,
-            num_cpus=cluster.cpus, num_gpus=cluster.gpus or None, **whole,
+            num_cpus=cluster.cpus, num_gpus=cluster.gpus or None, max_restarts=-1,
+            max_task_retries=_AGAIN, **whole,
         )
-        .map_batches(partial(write, work=work), num_cpus=_TASK_CPU, **whole)
+        .map_batches(partial(write, work=work), num_cpus=_TASK_CPU, max_retries=_AGAIN, **whole)
     )  # fmt: skip
     try:
         for given in pictures.iter_batches(**whole, prefetch_batches=0):
@@ -150,16 +156,21 @@ def room() -> dict[str, float]:
 
 
 def check_room(cluster: Cluster) -> None:
-    """Raise EnvironmentFault when the connected cluster has no place for one model."""
-    there = room()
-    if cluster.gpus and there["GPU"] < cluster.gpus:
+    """Raise EnvironmentFault when the connected cluster has no place for the least number of models
+    beside a task that reads."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if cluster.gpus and all(node.get("GPU", 0) < cluster.gpus for node in nodes):
         raise EnvironmentFault(
             f"`ray` {cluster.address}: no node has {cluster.gpus:g} of a GPU; leave `gpus` out"
         )
-    if there["CPU"] < cluster.cpus + _TASK_CPU:
+    least, cores = (cluster.actors or (1, 1))[0], sum(node.get("CPU", 0) for node in nodes)
+    needed = least * cluster.cpus + _TASK_CPU
+    if cores < needed:
         raise EnvironmentFault(
-            f"`ray` {cluster.address}: {there['CPU']:g} cores; at least "
-            f"{cluster.cpus + _TASK_CPU:g} are needed"
+            f"`ray` {cluster.address}: {cores:g} cores; at least {needed:g} are needed"
+            + (f" for {least} models; give fewer `actors`" if least > 1 else "")
         )
 
 
@@ -188,10 +199,27 @@ def _check_port(address: str) -> None:
     host_port = _host_port(address)
     assert host_port is not None
     try:
-        socket.create_connection(host_port, _ANSWER).close()
+        with socket.create_connection(host_port, _ANSWER) as connection:
+            if not os.environ.get("RAY_USE_TLS") and not _speaks_grpc(connection):
+                raise EnvironmentFault(
+                    f"`ray` {address}: what answers is not the head of a Ray cluster; its port is "
+                    "6379 unless `ray start` was given another"
+                )
     except OSError as error:
         words = getattr(error, "strerror", None) or first_line(error)
         raise EnvironmentFault(f"`ray` {address}: does not answer: {words}") from None
+
+
+def _speaks_grpc(connection: socket.socket) -> bool:
+    """Whether HTTP/2 is answered by its settings (RFC 9113, sec. 3.4): `ray.init` waits for minutes
+    where a web page answers."""
+    connection.settimeout(_ANSWER)
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+    try:
+        answer = connection.recv(9)
+    except TimeoutError:
+        return False
+    return len(answer) > 3 and answer[3] == 4
 
 
 def _host_port(address: str) -> tuple[str, int] | None:

@@ -24,7 +24,7 @@ from img2img.model_format.domains import ALL, folders_of, name_key, targets_of, 
 from img2img.model_format.info import ModelInfo
 from img2img.model_format.labels import Labels
 from img2img.system.atomic import sweep_stale
-from img2img.system.places import Place, same_stamp
+from img2img.system.places import UNKNOWN, Place, same_stamp
 
 _OTHER = "the output was made by another model or with other settings; `overwrite` replaces it"
 _SOURCE, _FOLDER, _THERE = 0, 1, 2
@@ -69,8 +69,8 @@ class Plan:
         self._request, self._inputs, self._out = request, inputs, out
         self._records, self._settings, self._info, self._naming = records, settings, info, naming
         self._folder = folder
-        self.inputs = self.todo = self.ended = 0
-        self._others: list[Entry] = []
+        self.inputs = self.todo = self.ended = self.ignored = 0
+        self._others, self._other = 0, ""  # how many have other settings, and those of one
         self._labels = Labels(request.labels, info.domains) if request.labels else None
         self._targets = targets_of(info, request.domains, request.labels is not None)
         self._domains = self._domains_of()
@@ -132,6 +132,7 @@ class Plan:
         for source in self._inputs:
             self.inputs += 1
             if source.ignored is not None:
+                self.ignored += 1
                 task = {"place": source.place, "name": source.name, "output": source.name}
                 yield self._ended(task, "ignored", source.ignored)
                 continue
@@ -209,7 +210,7 @@ class Plan:
         request = self._request
         ours = entry is not None and any(same_stamp(there or "", s) for s in entry.stamps)
         if entry is not None and ours and not request.overwrite and self._is_other(entry, task):
-            self._others.append(entry)
+            self._others, self._other = self._others + 1, self._other or entry.settings
             return "skipped", _OTHER
         if entry is not None and there is not None and there.startswith("0:"):
             task["redone"] = True  # what a power cut left of an output of ours
@@ -238,7 +239,10 @@ class Plan:
             return "skipped", "done already"
         task["redone"] = True
         of_size, size = entry.of.partition(":")[0], task["stamp"].partition(":")[0]
-        if newest and entry.settings == task["settings"] and size == of_size:
+        unknown = task["stamp"] == UNKNOWN
+        if unknown and newest and entry.settings == task["settings"]:
+            task["of"] = entry.of  # its reader asks the web server first
+        if newest and entry.settings == task["settings"] and (unknown or size == of_size):
             task["digest"] = entry.digest  # only touched, perhaps: its reader compares the bytes
         return None
 
@@ -257,8 +261,8 @@ class Plan:
         return entry.settings != task["settings"]
 
     def _refuse(self) -> None:
-        count = f"{len(self._others)} picture{'s' * (len(self._others) > 1)}"
-        header = self._records.meaning(self._others[0].settings)
+        count = f"{self._others} picture{'s' * (self._others > 1)}"
+        header = self._records.meaning(self._other)
         made = "made by another model or with other settings"
         if header.get("model") and header["model"] != self._info.name:
             made = f"made by model {header['model']}, not {self._info.name}"

@@ -27,7 +27,7 @@ from img2img.inference.scale.stages import Work
 from img2img.inference.translator import Translator, model_path
 from img2img.model_format.find import default_name, taken_for_granted
 from img2img.system.digest import file_sha256
-from img2img.system.places import Place
+from img2img.system.places import Draft, Place, same_stamp
 
 WAVE = 50_000  # tasks that are given out at a time
 Ends = Iterator[dict[str, Any]]
@@ -49,7 +49,7 @@ class ScaleSummary(Summary):
         """The event as plain JSON types."""
         rates = [
             {"actor": name, "pictures": count, "busy_seconds": round(seconds, 3),
-             "pictures_per_second": round(count / self.seconds, 3) if self.seconds else 0.0}
+             "pictures_per_second": round(count / max(self.seconds - self.planned, 1e-3), 3)}
             for name, (count, seconds) in sorted(self.actors.items())
         ]  # fmt: skip
         return {**super().row, "planned_seconds": round(self.planned, 3), "actors": rates}
@@ -114,7 +114,7 @@ def _translate(
         plan = Plan(request, inputs, out, records, settings, info, naming, folder)
         yield Started(
             info, translator.description, "on this machine; each actor makes its own choice",
-            size, plan.inputs, plan.todo + plan.ended,
+            size, plan.inputs, plan.todo + plan.ended - plan.ignored,
         )  # fmt: skip
         translator.close()
         total = ScaleSummary(planned=time.monotonic() - began)
@@ -172,7 +172,10 @@ def _output(request: TranslateRequest) -> Place:
     # Before a picture is read, and with what the tasks will need too: read, write, list, remove.
     probe = f"{FOLDER}/probe-{time.time_ns()}"
     try:
-        place.write(probe, b"img2img")
+        data = b"img2img"
+        place.write(probe, data)
+        if not place.local:
+            place.tells_md5 = same_stamp(Draft(place, probe, data).stamp, place.entry(probe).stamp)
         place.remove(probe)
         next(place.entries(FOLDER), None)
     except EnvironmentFault as error:

@@ -36,7 +36,7 @@ from img2img.inference.scale.rows import Row, pack, unpack
 from img2img.inference.translator import Translator
 from img2img.system import cpu
 from img2img.system.digest import file_sha256
-from img2img.system.places import Draft, Place, is_digest, same_stamp
+from img2img.system.places import UNKNOWN, Draft, Place, is_digest, same_stamp
 from img2img.system.refusals import Vanished
 
 if TYPE_CHECKING:
@@ -202,6 +202,11 @@ def _decode(row: Row, work: Work, decoder: Decoder) -> None:
     options = replace(work.options.reading, deep=work.options.reading.deep and deep)
     place = work.places[task["place"]]
     name, stamp = task["name"], task["stamp"]
+    if stamp == UNKNOWN:
+        stamp = place.entry(name).stamp
+        if stamp == task.get("of"):
+            row.about |= {"status": "skipped", "reason": "done already"}
+            return
     for _ in range(_READS):
         if place.local:
             place.entry(name)  # Vanished, which is not recorded, goes before a fault of the file
