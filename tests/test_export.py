@@ -34,6 +34,7 @@ GREY = {"norm": "batch", "padding": "zero", "in_channels": 1, "out_channels": 1}
         ("resnet", {"downsample_padding": "reflect", "upsample": "resize"}),
         ("fast", {}),
         ("curve", {}),
+        pytest.param("fast", {"whole": True, "levels": 2}, marks=pytest.mark.slow),
         pytest.param("fast", {"output": "chroma", "levels": 2}, marks=pytest.mark.slow),
         pytest.param("fast", {"output": "mask", "tail": "resize"}, marks=pytest.mark.slow),
         pytest.param("resnet", BLURRED, marks=pytest.mark.slow),

@@ -19,6 +19,7 @@ from img2img.nets import (
 )
 from img2img.nets.antialias import BlurDown, BlurUp
 from img2img.nets.blocks import BatchNorm, InstanceNorm, mirror_to, round_up
+from img2img.nets.fast import WholePicture
 from img2img.nets.outputs import Head
 from tests.conftest import small_generator
 
@@ -334,6 +335,24 @@ def test_a_blank_picture_has_no_border_with_reflection_and_resizing(norm: str) -
 
     assert spread("reflect", "resize") < 1e-4
     assert spread("zero", "transposed") > (0.1 if norm == "none" else 1)
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_fast_network_may_see_the_whole_picture(levels: int) -> None:
+    options = {"width": 4, "blocks": 1, "whole": True, "levels": levels, "output": "direct"}
+    net = build_generator("fast", options).requires_grad_(False).eval()
+    assert net.tiling == "statistics"
+    x = torch.rand(1, 3, 128, 128)
+    other = x.clone()
+    other[..., :8, :8] = -1
+
+    def far() -> bool:
+        return not torch.equal(net(x)[..., 100:, 100:], net(other)[..., 100:, 100:])
+
+    assert not far()  # nothing as it begins
+    (whole,) = (m for m in net.modules() if isinstance(m, WholePicture))
+    torch.nn.init.normal_(whole.layers[-1].weight)
+    assert far()
 
 
 @pytest.mark.parametrize("name", ["resnet", "unet", "fast"])

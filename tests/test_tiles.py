@@ -282,7 +282,9 @@ def test_the_graph_tells_what_the_generator_tells(models: Models, name: str) -> 
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".onnx"])
-@pytest.mark.parametrize(("name", "more"), [("resnet", {"attention": True}), ("curve", {})])
+@pytest.mark.parametrize(
+    ("name", "more"), [("resnet", {"attention": True}), ("curve", {}), ("fast", {"whole": True})]
+)
 def test_models_that_look_everywhere_stay_whole(
     name: str, more: dict[str, object], suffix: str, tmp_path: Path
 ) -> None:

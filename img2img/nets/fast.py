@@ -13,6 +13,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from img2img.errors import ConfigError
 from img2img.nets.blocks import (
     Norm,
     Padding,
@@ -21,7 +22,7 @@ from img2img.nets.blocks import (
     padded_conv,
     refuse_forgotten_domain,
 )
-from img2img.nets.generator import Generator
+from img2img.nets.generator import Generator, Tiling
 from img2img.nets.outputs import Output, layer_channels
 from img2img.nets.reach import Look
 from img2img.receptive_field import Seen, widest
@@ -41,6 +42,11 @@ class FastConfig(Settings):
     doublings and convolutions that see the picture again beside it, for masks and flat colours,
     where shuffling leaves a pattern of dots for long.
 
+    `whole` adds to every place of the coarsest level what two layers make of its mean over the
+    picture (the global features of Iizuka et al., doi 10.1145/2897824.2925974, without a network of
+    their own): for decisions that the whole picture takes, such as the colour of a background.
+    Such a network cannot be tiled.
+
     With a `scale` of 2 or 4 the result is that many times as large as the picture: all layers work
     on the small one, and the tail shuffles out as many more pixels."""
 
@@ -56,6 +62,7 @@ class FastConfig(Settings):
     affine: bool = True
     padding: Padding = "reflect"
     output: Output = "residual"
+    whole: bool = False
     domains: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -92,12 +99,33 @@ class FastBlock(nn.Module):
         return x + self.layers(x)
 
 
+class WholePicture(nn.Module):
+    """x, and at every place alike what is made of its mean over the picture; (N, C, H, W) kept. It
+    begins as x alone."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, channels, 1), nn.LeakyReLU(_SLOPE), nn.Conv2d(channels, channels, 1)
+        )
+
+    def start(self) -> None:
+        """Add nothing."""
+        last = self.layers[-1]
+        assert isinstance(last, nn.Conv2d)
+        nn.init.zeros_(last.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x.mean((2, 3), keepdim=True))
+
+
 class Level(nn.Module):
     """Blocks, the level below at half the sides, added, and blocks; (N, width, H, W) kept."""
 
     def __init__(self, config: FastConfig, width: int, levels: int):
         super().__init__()
         self.before = nn.Sequential(*(FastBlock(config, width) for _ in range(config.blocks)))
+        self.whole = WholePicture(width) if config.whole and levels == 1 else None
         self.below: nn.Sequential | None = None
         self.after: nn.Sequential | None = None
         if levels > 1:
@@ -112,7 +140,7 @@ class Level(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.before(x)
         if self.below is None or self.after is None:
-            return x
+            return x if self.whole is None else self.whole(x)
         return self.after(x + self.below(x))
 
 
@@ -164,7 +192,7 @@ class FastGenerator(Generator):
             nn.LeakyReLU(_SLOPE),
             *(
                 [FastBlock(c, c.width) for _ in range(c.blocks)]
-                if c.levels == 1
+                if c.levels == 1 and not c.whole
                 else [Level(c, c.width, c.levels)]
             ),
             *(
@@ -180,6 +208,8 @@ class FastGenerator(Generator):
                 second = [m for m in block.layers if isinstance(m, nn.Conv2d)][1]
                 nn.init.kaiming_normal_(second.weight)
                 second.weight.data.mul_(0.1)
+            elif isinstance(block, WholePicture):
+                block.start()
         last = [m for m in self.modules() if isinstance(m, nn.Conv2d)][-1]
         if c.tail == "resize":
             last.weight.data.mul_(0.1)
@@ -190,6 +220,10 @@ class FastGenerator(Generator):
         self.head.start(last)
         if c.tail == "shuffle" and c.output == "mask" and last.bias is not None:
             last.bias.data[-(up**2) :] = last.bias.data[-1]
+
+    @property
+    def tiling(self) -> Tiling:
+        return "statistics" if self.config.whole else super().tiling
 
     @property
     def multiple_of(self) -> int:
@@ -220,6 +254,8 @@ def _through(layers: Iterable[nn.Module], look: Look, seen: Seen) -> Seen:
             seen = widest(seen, look.through(layer.layers, seen))
         elif isinstance(layer, Level):
             seen = _through(layer.before, look, seen)
+            if layer.whole is not None:
+                raise ConfigError("its decisions depend on the whole picture")
             if layer.below is not None and layer.after is not None:
                 seen = widest(seen, _through(layer.below, look, seen))
                 seen = _through(layer.after, look, seen)
