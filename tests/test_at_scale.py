@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import os
 import pickle
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,7 @@ import pyarrow.parquet as pq
 from img2img.errors import EnvironmentFault, UsageError
 from img2img.inference import PictureEvent, TranslateRequest, load, translate_folder
 from img2img.inference.naming import Naming, plan
-from img2img.inference.scale import records, spill
+from img2img.inference.scale import Cluster, check_room, records, spill
 from img2img.inference.scale.plan import Plan, Task
 from img2img.inference.scale.records import Record, Records
 from img2img.inference.scale.rows import tasks_table
@@ -33,7 +35,7 @@ from img2img.inference.scale.spill import Spill, key_of
 from img2img.inference.scale.stages import Translate, Work, decode, write
 from img2img.system import cpu, places
 from img2img.system.places import Place, same_stamp
-from tests.conftest import ROOT, picture
+from tests.conftest import ROOT, Main, picture
 from tests.test_remote import web_server
 
 
@@ -392,6 +394,68 @@ def test_what_cannot_be_is_one_line(
 def test_what_is_for_one_machine_is_refused(request_of: TranslateRequest, option: str) -> None:
     with pytest.raises(UsageError, match=f"`{option}` works on one machine only"):
         run(replace(request_of, **{option: Path("x") if option != "watch" else True}))
+
+
+def test_a_folder_that_the_nodes_do_not_share_is_refused(
+    request_of: TranslateRequest, tmp_path: Path
+) -> None:
+    def elsewhere(tasks: list[Task], work: Work, stop: Callable[[], bool]) -> Any:
+        return here(tasks, replace(work, out=Place(tmp_path / "other")), stop)
+
+    with pytest.raises(EnvironmentFault, match="this is not the folder of the command"):
+        run(request_of, elsewhere)
+    assert not tree(tmp_path / "out") and not tree(tmp_path / "other")
+
+
+def test_a_node_without_the_model_file_fetches_it(
+    request_of: TranslateRequest, tmp_path: Path
+) -> None:
+    def lacking(tasks: list[Task], work: Work, stop: Callable[[], bool]) -> Any:
+        return here(tasks, replace(work, model="/nowhere/model.onnx"), stop)
+
+    assert counts(run(request_of, lacking)[1]) == (8, 0, 3, 1)
+    run(replace(request_of, out=str(tmp_path / "one")))
+    assert tree(tmp_path / "out") == tree(tmp_path / "one")
+
+
+def test_what_is_no_cluster_is_one_line(
+    main: Main, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("translate", photos, "-o", tmp_path / "out", "--ray")
+    if importlib.util.find_spec("ray") is not None:
+        with web_server(tmp_path) as address:
+            done = main(*command, address.removeprefix("http://"))
+        assert done.returncode == 4 and "is not the head of a Ray cluster" in done.stderr
+    monkeypatch.setitem(sys.modules, "ray", None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name == "ray" else find(name, *more),
+    )
+    done = main(*command, "auto")
+    assert done.returncode == 4 and "needs the 'scale' extra" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_cluster_needs_room_for_the_least_number_of_models(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ray = pytest.importorskip("ray")
+    nodes = [{"Alive": True, "Resources": {"CPU": 2.0, "GPU": 1.0}}] * 2
+    nodes += [{"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    for fitting in (
+        Cluster("auto"), Cluster("auto", (3, 9)), Cluster("auto", gpus=1), Cluster("auto", gpus=0.25)
+    ):  # fmt: skip
+        check_room(fitting)
+    for cluster, words in (
+        (Cluster("auto", (4, 4)), "4 cores; at least 4.5 are needed for 4 models"),
+        (Cluster("auto", gpus=2), "no node has 2 of a GPU"),
+        (Cluster("auto", cpus=4), "4 cores; at least 4.5 are needed"),
+    ):
+        with pytest.raises(EnvironmentFault, match=words):
+            check_room(cluster)
 
 
 def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,9 @@ class Translate:
         self._fault = ""
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         try:
-            self._translator = _opened(work)
+            _check_shared(work)
+            self._folder = tempfile.TemporaryDirectory(prefix="img2img-")
+            self._translator = _opened(work, self._folder.name)
             self._network: Network = self._translator.network()
         except (Img2ImgError, Vanished) as error:
             self._fault = str(error)
@@ -154,6 +156,7 @@ def write(table: pa.Table, work: Work) -> pa.Table:
     rows = list(unpack(table))
     drafts: list[Draft] = []
     try:
+        _check_shared(work)
         records = []
         for row in rows:
             draft = _draft(row, work)
@@ -251,14 +254,25 @@ def _decoded(data: bytes, name: str, decoder: Decoder, options: Reading) -> Deco
         return decoder.read(path, options)
 
 
-def _opened(work: Work) -> Translator:
+def _check_shared(work: Work) -> None:
+    """Raise EnvironmentFault where a folder as output is another one on this node than where the
+    command stored the model in it: pictures would be scattered over the nodes."""
+    if work.out.local and not Path(work.out.path(work.stored)).exists():
+        raise EnvironmentFault(
+            f"{work.out.address}: on {socket.gethostname()} this is not the folder of the command; "
+            "give `out` a folder that all nodes share, or a bucket"
+        )
+
+
+def _opened(work: Work, folder: str) -> Translator:
+    """The model, from a copy in `folder` where this node has no such file; runners read theirs
+    again later."""
     path = Path(work.model)
     if path.is_file() and file_sha256(path) == work.digest:
         return translator_of(work.request, path)
-    with tempfile.TemporaryDirectory(prefix="img2img-") as folder:
-        copy = Path(folder) / path.name
-        copy.write_bytes(work.out.read(work.stored))
-        return translator_of(work.request, copy)
+    copy = Path(folder) / path.name
+    copy.write_bytes(work.out.read(work.stored))
+    return translator_of(work.request, copy)
 
 
 def _draft(row: Row, work: Work) -> Draft | None:
