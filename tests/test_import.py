@@ -160,6 +160,7 @@ def test_targets_and_networks_that_cannot_be(tmp_path: Path, model_file: Path) -
         ("resnet", {"upsample": "resize", "attention": True}, "attention True .not False., upsample"),
         ("resnet", {"norm": "none"}, "a bias if and only if the norm is instance"),
         ("unet", {"depth": 3}, "five levels or more"),
+        ("unet", {"depth": 5, "affine": True}, "no generator of pix2pix has affine True"),
         ("unet", {"depth": 5, "output": "mask"}, "no generator of pix2pix has output mask"),
         ("resnet", {"domains": 2, "padding": "zero"}, "no generator of StarGAN has affine False"),
     ],

@@ -31,6 +31,7 @@ FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
     "unet instance": ("unet", {}),
     "unet batch": ("unet", {"norm": "batch", "upsample": "resize"}),
     "unet running": ("unet", {"norm": "batch"}),
+    "unet affine": ("unet", {"affine": True, "padding": "reflect", "upsample": "resize"}),
     "unet none": ("unet", {"norm": "none", "padding": "reflect"}),
     "resnet reflect": ("resnet", {}),
     "resnet zero": ("resnet", {"padding": "zero", "upsample": "resize", "norm": "batch"}),

@@ -30,7 +30,9 @@ _RESNET: dict[str, Any] = _PLAIN | {
     "affine": False,
     "domains": 0,
 }
-_UNET: dict[str, Any] = _PLAIN | {"padding": "zero", "upsample": "transposed", "domains": 0}
+_UNET: dict[str, Any] = _PLAIN | {
+    "padding": "zero", "upsample": "transposed", "affine": False, "domains": 0,
+}  # fmt: skip
 _STARGAN: dict[str, Any] = _PLAIN | STARGAN | {
     "downsample": "strided", "downsample_padding": "zero", "upsample": "transposed",
 }  # fmt: skip

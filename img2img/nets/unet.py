@@ -39,6 +39,7 @@ class UNetConfig(Settings):
     width: int = Field(64, ge=1)
     depth: int = Field(8, ge=2, le=12)
     norm: Norm = "batch"
+    affine: bool = False
     dropout: bool = True
     upsample: Upsample = "transposed"
     padding: Padding = "zero"
@@ -73,7 +74,7 @@ class UNetGenerator(Generator):
             zeros = 1 if c.padding == "zero" else 0
             layers.append(nn.Conv2d(cin, cout, 4, stride=2, padding=zeros, bias=bias))
             if 0 < level < c.depth - 1:
-                layers.append(norm_layer(c.norm, cout))
+                layers.append(norm_layer(c.norm, cout, c.affine))
             self.downs.append(nn.Sequential(*layers))
 
         self.ups = nn.ModuleList()
@@ -87,7 +88,7 @@ class UNetGenerator(Generator):
             if outermost:
                 layers.append(nn.Tanh() if c.output == "direct" else nn.Identity())
             else:
-                layers.append(norm_layer(c.norm, cout))
+                layers.append(norm_layer(c.norm, cout, c.affine))
                 if c.dropout and not innermost and 5 <= level + 1 < c.depth:
                     layers.append(nn.Dropout(0.5))
             self.ups.append(Layers(*layers))
