@@ -19,7 +19,7 @@ from img2img.nets import (
 )
 from img2img.nets.antialias import BlurDown, BlurUp
 from img2img.nets.blocks import BatchNorm, InstanceNorm, mirror_to, round_up
-from img2img.nets.fast import WholePicture
+from img2img.nets.fast import Level, WholePicture
 from img2img.nets.outputs import Head
 from tests.conftest import small_generator
 
@@ -335,6 +335,20 @@ def test_a_blank_picture_has_no_border_with_reflection_and_resizing(norm: str) -
 
     assert spread("reflect", "resize") < 1e-4
     assert spread("zero", "transposed") > (0.1 if norm == "none" else 1)
+
+
+@pytest.mark.parametrize("output", ["direct", "mask"])
+def test_neighbours_made_by_pixel_shuffling_begin_alike(output: str) -> None:
+    """ICNR: no pattern of dots before the first step."""
+    options = {"width": 8, "blocks": 1, "levels": 2, "output": output}
+    net = build_generator("fast", options).requires_grad_(False).eval()
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    level = next(m for m in net.modules() if isinstance(m, Level))
+    assert level.below is not None
+    inner = level.below(torch.rand(1, 8, 8, 8))
+    for maps in (inner, net.layers_of(x)):
+        cells = maps.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+        assert torch.equal(cells[:, :, :, :1, :, :1].expand_as(cells), cells) and maps.std() > 1e-3
 
 
 @pytest.mark.parametrize("levels", [1, 2])

@@ -210,13 +210,14 @@ class FastGenerator(Generator):
                 second.weight.data.mul_(0.1)
             elif isinstance(block, WholePicture):
                 block.start()
+            elif isinstance(block, Level) and block.below is not None:
+                _start_alike(block.below[2], 4)
         last = [m for m in self.modules() if isinstance(m, nn.Conv2d)][-1]
         if c.tail == "resize":
             last.weight.data.mul_(0.1)
         elif c.output in ("direct", "mask"):
-            # ICNR (arXiv 1707.02937): the neighbours made of a place start alike.
-            first = last.weight.data[:: up**2].clone() * 0.1
-            last.weight.data.copy_(first.repeat_interleave(up**2, 0))
+            last.weight.data.mul_(0.1)
+            _start_alike(last, up**2)
         self.head.start(last)
         if c.tail == "shuffle" and c.output == "mask" and last.bias is not None:
             last.bias.data[-(up**2) :] = last.bias.data[-1]
@@ -246,6 +247,13 @@ class FastGenerator(Generator):
     def look(self, look: Look) -> Seen:
         seen = _through(self.layers, look, Seen())
         return seen if self.enlarge is None else widest(seen, self.enlarge.look(Seen()))
+
+
+def _start_alike(conv: nn.Module, made: int) -> None:
+    """The `made` neighbours that pixel shuffling makes of a place begin alike (ICNR, arXiv
+    1707.02937)."""
+    assert isinstance(conv, nn.Conv2d)
+    conv.weight.data.copy_(conv.weight.data[::made].repeat_interleave(made, 0))
 
 
 def _through(layers: Iterable[nn.Module], look: Look, seen: Seen) -> Seen:
