@@ -19,13 +19,15 @@ from PIL import Image
 from img2img.errors import EnvironmentFault, ModelError, UsageError
 from img2img.exporting import web_runtime as webruntime
 from img2img.exporting.graphs import read_graph
+from img2img.exporting.onnx import export_onnx
 from img2img.exporting.web import check_folder, write_page
 from img2img.exporting.web_runtime import SHA256, VERSION, WebRuntime, find_runtime
 from img2img.images import working_shape
+from img2img.model_format.checkpoint import save_model
 from img2img.model_format.find import find_model
 from img2img.runners import open_runner
 from tests.browser import Tab
-from tests.conftest import ROOT, Cli, picture
+from tests.conftest import ROOT, Cli, info_of, picture, small_generator
 from tests.graph_makers import inverting
 
 STANDS_IN = WebRuntime("0.0", dict.fromkeys(SHA256, b"\x00asm"), False)
@@ -287,6 +289,35 @@ def test_a_shipped_model_gives_what_onnxruntime_gives(
         result = shown(tab)
         assert levels(result[:, :, :3], runner(source)) <= 1 and (result[:, :, 3] == 255).all()
         assert np.abs(result[:, :, :3].astype(int) - source).mean() > 8
+    assert tab.complaints() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("fast", {"levels": 2}),
+        ("fast", {"output": "mask", "tail": "resize"}),
+        ("fast", {"output": "chroma"}),
+        ("fast", {"scale": 2, "shrink": 1}),
+        ("fast", {"whole": True}),
+        ("curve", {}),
+    ],
+)
+def test_a_network_of_each_kind_gives_what_onnxruntime_gives(
+    name: str, options: dict[str, object], served: Opener, tmp_path: Path
+) -> None:
+    generator = small_generator(name, **options)
+    save_model(tmp_path / "m.safetensors", generator, info_of(generator, working_size=0))
+    export_onnx(tmp_path / "m.safetensors", tmp_path / "m.onnx")
+    tab, runner = served(tmp_path / "m.onnx"), open_runner(tmp_path / "m.onnx", "cpu")
+    picture(61, 40, 2).save(tmp_path / "p.png")
+    tab.drop("#drop", tmp_path / "p.png")
+    tab.wait(DONE)
+    source = np.asarray(Image.open(tmp_path / "p.png"))
+    made = runner(source)
+    assert levels(shown(tab)[:, :, :3], made) <= 1
+    assert made.shape[0] > 40 or np.abs(made.astype(int) - source).mean() > 0.5
     assert tab.complaints() == []
 
 
