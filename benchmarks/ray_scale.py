@@ -176,32 +176,37 @@ def overhead(model: str, count: int, side: int, rounds: int) -> None:
         print(f"{what}: median ratio {values[rounds // 2]:.2f} (1: Ray costs nothing)")
 
 
-def killed_job(nodes: Nodes, line: list[str], choose: random.Random, pictures: int) -> list[Any]:
-    """The rows of a command; at three random pictures of it a worker or a node is killed."""
+def killed_job(
+    nodes: Nodes, line: list[str], choose: random.Random, pictures: int
+) -> tuple[list[Any], list[str]]:
+    """The rows of a command, and what was killed: from three random pictures of it on an actor, a
+    worker of a task and a node, each as soon as there is one."""
     rows: list[Any] = []
     moments = sorted(choose.sample(range(1, pictures // 2), 3))
-    kinds: list[Callable[[], Any]] = [
-        lambda: nodes.kill_worker("actor", choose),
-        lambda: nodes.kill_worker("task", choose),
-        nodes.kill_node,
-    ]
+    kinds, hits = ["actor", "task", "node"], list[str]()
     choose.shuffle(kinds)
     process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for text in process.stdout:
         rows.append(json.loads(text))
-        while kinds and len(rows) > moments[-len(kinds)]:
-            kinds.pop(0)()
+        if not kinds or len(rows) <= moments[-len(kinds)] or rows[-1]["event"] == "summary":
+            continue
+        for kind in kinds:
+            if kind == "node" or nodes.kill_worker(kind, choose):
+                if kind == "node":
+                    nodes.kill_node()
+                hits.append(kind)
+                kinds.remove(kind)
+                break
     process.wait()
-    while kinds:
-        kinds.pop(0)()
-    nodes.add_node()
-    return rows
+    if "node" in hits:
+        nodes.add_node()
+    return rows, hits
 
 
 def kills(model: str, count: int, pictures: int) -> None:
     """Print how many of `count` jobs completed, and pictures lost and doubled in all."""
-    complete = lost = doubled = 0
+    complete = lost = doubled = hit = 0
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         write_pictures(folder / "in", pictures, 64)
@@ -214,14 +219,18 @@ def kills(model: str, count: int, pictures: int) -> None:
         for number in range(count):
             out = f"out{number}"
             line = command(model, nodes.address, "s3://museum/scans", f"s3://museum/{out}")
-            rows = killed_job(nodes, line, random.Random(number), pictures)
+            rows, hits = killed_job(nodes, line, random.Random(number), pictures)
             ends = [row["input"] for row in rows if row["event"] == "picture"]
             found = objects(environment, out)
+            hit += len(hits)
             complete += bool(rows) and rows[-1].get("done") == pictures
             lost += sum(found.get(name) != data for name, data in wanted.items())
             doubled += len(ends) - len(set(ends)) + len(set(found) - set(wanted))
-            print(f"job {number}: {rows[-1]}", flush=True)
-    print(f"{complete}/{count} jobs complete, {lost} pictures lost, {doubled} doubled")
+            print(f"job {number}: killed {', '.join(hits)}; {rows[-1]}", flush=True)
+    print(
+        f"{complete}/{count} jobs complete, {hit}/{3 * count} kills hit, {lost} pictures lost, "
+        f"{doubled} doubled"
+    )
 
 
 class Synthetic(Inputs):
