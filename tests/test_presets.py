@@ -61,7 +61,9 @@ def test_they_end_by_the_clock_with_averaged_weights(
     config = config_of(method, preset)
     assert config.schedule == "time" and 0 < (config.max_minutes or 0) <= 60
     trainer = networks_of(config, monkeypatch)
-    assert config.ema >= 0.99 and Average(trainer, config.ema).shadows
+    assert config.ema >= 0.99 and Average(trainer, config.ema).shadows and config.warm_up
+    if preset.removesuffix("-gpu") in ("restore", "enhance", "enlarge"):
+        assert config.best == "psnr"
     assert config.crop_size <= config.load_size
     for net in trainer.generators.values():
         assert config.crop_size // net.scale % net.multiple_of == 0, "no border is learned"

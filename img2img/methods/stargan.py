@@ -40,6 +40,7 @@ _UNET: dict[str, Any] = {"norm": "instance", "dropout": False}
 # An hour on two cores: a masked generator that is told the change, and a discriminator that also
 # looks at the whole picture (docs/explanation/log.md).
 _LAPTOP: dict[str, Any] = LAPTOP | {
+    "warm_up": 50,
     "ema": 0.995,
     "batch_size": 8,
     "log_every": 25,
