@@ -192,6 +192,7 @@ SICK: tuple[Case, ...] = (
         "oscillation",
         "no L1 loss, a high learning rate and momentum",
         {"lambda_l1": 0, "lr": 5e-3, "beta1": 0.9, "gan": "lsgan"},
+        {"batch_size": 4},
     ),
     Case(
         "cyclegan",

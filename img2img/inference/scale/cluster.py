@@ -24,7 +24,6 @@ from img2img.system import cpu
 _ANSWER = 5.0  # seconds within which a cluster's port must answer
 _STORE = 2**31  # most bytes of shared memory that a Ray of our own takes
 _BLOCK = 32  # most sources of a block
-_AGAIN = 20  # how often a task is done elsewhere before the job ends: its pictures may kill it
 _TASK_CPU = 0.5  # of a decoding or writing task: it waits for the storage half of its time
 
 
@@ -125,15 +124,12 @@ def execute(
         work = replace(work, request=replace(work.request, device="cpu"))
     pictures = (
         ray.data.from_arrow(blocks)
-        .map_batches(
-            partial(decode, work=work), num_cpus=_TASK_CPU, max_retries=_AGAIN, **whole
-        )
+        .map_batches(partial(decode, work=work), num_cpus=_TASK_CPU, **whole)
         .map_batches(
             Translate, fn_constructor_args=(work,), compute=pool,
-            num_cpus=cluster.cpus, num_gpus=cluster.gpus or None, max_restarts=-1,
-            max_task_retries=_AGAIN, **whole,
+            num_cpus=cluster.cpus, num_gpus=cluster.gpus or None, **whole,
         )
-        .map_batches(partial(write, work=work), num_cpus=_TASK_CPU, max_retries=_AGAIN, **whole)
+        .map_batches(partial(write, work=work), num_cpus=_TASK_CPU, **whole)
     )  # fmt: skip
     try:
         for given in pictures.iter_batches(**whole, prefetch_batches=0):
