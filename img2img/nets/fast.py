@@ -125,7 +125,8 @@ class Level(nn.Module):
     def __init__(self, config: FastConfig, width: int, levels: int):
         super().__init__()
         self.before = nn.Sequential(*(FastBlock(config, width) for _ in range(config.blocks)))
-        self.whole = WholePicture(width) if config.whole and levels == 1 else None
+        looks = config.whole and levels == 1
+        self.whole = WholePicture(width) if looks else nn.Identity()
         self.below: nn.Sequential | None = None
         self.after: nn.Sequential | None = None
         if levels > 1:
@@ -140,7 +141,8 @@ class Level(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.before(x)
         if self.below is None or self.after is None:
-            return x if self.whole is None else self.whole(x)
+            whole: Tensor = self.whole(x)
+            return whole
         return self.after(x + self.below(x))
 
 
@@ -262,7 +264,7 @@ def _through(layers: Iterable[nn.Module], look: Look, seen: Seen) -> Seen:
             seen = widest(seen, look.through(layer.layers, seen))
         elif isinstance(layer, Level):
             seen = _through(layer.before, look, seen)
-            if layer.whole is not None:
+            if isinstance(layer.whole, WholePicture):
                 raise ConfigError("its decisions depend on the whole picture")
             if layer.below is not None and layer.after is not None:
                 seen = widest(seen, _through(layer.below, look, seen))
