@@ -30,7 +30,6 @@ RESTORE: dict[str, Any] = _TRUE | {
     "load_size": 128,
     "crop_size": 96,
     "batch_size": 8,
-    "working_size": 0,
     "settings": {
         "pairs": "degrade",
         "recipe": "restore",
@@ -48,7 +47,6 @@ ENHANCE: dict[str, Any] = _TRUE | {
     "load_size": 144,
     "crop_size": 128,
     "batch_size": 16,
-    "working_size": 0,
     "settings": {
         "pairs": "degrade",
         "recipe": "enhance",
